@@ -1,0 +1,1 @@
+#include "longhaul/units.h"

@@ -1,0 +1,38 @@
+/* session.h - from a command line to a process that may build a network: load the file, choose the kernel,
+ * enter it. Commands that need a network give a body; the session runs it in the right place:
+ *
+ *   host kernel:  longhaul -> cell (private namespaces) -> body
+ *   UML:          longhaul -> cell -> linux.uml -> longhaul (the same command line) -> cell -> body
+ *
+ * Bad input is found before anything is touched (exit 2); a machine that cannot do it is exit 3.
+ */
+#ifndef HARNESS_SESSION_H
+#define HARNESS_SESSION_H
+
+#include "cli.h"
+#include "longhaul/network.h"
+
+enum lh_netem_where { LH_NETEM_NONE, LH_NETEM_HOST, LH_NETEM_UML }; /* environment.netem of the result */
+
+struct lh_session {
+	const struct lh_invocation *inv;
+	struct lh_experiment exp;
+	enum lh_netem_where where;
+	struct lh_caps caps;          /* of the kernel that the body runs on */
+	const char *out_dir;          /* NULL, or an absolute path of a fresh directory that is writable here */
+	char self_path[4096];         /* this executable */
+	char peer_path[4096];         /* longhaul-peer */
+	char data_dir[4096];          /* shipped data sets */
+	int signal_fd;                /* signalfd: SIGINT, SIGTERM, SIGHUP (blocked); SIGCHLD is not in it */
+};
+
+struct lh_session_options {
+	bool makes_out_dir;           /* without -o: longhaul-runs/<UTC>-<name>-<id>/ is made */
+	bool uses_out_dir;            /* -o is honoured: must not exist; made before the kernel is entered */
+};
+
+/* Returns the exit status of the whole command. */
+int lh_session_main(const struct lh_invocation *inv, const struct lh_session_options *opt,
+		    int (*body)(struct lh_session *s));
+
+#endif

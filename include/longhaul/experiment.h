@@ -1,0 +1,98 @@
+/* experiment.h - one file of the user: a topology, what is trained on it, how
+ * its links are probed, and what changes while it runs.
+ *
+ * The loader reads YAML (topologies/README.md is the reference) and reports
+ * every error of the file at once, each as
+ *     file:line:col: error: message
+ * with the line and the span underlined and, where one is near, a suggestion.
+ */
+#ifndef LONGHAUL_EXPERIMENT_H
+#define LONGHAUL_EXPERIMENT_H
+
+#include <stdio.h>
+
+#include "longhaul/peer.h"
+#include "longhaul/topology.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct lh_training {
+	bool given;                 /* the file has a training section */
+	enum lh_engine engine;
+	char model[LH_NAME_MAX];    /* cpu: "text", "digits"; paced: a catalogue name (RN18 ... RXLM) */
+	enum lh_wire wire;          /* element type on the wire */
+	uint64_t target_batch;      /* samples that all peers reach together, per epoch */
+	uint32_t microbatch;        /* samples of one forward and backward pass */
+	uint32_t epochs;            /* averaging rounds, warm-up included */
+	uint32_t warmup;            /* rounds at the start that the summary leaves out */
+	double samples_per_s;       /* pace of each cpu peer that declares none itself */
+	double learning_rate;
+	uint64_t seed;
+	lh_ns deadline_ns;          /* no byte from any peer for this long ends the run */
+};
+
+struct lh_probe_spec {
+	lh_ns tolerance_abs_ns;     /* |RTT error| <= max(abs, rel x RTT asked) */
+	lh_ppb tolerance_rel_ppb;
+	uint32_t pings;             /* RTT samples per link */
+	lh_ns goodput_ns;           /* length of one goodput measurement */
+	uint32_t streams;           /* k of the k-stream goodput */
+};
+
+enum lh_change_kind { LH_CHANGE_LINK, LH_CHANGE_CUT, LH_CHANGE_HEAL, LH_CHANGE_PARTITION, LH_CHANGE_KILL };
+
+struct lh_change { /* one line of `schedule:`, or one row of a trace */
+	lh_ns at_ns;            /* after the first epoch began */
+	enum lh_change_kind kind;
+	unsigned from, to;      /* LINK, CUT, HEAL: the ordered pair (a `between` gives two changes) */
+	struct lh_impairment imp; /* LINK: the complete new state */
+	uint64_t group_mask;    /* PARTITION: bit s = site s is on side A; links across are cut */
+	unsigned peer;          /* KILL */
+};
+
+struct lh_experiment {
+	struct lh_topology topology;
+	struct lh_training training;
+	struct lh_probe_spec probe;
+	struct lh_change *changes; /* sorted by at_ns */
+	size_t nchanges;
+	char *canonical; /* the experiment as YAML again: includes and --set resolved; goes into the manifest */
+};
+
+/* One `--set a.b=value`; later ones win. */
+struct lh_override { const char *text; };
+
+/* Read and check `path`. On failure every diagnostic was printed to `diag`
+ * (may be NULL), *err says how many, and nothing is allocated.
+ * *ret_exp is the caller's to lh_experiment_done(). err->exit is LH_EXIT_INPUT. */
+int lh_experiment_load(const char *path, const struct lh_override *overrides, size_t noverrides,
+		       FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err);
+/* The same from memory; `name` stands for the file in diagnostics, `include` resolves
+ * against the current directory. For tests and fuzzing. */
+int lh_experiment_load_text(const char *name, const char *text, size_t len,
+			    const struct lh_override *overrides, size_t noverrides,
+			    FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err);
+void lh_experiment_done(struct lh_experiment *exp);
+
+/* JSON Schema of the file format, generated from the key table. */
+int lh_schema_print(FILE *out, struct lh_err *err);
+/* The key table as Markdown (topologies/README.md's reference part). */
+int lh_schema_print_reference(FILE *out, struct lh_err *err);
+
+/* The catalogue: measured size and wall rate of the study's models on its devices. */
+struct lh_catalogue_entry {
+	char model[LH_NAME_MAX], device[LH_NAME_MAX];
+	uint64_t parameters;
+	double samples_per_s; /* wall clock, one device, no averaging */
+};
+/* NULL when the pair is not in the catalogue. Static storage. */
+const struct lh_catalogue_entry *lh_catalogue_find(const char *model, const char *device);
+/* i-th entry, NULL past the end. */
+const struct lh_catalogue_entry *lh_catalogue_at(size_t i);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

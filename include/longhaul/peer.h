@@ -1,0 +1,112 @@
+/* peer.h - the two formats between `longhaul` and a `longhaul-peer`, and nothing else that they share.
+ *
+ * Configuration (harness -> peer): one JSON document on an inherited fd, read to EOF.
+ * Events (peer -> harness): one JSON object a line on another inherited fd; harness -> peer: one byte per
+ * command on the control fd. A peer is told ranks and addresses, never that its network is emulated.
+ *
+ *     longhaul-peer --config-fd 3 --event-fd 4 --control-fd 5
+ *
+ * All peers run on one kernel, so every t_ns is CLOCK_MONOTONIC of that kernel and comparable between peers.
+ */
+#ifndef LONGHAUL_PEER_H
+#define LONGHAUL_PEER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "longhaul/err.h"
+#include "longhaul/units.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LH_PEER_PROTOCOL 1
+
+enum lh_engine { LH_ENGINE_CPU, LH_ENGINE_PACED };
+enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16 };
+
+struct lh_peer_endpoint {
+	char name[32];
+	char host[64];        /* numeric address */
+	uint16_t port;
+	double samples_per_s; /* declared pace; also the weight by which samples are dealt */
+};
+
+struct lh_peer_config {
+	int protocol;               /* LH_PEER_PROTOCOL */
+	unsigned rank, size;
+	struct lh_peer_endpoint *peers; /* [size] */
+	char secret[65];            /* hex; peers of another run are refused */
+	enum lh_engine engine;
+	char model[32];
+	uint64_t parameters;        /* paced: elements of the pseudo-gradient */
+	enum lh_wire wire;
+	uint64_t target_batch;
+	uint32_t microbatch, epochs;
+	double learning_rate;
+	uint64_t seed;
+	lh_ns deadline_ns;
+	char data_dir[256];         /* where the shipped data sets are */
+	/* Test hook: flip one bit of the parameters of `flip_rank` after epoch `flip_epoch` (0: never). */
+	unsigned flip_rank;
+	uint32_t flip_epoch;
+	/* Test hook: burn this much CPU in every step, to starve the pace. */
+	lh_ns starve_ns;
+};
+
+/* Document <-> struct. read: refuses unknown versions, missing or mistyped keys, out-of-range values.
+ * The string returned by print is malloc'ed. */
+int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret, struct lh_err *err);
+int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct lh_err *err);
+void lh_peer_config_done(struct lh_peer_config *c);
+
+enum lh_event_kind {
+	LH_EVENT_LISTENING, /* the port is open */
+	LH_EVENT_JOINED,    /* connected to every peer, model built, initial parameters hashed */
+	LH_EVENT_EPOCH,     /* one round committed */
+	LH_EVENT_EVAL,      /* held-out evaluation after the last epoch (rank 0, cpu engine) */
+	LH_EVENT_FINISHED,
+	LH_EVENT_FAILED,
+};
+
+struct lh_event {
+	enum lh_event_kind kind;
+	unsigned rank;
+	lh_ns t_ns;
+	/* EPOCH */
+	uint32_t epoch;            /* from 1 */
+	lh_ns begin_ns;            /* previous commit of this peer, or the go */
+	lh_ns calc_end_ns;         /* this peer's share of the batch is done, pacing waited out */
+	lh_ns exchange_end_ns;     /* the averaged gradient is here */
+	lh_ns commit_ns;           /* the update is applied */
+	uint64_t samples;          /* of this peer, this epoch */
+	uint64_t bytes_sent, bytes_received; /* on peer sockets, framing included */
+	double loss_sum;           /* over its samples; NaN where the engine has no loss */
+	lh_ns busy_ns;             /* thread CPU time of the calculation */
+	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
+	uint64_t state_hash;       /* of all parameters after the commit (JOINED too: of the initial ones) */
+	/* JOINED */
+	uint64_t parameters;
+	/* EVAL */
+	char metric[32];           /* "held_out_accuracy", "held_out_loss_nats", with its reference below */
+	double value, reference;   /* reference: chance level, or unigram entropy */
+	/* FAILED */
+	int culprit;               /* rank of the peer that went away or stalled; -1: this one */
+	char reason[256];
+};
+
+/* One line with its newline, into buf; returns its length or -ENOSPC. */
+int lh_event_print(const struct lh_event *e, char *buf, size_t size);
+/* One line without newline. Refuses what print cannot have written. */
+int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh_err *err);
+
+/* Commands on the control fd. EOF means "stop". */
+#define LH_CONTROL_GO 'g'   /* begin epoch 1 (after every peer has JOINED) */
+#define LH_CONTROL_STOP 's' /* finish the round under way, then FINISHED */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,40 @@
+/* engine.h - what the training loop needs of whatever calculates: the `cpu` engine (really trains) and the
+ * `paced` engine (waits, and makes deterministic pseudo-gradients of a model's true size).
+ *
+ * The gradient is a vector of `parameters` floats: the SUM over the samples of the steps since the last
+ * update. It is read and written in blocks, so that a model of half a billion parameters needs no second copy:
+ * a paced engine computes blocks on the fly.
+ */
+#ifndef TRAINER_ENGINE_H
+#define TRAINER_ENGINE_H
+
+#include "longhaul/peer.h"
+
+struct lh_engine_state; /* each engine's own */
+
+struct lh_engine_ops {
+	const char *name;
+	/* Build the model with parameters seeded from config->seed: the same bytes in every peer. */
+	int (*open)(const struct lh_peer_config *config, struct lh_engine_state **ret, struct lh_err *err);
+	uint64_t (*parameters)(const struct lh_engine_state *s);
+	/* Forward and backward over one microbatch of global sample ids; adds to the gradient sum and to *loss_sum
+	 * (NaN from an engine without loss). cpu: takes the time it takes. paced: returns at once (the loop paces). */
+	int (*step)(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum, struct lh_err *err);
+	/* Blocks of the gradient sum. read: this peer's own. write: the sum over all peers. */
+	int (*gradient_read)(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err);
+	int (*gradient_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src, struct lh_err *err);
+	/* Divide the summed gradient by total_samples, take one optimiser step, zero the gradient. */
+	int (*update)(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err);
+	/* 64-bit hash of all parameters (and of what was written, for paced). */
+	uint64_t (*state_hash)(const struct lh_engine_state *s);
+	/* Held-out metric and its reference (chance, unigram entropy). -ENOTSUP: no evaluation. */
+	int (*evaluate)(struct lh_engine_state *s, char metric[32], double *ret_value, double *ret_reference,
+			struct lh_err *err);
+	/* Test hook: flip one bit of the parameters. */
+	void (*flip_bit)(struct lh_engine_state *s);
+	void (*close)(struct lh_engine_state *s); /* NULL is fine */
+};
+
+extern const struct lh_engine_ops lh_engine_cpu, lh_engine_paced;
+
+#endif
