@@ -28,16 +28,17 @@ typedef uint32_t lh_ppb;   /* parts per billion, 0 ... LH_PPB_ONE */
 #define LH_NS_PER_S INT64_C(1000000000)
 #define LH_PPB_ONE UINT32_C(1000000000)
 
-/* "100ms" "1.5s" "250us" "80ns" "2min"; "0" alone is allowed. */
+/* "100ms" "1.5s" "250us" "80ns" "2min" "1h"; "0" alone is allowed. Rounded to the nearest nanosecond. */
 int lh_ns_parse(const char *text, lh_ns *ret_ns, struct lh_err *err);
 /* "200mbit" "1.5Gbit" "64kbit" "10tbit" (SI; bits per second, "200mbit/s" too). */
 int lh_bps_parse(const char *text, lh_bps *ret_bps, struct lh_err *err);
 /* "64KiB" "4MiB" "1GiB" (1024) "1kB" "1MB" "1GB" (1000) "512B"; a bare number is refused. */
 int lh_bytes_parse(const char *text, lh_bytes *ret_bytes, struct lh_err *err);
-/* "0.1%" or "1e-3"-free decimals: "0.001"; 0 ... 100 %. */
+/* "0.1%" or a decimal fraction "0.001"; 0 ... 100 %. A bare whole number other than 0 is refused: 1 % or 100 %? */
 int lh_ppb_parse(const char *text, lh_ppb *ret_ppb, struct lh_err *err);
 
-/* Shortest text that parses back to the same value. Returns buf. */
+/* Text without superfluous digits, in the largest unit that does not need a leading "0.", that parses
+ * back to the same value (a negative time is printed, though none is read). Returns buf; 32 bytes suffice. */
 char *lh_ns_print(lh_ns ns, char *buf, size_t size);
 char *lh_bps_print(lh_bps bps, char *buf, size_t size);
 char *lh_bytes_print(lh_bytes bytes, char *buf, size_t size);
