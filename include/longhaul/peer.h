@@ -24,6 +24,13 @@ extern "C" {
 
 #define LH_PEER_PROTOCOL 1
 
+/* Limits of what is read from outside. */
+#define LH_PEER_SIZE_MAX 4096                       /* peers of a run */
+#define LH_PEER_CONFIG_MAX (2 * 1024 * 1024)        /* bytes of a configuration */
+#define LH_PEER_PARAMETERS_MAX (UINT64_C(1) << 36)  /* elements of a gradient */
+#define LH_PEER_BATCH_MAX (UINT64_C(1) << 40)       /* samples of an epoch */
+#define LH_EVENT_LINE_MAX 4096                      /* bytes of an event line, newline and NUL included */
+
 enum lh_engine { LH_ENGINE_CPU, LH_ENGINE_PACED };
 enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16 };
 
@@ -38,10 +45,10 @@ struct lh_peer_config {
 	int protocol;               /* LH_PEER_PROTOCOL */
 	unsigned rank, size;
 	struct lh_peer_endpoint *peers; /* [size] */
-	char secret[65];            /* hex; peers of another run are refused */
+	char secret[65];            /* 16 ... 64 lower-case hex digits; peers of another run are refused */
 	enum lh_engine engine;
 	char model[32];
-	uint64_t parameters;        /* paced: elements of the pseudo-gradient */
+	uint64_t parameters;        /* paced: elements of the pseudo-gradient; cpu: 0 */
 	enum lh_wire wire;
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
@@ -97,7 +104,9 @@ struct lh_event {
 	char reason[256];
 };
 
-/* One line with its newline, into buf; returns its length or -ENOSPC. */
+/* One line with its newline and a NUL, into buf (LH_EVENT_LINE_MAX is always enough); returns its length,
+ * -ENOSPC, or -EINVAL for an event that parse would refuse (instants of an epoch out of order, ...).
+ * A value that is not finite is written as null and read back as NaN. */
 int lh_event_print(const struct lh_event *e, char *buf, size_t size);
 /* One line without newline. Refuses what print cannot have written. */
 int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh_err *err);

@@ -1,0 +1,158 @@
+/* Events of a peer as JSON lines. One table for what every event has and one for each kind; see json_fields.h. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_fields.h"
+#include "longhaul/peer.h"
+
+static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "finished", "failed", NULL };
+
+#define NS(m) LH_FIELD(lh_event, m, LH_FIELD_INT, .imin = 0, .imax = INT64_MAX)
+
+static const struct lh_field common_fields[] = {
+	{ .key = "event", .type = LH_FIELD_WORD, .offset = offsetof(struct lh_event, kind),
+	  .size = sizeof(enum lh_event_kind), .words = kinds },
+	LH_FIELD(lh_event, rank, LH_FIELD_UINT),
+	NS(t_ns),
+};
+
+static const struct lh_field joined_fields[] = {
+	LH_FIELD(lh_event, parameters, LH_FIELD_UINT),
+	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),
+};
+
+static const struct lh_field epoch_fields[] = {
+	LH_FIELD(lh_event, epoch, LH_FIELD_UINT, .umin = 1),
+	NS(begin_ns), NS(calc_end_ns), NS(exchange_end_ns), NS(commit_ns),
+	LH_FIELD(lh_event, samples, LH_FIELD_UINT),
+	LH_FIELD(lh_event, bytes_sent, LH_FIELD_UINT),
+	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
+	LH_FIELD(lh_event, loss_sum, LH_FIELD_REAL_OR_NULL),
+	NS(busy_ns), NS(late_ns),
+	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),
+};
+
+static const struct lh_field eval_fields[] = {
+	LH_FIELD(lh_event, metric, LH_FIELD_TEXT),
+	LH_FIELD(lh_event, value, LH_FIELD_REAL_OR_NULL),
+	LH_FIELD(lh_event, reference, LH_FIELD_REAL_OR_NULL),
+};
+
+static const struct lh_field failed_fields[] = {
+	LH_FIELD(lh_event, culprit, LH_FIELD_INT, .imin = -1, .imax = LH_PEER_SIZE_MAX - 1),
+	LH_FIELD(lh_event, reason, LH_FIELD_TEXT),
+};
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static const struct {
+	const struct lh_field *fields;
+	size_t nfields;
+} extra[] = {
+	[LH_EVENT_LISTENING] = { NULL, 0 },
+	[LH_EVENT_JOINED] = { joined_fields, COUNT(joined_fields) },
+	[LH_EVENT_EPOCH] = { epoch_fields, COUNT(epoch_fields) },
+	[LH_EVENT_EVAL] = { eval_fields, COUNT(eval_fields) },
+	[LH_EVENT_FINISHED] = { NULL, 0 },
+	[LH_EVENT_FAILED] = { failed_fields, COUNT(failed_fields) },
+};
+
+/* The instants of an epoch follow each other; anything else is a number that would be printed though it is false. */
+static bool is_ordered(const struct lh_event *e)
+{
+	return e->kind != LH_EVENT_EPOCH || (e->begin_ns <= e->calc_end_ns && e->calc_end_ns <= e->exchange_end_ns &&
+					     e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns);
+}
+
+/* A reason may quote anything (a file name, another program); an event must get through all the same. */
+static void make_printable(char *text, size_t size)
+{
+	text[size - 1] = 0;
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e)
+			*text = '?';
+}
+
+int lh_event_print(const struct lh_event *e, char *buf, size_t size)
+{
+	struct lh_event copy = *e;
+	if ((unsigned)e->kind >= COUNT(extra) || !is_ordered(e))
+		return -EINVAL;
+	if (copy.kind == LH_EVENT_FAILED) {
+		make_printable(copy.reason, sizeof copy.reason);
+		if (!*copy.reason)
+			strcpy(copy.reason, "unknown");
+	}
+	json_t *o = json_object();
+	int rc = o ? 0 : -ENOMEM;
+	if (!rc)
+		rc = lh_fields_print(o, common_fields, COUNT(common_fields), &copy, NULL);
+	if (!rc)
+		rc = lh_fields_print(o, extra[e->kind].fields, extra[e->kind].nfields, &copy, NULL);
+	size_t len = rc ? 0 : json_dumpb(o, NULL, 0, JSON_COMPACT);
+	if (!rc && len == 0)
+		rc = -ENOMEM;
+	if (!rc && (len + 2 > size || len + 2 > LH_EVENT_LINE_MAX))
+		rc = -ENOSPC;
+	if (!rc) {
+		json_dumpb(o, buf, size, JSON_COMPACT);
+		buf[len] = '\n';
+		buf[len + 1] = 0;
+		rc = (int)len + 1;
+	}
+	json_decref(o);
+	return rc;
+}
+
+static int parse(const json_t *o, struct lh_event *e, struct lh_err *err)
+{
+	/* The kind decides which keys there are, so it is read before they are counted. */
+	struct lh_field kind_field = common_fields[0];
+	const char *all[64];
+	size_t n = 0;
+	const char *key;
+	json_t *value;
+	json_object_foreach((json_t *)(uintptr_t)o, key, value) {
+		if (n == COUNT(all) - 1)
+			return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "too many keys");
+		all[n++] = key;
+	}
+	all[n] = NULL;
+	int rc = lh_fields_read(o, &kind_field, 1, all, e, err);
+	if (rc)
+		return rc;
+	struct lh_field fields[32];
+	size_t ncommon = COUNT(common_fields), nextra = extra[e->kind].nfields;
+	memcpy(fields, common_fields, sizeof common_fields);
+	if (nextra)
+		memcpy(fields + ncommon, extra[e->kind].fields, nextra * sizeof *fields);
+	rc = lh_fields_read(o, fields, ncommon + nextra, NULL, e, err);
+	if (rc)
+		return rc;
+	if (!is_ordered(e))
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "its instants do not follow each other");
+	return 0;
+}
+
+int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh_err *err)
+{
+	struct lh_event e = { .loss_sum = NAN, .culprit = -1 };
+	if (len >= LH_EVENT_LINE_MAX)
+		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE, "event line: longer than %d bytes", LH_EVENT_LINE_MAX);
+	json_error_t je;
+	json_t *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
+	if (!o)
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "event line: column %d: %s", je.column, je.text);
+	int rc = json_is_object(o) ? parse(o, &e, err) : lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "is not a JSON object");
+	json_decref(o);
+	if (rc) {
+		if (err)
+			err->exit = LH_EXIT_BROKE;
+		lh_err_wrap(err, "event line");
+		return rc;
+	}
+	*ret = e;
+	return 0;
+}

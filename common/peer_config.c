@@ -1,0 +1,172 @@
+/* The configuration of a peer as JSON. One table a struct; see json_fields.h. */
+#include "longhaul/peer.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_fields.h"
+
+#define NANOSECONDS_MAX (INT64_C(7) * 24 * 3600 * LH_NS_PER_S)
+
+static const char *const engines[] = { "cpu", "paced", NULL };
+static const char *const wires[] = { "fp32", "fp16", NULL };
+
+static const struct lh_field endpoint_fields[] = {
+	LH_FIELD(lh_peer_endpoint, name, LH_FIELD_TEXT),
+	LH_FIELD(lh_peer_endpoint, host, LH_FIELD_TEXT),
+	LH_FIELD(lh_peer_endpoint, port, LH_FIELD_UINT, .umin = 1),
+	LH_FIELD(lh_peer_endpoint, samples_per_s, LH_FIELD_REAL, .imin = 0, .imax = 1000000000),
+};
+
+static const struct lh_field config_fields[] = {
+	LH_FIELD(lh_peer_config, protocol, LH_FIELD_INT, .imin = LH_PEER_PROTOCOL, .imax = LH_PEER_PROTOCOL),
+	LH_FIELD(lh_peer_config, rank, LH_FIELD_UINT),
+	LH_FIELD(lh_peer_config, size, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_SIZE_MAX),
+	LH_FIELD(lh_peer_config, secret, LH_FIELD_TEXT),
+	LH_FIELD(lh_peer_config, engine, LH_FIELD_WORD, .words = engines),
+	LH_FIELD(lh_peer_config, model, LH_FIELD_TEXT),
+	LH_FIELD(lh_peer_config, parameters, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX),
+	LH_FIELD(lh_peer_config, wire, LH_FIELD_WORD, .words = wires),
+	LH_FIELD(lh_peer_config, target_batch, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_BATCH_MAX),
+	LH_FIELD(lh_peer_config, microbatch, LH_FIELD_UINT, .umin = 1, .umax = 1u << 20),
+	LH_FIELD(lh_peer_config, epochs, LH_FIELD_UINT, .umin = 1),
+	LH_FIELD(lh_peer_config, learning_rate, LH_FIELD_REAL, .imin = 0, .imax = 1000),
+	LH_FIELD(lh_peer_config, seed, LH_FIELD_UINT),
+	LH_FIELD(lh_peer_config, deadline_ns, LH_FIELD_INT, .imin = LH_NS_PER_MS, .imax = NANOSECONDS_MAX),
+	LH_FIELD(lh_peer_config, data_dir, LH_FIELD_TEXT),
+	LH_FIELD(lh_peer_config, flip_rank, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_peer_config, flip_epoch, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_peer_config, starve_ns, LH_FIELD_INT, .imin = 0, .imax = NANOSECONDS_MAX, .optional = true),
+};
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static int check_endpoint(const struct lh_peer_endpoint *p, struct lh_err *err)
+{
+	unsigned char addr[sizeof(struct in6_addr)];
+	if (inet_pton(AF_INET, p->host, addr) != 1 && inet_pton(AF_INET6, p->host, addr) != 1)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"host\": \"%s\" is not a numeric address", p->host);
+	if (!(p->samples_per_s > 0))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"samples_per_s\": must be more than 0");
+	return 0;
+}
+
+/* What one key cannot tell. */
+static int check(const struct lh_peer_config *c, struct lh_err *err)
+{
+	if (c->rank >= c->size)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"rank\": %u is not below the size %u", c->rank, c->size);
+	size_t len = strlen(c->secret);
+	if (len != strspn(c->secret, "0123456789abcdef") || len % 2 || len < 16)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"secret\": is not 16 ... 64 lower-case hex digits");
+	if (c->engine == LH_ENGINE_PACED && !c->parameters)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"parameters\": the paced engine needs at least 1");
+	if (!(c->learning_rate > 0))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"learning_rate\": must be more than 0");
+	if (c->flip_epoch && c->flip_rank >= c->size)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"flip_rank\": %u is not below the size %u",
+				  c->flip_rank, c->size);
+	for (unsigned i = 0; i < c->size; i++) {
+		int rc = check_endpoint(&c->peers[i], err);
+		if (rc) {
+			lh_err_wrap(err, "peers[%u]", i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int read_peers(const json_t *root, struct lh_peer_config *c, struct lh_err *err)
+{
+	const json_t *list = json_object_get(root, "peers");
+	if (!json_is_array(list) || json_array_size(list) != c->size)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"peers\": is not a list of %u (key \"size\")", c->size);
+	c->peers = calloc(c->size, sizeof *c->peers);
+	if (!c->peers)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"peers\"");
+	for (unsigned i = 0; i < c->size; i++) {
+		int rc = lh_fields_read(json_array_get(list, i), endpoint_fields, COUNT(endpoint_fields), NULL,
+					&c->peers[i], err);
+		if (rc) {
+			lh_err_wrap(err, "peers[%u]", i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret, struct lh_err *err)
+{
+	static const char *const others[] = { "peers", NULL };
+	if (len > LH_PEER_CONFIG_MAX)
+		return lh_err_set(err, LH_EXIT_INPUT, -EMSGSIZE, "peer configuration: longer than %d bytes",
+				  LH_PEER_CONFIG_MAX);
+	json_error_t je;
+	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+	if (!root)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer configuration:%d:%d: %s", je.line, je.column, je.text);
+	struct lh_peer_config c = { 0 };
+	int rc = lh_fields_read(root, config_fields, COUNT(config_fields), others, &c, err);
+	if (!rc)
+		rc = read_peers(root, &c, err);
+	if (!rc)
+		rc = check(&c, err);
+	json_decref(root);
+	if (rc) {
+		lh_peer_config_done(&c);
+		lh_err_wrap(err, "peer configuration");
+		return rc;
+	}
+	*ret = c;
+	return 0;
+}
+
+static int print_peers(const struct lh_peer_config *c, json_t *root, struct lh_err *err)
+{
+	json_t *list = json_array();
+	if (!list || json_object_set_new(root, "peers", list))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"peers\"");
+	for (unsigned i = 0; i < c->size; i++) {
+		json_t *o = json_object();
+		if (!o || json_array_append_new(list, o))
+			return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"peers\"");
+		int rc = lh_fields_print(o, endpoint_fields, COUNT(endpoint_fields), &c->peers[i], err);
+		if (rc) {
+			lh_err_wrap(err, "peers[%u]", i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct lh_err *err)
+{
+	json_t *root = json_object();
+	int rc = root ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "allocate");
+	if (!rc)
+		rc = lh_fields_print(root, config_fields, COUNT(config_fields), c, err);
+	if (!rc)
+		rc = check(c, err);
+	if (!rc)
+		rc = print_peers(c, root, err);
+	char *text = rc ? NULL : json_dumps(root, JSON_INDENT(1));
+	if (!rc && !text)
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "print");
+	json_decref(root);
+	if (rc) {
+		lh_err_wrap(err, "peer configuration");
+		return rc;
+	}
+	*ret_text = text;
+	return 0;
+}
+
+void lh_peer_config_done(struct lh_peer_config *c)
+{
+	if (!c)
+		return;
+	free(c->peers);
+	memset(c, 0, sizeof *c);
+}

@@ -1,0 +1,216 @@
+/* The two formats between harness and peer: everything comes back as it went, and nothing else comes in. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lhtest.h"
+#include "longhaul/peer.h"
+
+static struct lh_peer_endpoint endpoints[3] = {
+	{ "us-0", "10.0.0.1", 7000, 40 }, { "eu-0", "fd00::1", 65535, 0.5 }, { "asia-0", "10.0.0.3", 1, 1e6 },
+};
+
+static const struct lh_peer_config sample = {
+	.protocol = LH_PEER_PROTOCOL, .rank = 2, .size = 3, .peers = endpoints, .secret = "0123456789abcdef",
+	.engine = LH_ENGINE_PACED, .model = "RXLM", .parameters = 560142482, .wire = LH_WIRE_FP16,
+	.target_batch = 32768, .microbatch = 32, .epochs = 6, .learning_rate = 0.002, .seed = UINT64_MAX,
+	.deadline_ns = 20 * LH_NS_PER_S, .data_dir = "/usr/share/longhaul", .flip_rank = 1, .flip_epoch = 3,
+	.starve_ns = 5,
+};
+
+static void test_config_round_trip(void)
+{
+	struct lh_err err = LH_ERR_INIT;
+	char *text = NULL, *again = NULL;
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_print(&sample, &text, &err), 0);
+	struct lh_peer_config c;
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_read(text, strlen(text), &c, &err), 0);
+	CU_ASSERT_EQUAL(c.rank, 2);
+	CU_ASSERT_EQUAL(c.size, 3);
+	CU_ASSERT_STRING_EQUAL(c.peers[1].host, "fd00::1");
+	CU_ASSERT_EQUAL(c.peers[1].port, 65535);
+	CU_ASSERT_EQUAL(c.peers[1].samples_per_s, 0.5);
+	CU_ASSERT_EQUAL(c.seed, UINT64_MAX);
+	CU_ASSERT_EQUAL(c.engine, LH_ENGINE_PACED);
+	CU_ASSERT_EQUAL(c.wire, LH_WIRE_FP16);
+	CU_ASSERT_EQUAL(c.learning_rate, 0.002);
+	CU_ASSERT_EQUAL(c.flip_rank, 1);
+	CU_ASSERT_EQUAL(c.flip_epoch, 3);
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_print(&c, &again, &err), 0);
+	CU_ASSERT_STRING_EQUAL(text, again);
+	lh_peer_config_done(&c);
+	free(text);
+	free(again);
+}
+
+/* The sample with one piece of its text replaced. */
+static int read_edited(const char *from, const char *to, struct lh_err *err)
+{
+	char *text = NULL;
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_print(&sample, &text, err), 0);
+	char *at = strstr(text, from);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+	char *edited = malloc(strlen(text) + strlen(to) + 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(edited);
+	*at = 0;
+	strcpy(edited, text);
+	strcat(edited, to);
+	strcat(edited, at + strlen(from));
+	struct lh_peer_config c;
+	int rc = lh_peer_config_read(edited, strlen(edited), &c, err);
+	if (!rc)
+		lh_peer_config_done(&c);
+	free(edited);
+	free(text);
+	return rc;
+}
+
+static void test_config_refusals(void)
+{
+	static const struct { const char *from, *to, *says; } cases[] = {
+		{ "\"protocol\": 1", "\"protocol\": 2", "\"protocol\": 2 is outside" },
+		{ "\"rank\": 2", "\"rank\": 3", "rank" },
+		{ "\"rank\": 2", "\"rank\": -1", "negative" },
+		{ "\"rank\": 2", "\"rank\": 2.0", "not an integer" },
+		{ "\"rank\": 2", "\"rank\": \"2\"", "not an integer" },
+		{ "\"rank\": 2", "\"rank\": 2, \"rank\": 2", "duplicate" },
+		{ "\"rank\": 2", "\"rank\": 2, \"colour\": 1", "\"colour\": is not known" },
+		{ "\"rank\": 2,", "", "\"rank\": is missing" },
+		{ "\"size\": 3", "\"size\": 4", "peers" },
+		{ "\"size\": 3", "\"size\": 4097", "outside" },
+		{ "\"paced\"", "\"cuda\"", "engine" },
+		{ "\"fp16\"", "\"fp8\"", "wire" },
+		{ "10.0.0.1", "example.org", "peers[0]: key \"host\": \"example.org\"" },
+		{ "\"port\": 7000", "\"port\": 0", "port" },
+		{ "\"port\": 7000", "\"port\": 65536", "outside" },
+		{ "\"samples_per_s\": 40.0", "\"samples_per_s\": 0", "more than 0" },
+		{ "\"samples_per_s\": 40.0", "\"samples_per_s\": -1", "outside" },
+		{ "\"name\": \"us-0\"", "\"name\": \"\"", "empty" },
+		{ "us-0", "a name that is longer than thirty-one bytes", "longer than 31" },
+		{ "us-0", "us\\u0007", "control" },
+		{ "0123456789abcdef", "0123456789ABCDEF", "secret" },
+		{ "0123456789abcdef", "01", "secret" },
+		{ "\"parameters\": 560142482", "\"parameters\": 0", "at least 1" },
+		{ "\"deadline_ns\": 20000000000", "\"deadline_ns\": 1", "deadline_ns" },
+		{ "18446744073709551615", "18446744073709551616", "not an integer" },
+		{ "18446744073709551615", "1", "not an integer" },
+		{ "\"learning_rate\": 0.002", "\"learning_rate\": 1e999", "peer configuration:" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct lh_err err = LH_ERR_INIT;
+		int rc = read_edited(cases[i].from, cases[i].to, &err);
+		CU_ASSERT_TRUE(rc < 0);
+		CU_ASSERT_EQUAL(err.exit, LH_EXIT_INPUT);
+		if (rc == 0 || !strstr(err.text, cases[i].says)) {
+			printf("# %s -> %s: %s\n", cases[i].from, cases[i].to, err.text);
+			CU_FAIL("message");
+		}
+	}
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_EQUAL(read_edited("10.0.0.1", "10.0.0.9", &err), 0);
+	CU_ASSERT_EQUAL(read_edited("\"starve_ns\": 5", "\"flip_rank\": 0", &err), -EINVAL); /* duplicate */
+	struct lh_peer_config c;
+	CU_ASSERT_EQUAL(lh_peer_config_read("[]", 2, &c, &err), -EINVAL);
+	CU_ASSERT_EQUAL(lh_peer_config_read("", 0, &c, &err), -EINVAL);
+}
+
+static const struct lh_event epoch_event = {
+	.kind = LH_EVENT_EPOCH, .rank = 3, .t_ns = INT64_MAX, .epoch = 2, .begin_ns = 1, .calc_end_ns = 2,
+	.exchange_end_ns = 3, .commit_ns = 4, .samples = 5, .bytes_sent = 6, .bytes_received = UINT64_MAX,
+	.loss_sum = 0.1, .busy_ns = 8, .late_ns = 9, .state_hash = 0xfedcba9876543210, .culprit = -1,
+};
+
+static void round_trip(const struct lh_event *e, struct lh_event *ret)
+{
+	char buf[LH_EVENT_LINE_MAX], again[LH_EVENT_LINE_MAX];
+	struct lh_err err = LH_ERR_INIT;
+	int len = lh_event_print(e, buf, sizeof buf);
+	CU_ASSERT_TRUE_FATAL(len > 0);
+	CU_ASSERT_EQUAL(strlen(buf), (size_t)len);
+	CU_ASSERT_EQUAL(buf[len - 1], '\n');
+	CU_ASSERT_PTR_EQUAL(strchr(buf, '\n'), buf + len - 1);
+	CU_ASSERT_EQUAL_FATAL(lh_event_parse(buf, (size_t)len - 1, ret, &err), 0);
+	CU_ASSERT_EQUAL(lh_event_print(ret, again, sizeof again), len);
+	CU_ASSERT_STRING_EQUAL(buf, again);
+	CU_ASSERT_EQUAL(lh_event_print(e, buf, (size_t)len), -ENOSPC);
+	CU_ASSERT_EQUAL(lh_event_print(e, buf, (size_t)len + 1), len);
+}
+
+static void test_event_round_trip(void)
+{
+	struct lh_event e;
+	round_trip(&epoch_event, &e);
+	CU_ASSERT_EQUAL(e.state_hash, epoch_event.state_hash);
+	CU_ASSERT_EQUAL(e.bytes_received, UINT64_MAX);
+	CU_ASSERT_EQUAL(e.loss_sum, 0.1);
+	CU_ASSERT_EQUAL(e.late_ns, 9);
+
+	struct lh_event lossless = epoch_event;
+	lossless.loss_sum = NAN;
+	round_trip(&lossless, &e);
+	CU_ASSERT_TRUE(isnan(e.loss_sum));
+
+	round_trip(&(struct lh_event){ .kind = LH_EVENT_LISTENING, .rank = 1, .t_ns = 7 }, &e);
+	CU_ASSERT_EQUAL(e.kind, LH_EVENT_LISTENING);
+	CU_ASSERT_EQUAL(e.t_ns, 7);
+	round_trip(&(struct lh_event){ .kind = LH_EVENT_JOINED, .parameters = 1234, .state_hash = 1 }, &e);
+	CU_ASSERT_EQUAL(e.parameters, 1234);
+	CU_ASSERT_EQUAL(e.state_hash, 1);
+	round_trip(&(struct lh_event){ .kind = LH_EVENT_FINISHED }, &e);
+	CU_ASSERT_EQUAL(e.kind, LH_EVENT_FINISHED);
+	struct lh_event eval = { .kind = LH_EVENT_EVAL, .metric = "held_out_accuracy", .value = 0.93, .reference = 0.1 };
+	round_trip(&eval, &e);
+	CU_ASSERT_STRING_EQUAL(e.metric, "held_out_accuracy");
+	CU_ASSERT_EQUAL(e.value, 0.93);
+	struct lh_event failed = { .kind = LH_EVENT_FAILED, .culprit = 4, .reason = "peer \"x\"\n\xff: \\gone" };
+	round_trip(&failed, &e);
+	CU_ASSERT_EQUAL(e.culprit, 4);
+	CU_ASSERT_STRING_EQUAL(e.reason, "peer \"x\"??: \\gone");
+	memset(failed.reason, '"', sizeof failed.reason); /* no NUL, and the longest escape there is */
+	round_trip(&failed, &e);
+	CU_ASSERT_EQUAL(strlen(e.reason), sizeof e.reason - 1);
+	failed.reason[0] = 0;
+	char buf[LH_EVENT_LINE_MAX];
+	CU_ASSERT_TRUE(lh_event_print(&failed, buf, sizeof buf) > 0);
+}
+
+static void test_event_refusals(void)
+{
+	static const char *const lines[] = {
+		"", "{}", "[]", "null", "{\"event\":\"joined\"}", "{\"event\":7,\"rank\":0,\"t_ns\":1}",
+		"{\"event\":\"listening\",\"rank\":0,\"t_ns\":1}x", "{\"event\":\"listening\",\"rank\":0,\"t_ns\":-1}",
+		"{\"event\":\"listening\",\"rank\":0,\"t_ns\":1,\"t_ns\":1}",
+		"{\"event\":\"listening\",\"rank\":0,\"t_ns\":1,\"epoch\":1}",
+		"{\"event\":\"left\",\"rank\":0,\"t_ns\":1}",
+		"{\"event\":\"joined\",\"rank\":0,\"t_ns\":1,\"parameters\":1,\"state_hash\":\"1\"}",
+		"{\"event\":\"joined\",\"rank\":0,\"t_ns\":1,\"parameters\":1,\"state_hash\":\"000000000000000G\"}",
+		"{\"event\":\"failed\",\"rank\":0,\"t_ns\":1,\"culprit\":-2,\"reason\":\"x\"}",
+		"{\"event\":\"failed\",\"rank\":0,\"t_ns\":1,\"culprit\":-1,\"reason\":\"\"}",
+	};
+	struct lh_event e;
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+		struct lh_err err = LH_ERR_INIT;
+		CU_ASSERT_TRUE(lh_event_parse(lines[i], strlen(lines[i]), &e, &err) < 0);
+		CU_ASSERT_EQUAL(strncmp(err.text, "event line: ", 12), 0);
+		CU_ASSERT_EQUAL(err.exit, LH_EXIT_BROKE);
+	}
+	char buf[LH_EVENT_LINE_MAX];
+	struct lh_event unordered = epoch_event;
+	unordered.calc_end_ns = 100;
+	CU_ASSERT_EQUAL(lh_event_print(&unordered, buf, sizeof buf), -EINVAL);
+	memset(buf, ' ', sizeof buf);
+	CU_ASSERT_EQUAL(lh_event_parse(buf, sizeof buf, &e, NULL), -EMSGSIZE);
+}
+
+static const struct lh_test tests[] = {
+	{ "config_round_trip", test_config_round_trip, 0 },
+	{ "config_refusals", test_config_refusals, 0 },
+	{ "event_round_trip", test_event_round_trip, 0 },
+	{ "event_refusals", test_event_refusals, 0 },
+};
+
+int main(int argc, char **argv)
+{
+	return lh_test_main(argc, argv, "peer-formats", tests, sizeof tests / sizeof *tests);
+}
