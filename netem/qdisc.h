@@ -15,6 +15,12 @@
 struct nl_msg;
 struct nlattr;
 
+/* Room that lh_qdisc_fill() needs in a message (a delay table is 8 KiB); nlmsg_alloc_size() with this. */
+#define LH_QDISC_MSG_BYTES 16384
+
+/* Limit of a netem without a rate, in packets: never binds, see docs/MEASUREMENT.md. */
+#define LH_LIMIT_FREE 262144
+
 enum lh_qdisc_kind { LH_QDISC_NONE, LH_QDISC_NETEM, LH_QDISC_TBF };
 
 struct lh_tbf {
@@ -31,8 +37,9 @@ struct lh_qdisc {
 	struct lh_tbf tbf;
 };
 
-/* From one link's impairment and the RTT of its path to its qdisc (pure). Queue limit: in flight
- * (rate x delay, smallest packets) + queue; see docs/MEASUREMENT.md. `cut`: loses everything. */
+/* From one link's impairment and the RTT of its path to its qdisc (pure): nothing asked gives LH_QDISC_NONE, a
+ * rate alone LH_QDISC_TBF, all else LH_QDISC_NETEM. Queue limit: in flight (rate x longest delay) + queue; see
+ * docs/MEASUREMENT.md. `cut`: loses everything that comes, lets go what it holds, also where there is no netem. */
 void lh_qdisc_for_link(const struct lh_impairment *imp, lh_ns rtt_ns, enum lh_link_mode mode, bool cut,
 		       struct lh_qdisc *ret);
 /* A plain bottleneck (NIC limit, access link): rate and queue only. tbf where netem is not wanted. */
@@ -48,6 +55,7 @@ struct lh_qdisc_seen {
 	int ifindex;
 	struct lh_qdisc q;
 	bool seed_known, dist_known; /* dist: never (the kernel does not dump delay tables) */
+	uint32_t tbf_buffer_ticks;   /* tbf: the bucket as the kernel returns it, 64 ns each */
 	struct lh_link_counters counters;
 	bool has_counters;
 };
