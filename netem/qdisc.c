@@ -1,12 +1,14 @@
 /* qdisc.c - the table of kinds, and what is the same for every kind. */
 #include "qdisc_table.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <libmnl/libmnl.h>
 #include <linux/gen_stats.h>
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
+#include <string.h>
 
 static const struct lh_qdisc_ops *ops_of(enum lh_qdisc_kind kind)
 {

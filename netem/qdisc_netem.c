@@ -14,11 +14,13 @@
  */
 #include "qdisc_table.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <libmnl/libmnl.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
+#include <string.h>
 
 #include "dist.h"
 #include "uapi.h"

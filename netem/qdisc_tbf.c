@@ -6,10 +6,12 @@
  */
 #include "qdisc_table.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <libmnl/libmnl.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
+#include <string.h>
 
 #include "uapi.h"
 
