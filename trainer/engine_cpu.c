@@ -1,0 +1,212 @@
+/* Engine `cpu`: really trains one of the two built-in models. Joins a data set, a model and AdamW behind
+ * trainer/engine.h; the loop above knows none of them.
+ *
+ * The gradient is a sum over samples in the order in which they come, so neither the microbatch nor the chunks
+ * that the model runs in change a bit of it. Everything random comes from config->seed through two separate
+ * streams: initial parameters, and the order of the samples. */
+#include "engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/dataset.h"
+#include "data/shard.h"
+#include "hash.h"
+#include "model/model.h"
+#include "optim/adamw.h"
+
+/* Samples that the model runs at a time: enough rows to fill the tiles of a matrix product, few enough that the
+ * activations stay in the second-level cache. Changes no result. */
+enum { CHUNK_DIGITS = 8, CHUNK_TEXT = 2, CHUNK_MAX = 8 };
+
+enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES = 2 };
+
+struct lh_engine_state {
+	struct lh_model *model;
+	struct lh_dataset data;
+	struct lh_adamw optimiser;
+	double learning_rate;
+	uint64_t sample_seed;
+	float *params, *grads, *m, *v; /* one allocation, at params */
+	uint8_t *inputs, *targets;     /* one chunk */
+};
+
+static uint64_t stream(uint64_t seed, uint64_t which) { return lh_mix64(seed ^ lh_mix64(which)); }
+
+static void cpu_close(struct lh_engine_state *s)
+{
+	if (!s)
+		return;
+	lh_model_free(s->model);
+	lh_dataset_done(&s->data);
+	free(s->params);
+	free(s->inputs);
+	free(s);
+}
+
+static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+{
+	static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
+	static const struct lh_text_shape text = LH_TEXT_SHAPE;
+	const bool is_digits = !strcmp(c->model, "digits");
+	if (!is_digits && strcmp(c->model, "text"))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: the cpu engine has digits and text", c->model);
+	char path[sizeof c->data_dir + sizeof c->model + 16];
+	snprintf(path, sizeof path, "%s/%s.lhdata", c->data_dir, c->model);
+	int rc = lh_dataset_open(path, is_digits ? LH_DATASET_IMAGES : LH_DATASET_TEXT, text.window, &s->data, err);
+	if (rc)
+		return rc;
+	if (is_digits && (s->data.side != digits.side || s->data.classes != digits.classes ||
+			  s->data.max_value != digits.max_value))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: images of another shape than the model's", path);
+	return is_digits ? lh_digits_new(&digits, CHUNK_DIGITS, &s->model, err) :
+			   lh_text_new(&text, CHUNK_TEXT, &s->model, err);
+}
+
+static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret, struct lh_err *err)
+{
+	if (!(c->learning_rate > 0 && c->learning_rate <= 1))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "learning rate %g: not in 0 ... 1", c->learning_rate);
+	struct lh_engine_state *s = calloc(1, sizeof *s);
+	if (!s)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "engine cpu");
+	int rc = open_model(s, c, err);
+	if (rc) {
+		cpu_close(s);
+		return rc;
+	}
+	const size_t n = s->model->parameters;
+	s->params = calloc(4 * n, sizeof *s->params);
+	s->inputs = malloc(CHUNK_MAX * (s->model->input_bytes + s->model->target_bytes));
+	if (!s->params || !s->inputs) {
+		cpu_close(s);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: %zu parameters", c->model, n);
+	}
+	s->grads = s->params + n;
+	s->m = s->grads + n;
+	s->v = s->m + n;
+	s->targets = s->inputs + CHUNK_MAX * s->model->input_bytes;
+	s->optimiser = (struct lh_adamw)LH_ADAMW_INIT;
+	s->learning_rate = c->learning_rate;
+	s->sample_seed = stream(c->seed, STREAM_SAMPLES);
+	lh_model_init(s->model, stream(c->seed, STREAM_PARAMETERS), s->params);
+	*ret = s;
+	return 0;
+}
+
+static uint64_t cpu_parameters(const struct lh_engine_state *s) { return s->model->parameters; }
+
+/* Run samples `first` ... of the held-out set, or the given ids of the training set, chunk by chunk. */
+static void run_chunk(struct lh_engine_state *s, const uint64_t *ids, uint64_t first, size_t n,
+		      struct lh_model_result *result)
+{
+	const struct lh_model *m = s->model;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t item = ids ? lh_shard_item(s->sample_seed, s->data.train_samples, ids[i]) : first + i;
+		lh_dataset_sample(&s->data, !ids, item, s->inputs + i * m->input_bytes, s->targets + i * m->target_bytes);
+	}
+	s->model->run(s->model, s->params, s->inputs, s->targets, n, ids ? s->grads : NULL, result);
+}
+
+static int cpu_step(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum,
+		    struct lh_err *err)
+{
+	struct lh_model_result result = { 0 };
+	for (size_t i = 0; i < n; i += s->model->batch) {
+		size_t chunk = n - i < s->model->batch ? n - i : s->model->batch;
+		run_chunk(s, sample_ids + i, 0, chunk, &result);
+	}
+	if (!isfinite(result.loss_sum))
+		return lh_err_set(err, LH_EXIT_BROKE, -EDOM,
+				  "model %s: the loss is not a finite number; lower the learning rate", s->model->name);
+	*loss_sum += result.loss_sum;
+	return 0;
+}
+
+static int check_block(const struct lh_engine_state *s, uint64_t offset, size_t n, struct lh_err *err)
+{
+	const uint64_t all = s->model->parameters;
+	if (offset > all || n > all - offset)
+		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "gradient block %llu + %zu of %llu",
+				  (unsigned long long)offset, n, (unsigned long long)all);
+	return 0;
+}
+
+static int cpu_gradient_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	int rc = check_block(s, offset, n, err);
+	if (!rc && n)
+		memcpy(dst, s->grads + offset, n * sizeof *dst);
+	return rc;
+}
+
+static int cpu_gradient_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
+			      struct lh_err *err)
+{
+	int rc = check_block(s, offset, n, err);
+	if (!rc && n)
+		memcpy(s->grads + offset, src, n * sizeof *src);
+	return rc;
+}
+
+static int cpu_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
+{
+	if (!total_samples)
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "model %s: an update over no samples", s->model->name);
+	lh_adamw_begin(&s->optimiser);
+	for (size_t i = 0; i < s->model->nparams; i++) {
+		const struct lh_param *p = &s->model->params[i];
+		lh_adamw_apply(&s->optimiser, s->learning_rate, p->decay, 1.0 / (double)total_samples, p->count,
+			       s->params + p->offset, s->grads + p->offset, s->m + p->offset, s->v + p->offset);
+	}
+	memset(s->grads, 0, s->model->parameters * sizeof *s->grads);
+	return 0;
+}
+
+static uint64_t cpu_state_hash(const struct lh_engine_state *s)
+{
+	return lh_hash64(s->params, s->model->parameters * sizeof *s->params, 0);
+}
+
+static int cpu_evaluate(struct lh_engine_state *s, char metric[32], double *ret_value, double *ret_reference,
+			struct lh_err *err)
+{
+	struct lh_model_result result = { 0 };
+	const uint64_t n = s->data.held_out_samples;
+	for (uint64_t i = 0; i < n; i += s->model->batch)
+		run_chunk(s, NULL, i, n - i < s->model->batch ? (size_t)(n - i) : s->model->batch, &result);
+	if (!isfinite(result.loss_sum))
+		return lh_err_set(err, LH_EXIT_BROKE, -EDOM, "model %s: the held-out loss is not a finite number",
+				  s->model->name);
+	const bool images = s->data.kind == LH_DATASET_IMAGES;
+	snprintf(metric, 32, "%s", images ? "held_out_accuracy" : "held_out_loss_nats");
+	*ret_value = images ? (double)result.correct / (double)n : result.loss_sum / (double)n;
+	*ret_reference = s->data.reference;
+	return 0;
+}
+
+static void cpu_flip_bit(struct lh_engine_state *s)
+{
+	uint32_t bits;
+	float *p = s->params + s->model->parameters / 2;
+	memcpy(&bits, p, sizeof bits);
+	bits ^= 1;
+	memcpy(p, &bits, sizeof bits);
+}
+
+const struct lh_engine_ops lh_engine_cpu = {
+	.name = "cpu",
+	.open = cpu_open,
+	.parameters = cpu_parameters,
+	.step = cpu_step,
+	.gradient_read = cpu_gradient_read,
+	.gradient_write = cpu_gradient_write,
+	.update = cpu_update,
+	.state_hash = cpu_state_hash,
+	.evaluate = cpu_evaluate,
+	.flip_bit = cpu_flip_bit,
+	.close = cpu_close,
+};
