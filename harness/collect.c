@@ -1,0 +1,158 @@
+/* collect.c - see collect.h. */
+#include "collect.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EPOCH_ABSENT (-1) /* cells[].kind until the peer's event is there */
+
+int lh_series_init(struct lh_series *s, unsigned npeers, uint32_t nepochs, struct lh_err *err)
+{
+	size_t ncells = (size_t)npeers * nepochs;
+
+	*s = (struct lh_series){ .npeers = npeers, .nepochs = nepochs };
+	s->peers = calloc(npeers ? npeers : 1, sizeof *s->peers);
+	s->cells = calloc(ncells ? ncells : 1, sizeof *s->cells);
+	if (!s->peers || !s->cells) {
+		lh_series_done(s);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the results of %u peers over %u epochs", npeers, nepochs);
+	}
+	for (size_t i = 0; i < ncells; i++)
+		s->cells[i].kind = (enum lh_event_kind)EPOCH_ABSENT;
+	return 0;
+}
+
+void lh_series_done(struct lh_series *s)
+{
+	free(s->peers);
+	free(s->cells);
+	*s = (struct lh_series){ 0 };
+}
+
+const struct lh_event *lh_series_at(const struct lh_series *s, uint32_t epoch, unsigned peer)
+{
+	if (epoch < 1 || epoch > s->nepochs || peer >= s->npeers || epoch > s->peers[peer].epochs)
+		return NULL;
+	return &s->cells[(size_t)(epoch - 1) * s->npeers + peer];
+}
+
+static int add_epoch(struct lh_series *s, const struct lh_event *e, struct lh_err *err)
+{
+	struct lh_peer_series *p = &s->peers[e->rank];
+	const struct lh_event *before = lh_series_at(s, p->epochs, e->rank);
+
+	if (e->epoch != p->epochs + 1 || e->epoch > s->nepochs)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "epoch %u reported after epoch %u of %u",
+				  e->epoch, p->epochs, s->nepochs);
+	if (!s->go_ns || e->begin_ns < s->go_ns || (before && e->begin_ns < before->commit_ns))
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "epoch %u begins before the one before it ended", e->epoch);
+	if (e->calc_end_ns < e->begin_ns || e->exchange_end_ns < e->calc_end_ns || e->commit_ns < e->exchange_end_ns)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "times of epoch %u run backwards", e->epoch);
+	if (e->late_ns < 0 || e->busy_ns < 0)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "negative time in epoch %u", e->epoch);
+	s->cells[(size_t)(e->epoch - 1) * s->npeers + e->rank] = *e;
+	p->epochs = e->epoch;
+	return 0;
+}
+
+int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *err)
+{
+	if (e->rank >= s->npeers)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "event of rank %u among %u peers", e->rank, s->npeers);
+
+	struct lh_peer_series *p = &s->peers[e->rank];
+	switch (e->kind) {
+	case LH_EVENT_LISTENING:
+		p->listening = true;
+		return 0;
+	case LH_EVENT_JOINED:
+		p->joined = true;
+		p->joined_ns = e->t_ns;
+		p->parameters = e->parameters;
+		p->initial_hash = e->state_hash;
+		return 0;
+	case LH_EVENT_EPOCH:
+		return add_epoch(s, e, err);
+	case LH_EVENT_EVAL:
+		s->has_eval = true;
+		s->eval = *e;
+		return 0;
+	case LH_EVENT_FINISHED:
+		p->finished = true;
+		p->finished_ns = e->t_ns;
+		return 0;
+	case LH_EVENT_FAILED:
+		p->failed = true;
+		p->failed_ns = e->t_ns;
+		p->culprit = e->culprit;
+		memcpy(p->reason, e->reason, sizeof p->reason);
+		return 0;
+	}
+	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unknown kind of event %d", (int)e->kind);
+}
+
+uint32_t lh_series_committed(const struct lh_series *s)
+{
+	uint32_t least = s->npeers ? s->nepochs : 0;
+
+	for (unsigned i = 0; i < s->npeers; i++)
+		if (s->peers[i].epochs < least)
+			least = s->peers[i].epochs;
+	return least;
+}
+
+unsigned lh_series_joined(const struct lh_series *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->npeers; i++)
+		n += s->peers[i].joined;
+	return n;
+}
+
+unsigned lh_series_finished(const struct lh_series *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->npeers; i++)
+		n += s->peers[i].finished;
+	return n;
+}
+
+static uint64_t hash_of(const struct lh_series *s, uint32_t epoch, unsigned peer)
+{
+	return epoch ? lh_series_at(s, epoch, peer)->state_hash : s->peers[peer].initial_hash;
+}
+
+/* A peer whose hash the fewest others share: with one flipped replica, that replica. */
+static unsigned loneliest(const struct lh_series *s, uint32_t epoch)
+{
+	unsigned best = 0, best_same = ~0u;
+
+	for (unsigned i = 0; i < s->npeers; i++) {
+		unsigned same = 0;
+		for (unsigned j = 0; j < s->npeers; j++)
+			same += hash_of(s, epoch, j) == hash_of(s, epoch, i);
+		if (same < best_same) {
+			best_same = same;
+			best = i;
+		}
+	}
+	return best;
+}
+
+bool lh_series_identical(const struct lh_series *s, uint32_t epochs, uint32_t *ret_epoch, unsigned *ret_peer)
+{
+	for (uint32_t e = 0; e <= epochs; e++) {
+		for (unsigned i = 1; i < s->npeers; i++) {
+			if (hash_of(s, e, i) == hash_of(s, e, 0))
+				continue;
+			*ret_epoch = e;
+			*ret_peer = loneliest(s, e);
+			return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,47 @@
+/* collect.h - the peers' events, put in order: what each peer did in each epoch.
+ *
+ * Nothing here calculates; metrics.h does. An event that cannot be true (an unknown rank, an epoch out of turn,
+ * times that run backwards) is refused, so that a broken peer breaks the run and not the numbers.
+ */
+#ifndef HARNESS_COLLECT_H
+#define HARNESS_COLLECT_H
+
+#include "longhaul/peer.h"
+
+struct lh_peer_series {
+	bool listening, joined, finished, failed;
+	lh_ns joined_ns, finished_ns, failed_ns;
+	uint64_t parameters, initial_hash;
+	uint32_t epochs;          /* committed so far; epochs 1 ... epochs are in the table */
+	int culprit;              /* FAILED: rank, -1 the peer itself */
+	char reason[256];         /* FAILED */
+};
+
+struct lh_series {
+	unsigned npeers;
+	uint32_t nepochs;         /* as configured */
+	lh_ns go_ns;              /* just before the first peer was told to go; 0 until then */
+	struct lh_peer_series *peers;   /* [npeers] */
+	struct lh_event *cells;         /* [nepochs][npeers], EPOCH events; kind is undefined where not yet there */
+	bool has_eval;
+	struct lh_event eval;
+};
+
+int lh_series_init(struct lh_series *s, unsigned npeers, uint32_t nepochs, struct lh_err *err);
+void lh_series_done(struct lh_series *s);
+
+/* -EPROTO (LH_EXIT_BROKE) for an event that cannot be true. */
+int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *err);
+
+/* The EPOCH event of a peer, NULL when it is not there (yet). Epochs count from 1. */
+const struct lh_event *lh_series_at(const struct lh_series *s, uint32_t epoch, unsigned peer);
+/* Epochs that every peer has committed. */
+uint32_t lh_series_committed(const struct lh_series *s);
+unsigned lh_series_joined(const struct lh_series *s);
+unsigned lh_series_finished(const struct lh_series *s);
+
+/* Do all peers hold the same bytes, initially (epoch 0) and after every epoch up to `epochs`?
+ * On false, *ret_epoch is the first where they differ and *ret_peer one that differs from most. */
+bool lh_series_identical(const struct lh_series *s, uint32_t epochs, uint32_t *ret_epoch, unsigned *ret_peer);
+
+#endif

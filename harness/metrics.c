@@ -1,0 +1,196 @@
+/* metrics.c - see metrics.h.
+ *
+ * One clock serves all: every peer runs on one kernel, so times of different peers may be subtracted. C(e) is
+ * the last commit of epoch e over all peers, C(0) the go. An epoch is C(e) - C(e-1); calculation ends when the
+ * last peer holds its share of the batch; what is left is communication. So calc_s + comm_s = wall_s exactly.
+ */
+#include "metrics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+static double seconds(lh_ns ns)
+{
+	return (double)ns / 1e9;
+}
+
+static lh_ns last_commit(const struct lh_series *s, uint32_t epoch)
+{
+	lh_ns last = s->go_ns;
+
+	for (unsigned i = 0; epoch && i < s->npeers; i++) {
+		lh_ns t = lh_series_at(s, epoch, i)->commit_ns;
+		if (i == 0 || t > last)
+			last = t;
+	}
+	return last;
+}
+
+/* What of comm_ns no bandwidth could have saved, what the update took, and the rest. */
+static void split_communication(const struct lh_metrics_input *in, lh_ns comm_ns, lh_ns update_ns,
+				struct lh_epoch_metrics *m)
+{
+	lh_ns left = comm_ns - update_ns;
+
+	m->update_s = seconds(update_ns);
+	if (in->one_way_ns < 0) {
+		m->latency_s = m->bandwidth_s = NAN;
+		return;
+	}
+	lh_ns latency_ns = in->one_way_ns * in->trips;
+	if (latency_ns > left)
+		latency_ns = left;
+	m->latency_s = seconds(latency_ns);
+	m->bandwidth_s = seconds(left - latency_ns);
+}
+
+void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,
+		      struct lh_epoch_metrics *ret)
+{
+	lh_ns begin = last_commit(s, epoch - 1), end = last_commit(s, epoch), calc_end = begin, exchange_end = begin;
+	struct lh_epoch_metrics m = { .epoch = epoch, .warmup = epoch <= in->warmup, .identical = true };
+	double loss_sum = 0;
+
+	for (unsigned i = 0; i < s->npeers; i++) {
+		const struct lh_event *e = lh_series_at(s, epoch, i);
+		if (e->calc_end_ns > calc_end)
+			calc_end = e->calc_end_ns;
+		if (e->exchange_end_ns > exchange_end)
+			exchange_end = e->exchange_end_ns;
+		m.samples += e->samples;
+		m.bytes_sent += e->bytes_sent;
+		m.bytes_received += e->bytes_received;
+		if (e->samples) /* a peer without a share has no loss either */
+			loss_sum += e->loss_sum;
+		if (i == 0)
+			m.state_hash = e->state_hash;
+		m.identical = m.identical && e->state_hash == m.state_hash;
+	}
+	m.wall_s = seconds(end - begin);
+	m.calc_s = seconds(calc_end - begin);
+	m.comm_s = seconds(end - calc_end);
+	m.loss = m.samples ? loss_sum / (double)m.samples : NAN;
+	split_communication(in, end - calc_end, end - exchange_end, &m);
+	*ret = m;
+}
+
+double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch)
+{
+	double sum = 0;
+
+	if (!in->calculates)
+		return NAN;
+	for (unsigned i = 0; i < s->npeers; i++) {
+		const struct lh_event *e = lh_series_at(s, epoch, i);
+		lh_ns asked = e->calc_end_ns - e->begin_ns - e->late_ns; /* what the declared pace allows */
+		if (e->samples && asked > 0)
+			sum += (double)e->busy_ns / (double)asked;
+	}
+	return sum;
+}
+
+static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t nepochs, unsigned peer,
+		     double wall_s, struct lh_peer_metrics *m)
+{
+	for (uint32_t epoch = 1; epoch <= nepochs; epoch++) {
+		const struct lh_event *e = lh_series_at(s, epoch, peer);
+		m->bytes_sent += e->bytes_sent;
+		m->bytes_received += e->bytes_received;
+		if (epoch <= in->warmup)
+			continue;
+		m->samples += e->samples;
+		m->calc_s += seconds(e->calc_end_ns - e->begin_ns);
+		m->update_s += seconds(e->commit_ns - e->exchange_end_ns);
+		m->busy_s += seconds(e->busy_ns);
+		m->late_s += seconds(e->late_ns);
+	}
+	m->lateness = wall_s > 0 ? m->late_s / wall_s : NAN;
+	m->solo_sps = m->calc_s + m->update_s > 0 ? (double)m->samples / (m->calc_s + m->update_s) : NAN;
+}
+
+static void sum_epochs(const struct lh_metrics *m, struct lh_summary *sum)
+{
+	for (uint32_t i = 0; i < m->nepochs; i++) {
+		const struct lh_epoch_metrics *e = &m->epochs[i];
+		if (e->warmup)
+			continue;
+		sum->epochs++;
+		sum->samples += e->samples;
+		sum->bytes_sent += e->bytes_sent;
+		sum->wall_s += e->wall_s;
+		sum->calc_s += e->calc_s;
+		sum->comm_s += e->comm_s;
+		sum->latency_s += e->latency_s;
+		sum->bandwidth_s += e->bandwidth_s;
+		sum->update_s += e->update_s;
+	}
+	if (sum->epochs == 0)
+		sum->wall_s = sum->calc_s = sum->comm_s = sum->latency_s = sum->bandwidth_s = sum->update_s = NAN;
+}
+
+static void sum_cpus(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t nepochs,
+		     struct lh_summary *sum)
+{
+	double total = 0;
+
+	sum->cpus_needed = NAN;
+	if (!in->calculates || sum->epochs == 0)
+		return;
+	for (uint32_t epoch = in->warmup + 1; epoch <= nepochs; epoch++)
+		total += lh_metrics_cpus_needed(s, in, epoch);
+	sum->cpus_needed = total / sum->epochs;
+}
+
+static void summarise(const struct lh_series *s, const struct lh_metrics_input *in, struct lh_metrics *m)
+{
+	struct lh_summary *sum = &m->summary;
+
+	*sum = (struct lh_summary){ .differ_epoch = UINT32_MAX, .lateness = NAN };
+	sum_epochs(m, sum);
+	for (unsigned i = 0; i < m->npeers; i++) {
+		sum_peer(s, in, m->nepochs, i, sum->epochs ? sum->wall_s : 0, &m->peers[i]);
+		if (m->peers[i].samples) /* a peer that is dealt nothing adds nothing */
+			sum->solo_sps += m->peers[i].solo_sps;
+		if (isfinite(m->peers[i].lateness) && !(m->peers[i].lateness <= sum->lateness)) {
+			sum->lateness = m->peers[i].lateness;
+			sum->latest_peer = i;
+		}
+	}
+	sum->throughput_sps = sum->wall_s > 0 ? (double)sum->samples / sum->wall_s : NAN;
+	sum->granularity = m->npeers > 1 && sum->comm_s > 0 ? sum->calc_s / sum->comm_s : NAN;
+	sum->efficiency = sum->epochs && sum->solo_sps > 0 ? sum->throughput_sps / sum->solo_sps : NAN;
+	if (!(sum->solo_sps > 0))
+		sum->solo_sps = NAN;
+	sum_cpus(s, in, m->nepochs, sum);
+	sum->replicas_identical = lh_series_joined(s) == s->npeers && s->npeers > 0 &&
+		lh_series_identical(s, m->nepochs, &sum->differ_epoch, &sum->differ_peer);
+	for (uint32_t i = m->nepochs; i > 0; i--)
+		if (m->epochs[i - 1].samples != in->target_batch)
+			sum->short_epoch = i;
+}
+
+int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input *in,
+		       struct lh_metrics *ret, struct lh_err *err)
+{
+	struct lh_metrics m = { .nepochs = lh_series_committed(s), .npeers = s->npeers };
+
+	m.epochs = calloc(m.nepochs ? m.nepochs : 1, sizeof *m.epochs);
+	m.peers = calloc(m.npeers ? m.npeers : 1, sizeof *m.peers);
+	if (!m.epochs || !m.peers) {
+		lh_metrics_done(&m);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the numbers of %u epochs", m.nepochs);
+	}
+	for (uint32_t e = 1; e <= m.nepochs; e++)
+		lh_metrics_epoch(s, in, e, &m.epochs[e - 1]);
+	summarise(s, in, &m);
+	*ret = m;
+	return 0;
+}
+
+void lh_metrics_done(struct lh_metrics *m)
+{
+	free(m->epochs);
+	free(m->peers);
+	*m = (struct lh_metrics){ 0 };
+}

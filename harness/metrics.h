@@ -1,0 +1,74 @@
+/* metrics.h - from the collected events to the numbers that are printed. Pure; docs/MEASUREMENT.md has every
+ * formula. Undefined is NaN.
+ */
+#ifndef HARNESS_METRICS_H
+#define HARNESS_METRICS_H
+
+#include "collect.h"
+
+/* Lateness beyond this share of the epochs makes a run invalid. */
+#define LH_LATENESS_LIMIT 0.02
+
+struct lh_metrics_input {
+	uint32_t warmup;          /* epochs left out of the summary */
+	uint64_t target_batch;    /* samples that an epoch must have */
+	lh_ns one_way_ns;         /* largest measured RTT between two peers, halved; < 0: not measured */
+	unsigned trips;           /* one-way trips that follow each other in one exchange */
+	unsigned cpus;            /* of the kernel that the peers share */
+	bool calculates;          /* the engine uses the CPU for its calculation (not paced) */
+};
+
+struct lh_epoch_metrics {
+	uint32_t epoch;
+	bool warmup;
+	double wall_s, calc_s, comm_s;
+	double latency_s, bandwidth_s, update_s; /* together comm_s; NaN where the RTT is not known */
+	uint64_t samples, bytes_sent, bytes_received;
+	double loss;              /* mean over the samples; NaN without one */
+	bool identical;
+	uint64_t state_hash;      /* of rank 0 */
+};
+
+struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
+	uint64_t samples;
+	double calc_s, update_s, busy_s, late_s;
+	double lateness;          /* late_s / wall of the same epochs; NaN without any */
+	double solo_sps;          /* samples / (calc_s + update_s): this peer alone, without communication */
+	uint64_t bytes_sent, bytes_received; /* all epochs, warm-up included */
+};
+
+struct lh_summary {
+	uint32_t epochs;          /* counted */
+	uint64_t samples, bytes_sent;
+	double wall_s, calc_s, comm_s, latency_s, bandwidth_s, update_s; /* sums */
+	double throughput_sps, granularity, efficiency;
+	double solo_sps;          /* sum of the peers' */
+	double cpus_needed;       /* CPU seconds of the calculation per second of it, all peers; NaN for paced */
+	bool replicas_identical;  /* false without any state to compare */
+	uint32_t differ_epoch;    /* where replicas first differ; UINT32_MAX: nowhere */
+	unsigned differ_peer;
+	unsigned latest_peer;     /* the one with the largest lateness */
+	double lateness;          /* its lateness; NaN without counted epochs */
+	uint32_t short_epoch;     /* first epoch whose samples are not the target batch; 0: none */
+};
+
+struct lh_metrics {
+	uint32_t nepochs;         /* that every peer committed, warm-up included */
+	struct lh_epoch_metrics *epochs;
+	unsigned npeers;
+	struct lh_peer_metrics *peers;
+	struct lh_summary summary;
+};
+
+int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input *in,
+		       struct lh_metrics *ret, struct lh_err *err);
+void lh_metrics_done(struct lh_metrics *m);
+
+/* One epoch that every peer has committed; for live progress too. */
+void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,
+		      struct lh_epoch_metrics *ret);
+/* CPUs that the declared paces need, judged by epoch `epoch`: sum over peers of CPU time per second of its own
+ * calculation. NaN where the engine does not calculate. */
+double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch);
+
+#endif
