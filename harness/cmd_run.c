@@ -1,0 +1,43 @@
+/* cmd_run.c - `longhaul run FILE`: the experiment end to end. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "run.h"
+
+static int run_body(struct lh_session *s)
+{
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_progress progress;
+	struct lh_run_options opt = { .dir = s->out_dir, .progress = &progress };
+	struct lh_run *r = calloc(1, sizeof *r);
+
+	if (!r) {
+		lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "run");
+		return lh_fail(&err);
+	}
+	lh_progress_init(&progress, stderr, s->inv->quiet, NULL);
+	int status = lh_run_execute(r, s, &s->exp, &opt);
+	if (s->inv->json) {
+		json_t *doc = lh_result_json(&r->result);
+		json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+		putchar('\n');
+		json_decref(doc);
+	} else {
+		lh_result_print(&r->result, stdout);
+	}
+	if (r->result.verdict.nreasons) {
+		lh_err_set(&err, LH_EXIT_BROKE, -1, "%s", r->result.verdict.reasons[0]);
+		lh_fail(&err);
+	}
+	lh_run_done(r);
+	free(r);
+	return status;
+}
+
+int cmd_run(const struct lh_invocation *inv)
+{
+	const struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true };
+
+	return lh_session_main(inv, &opt, run_body);
+}

@@ -1,0 +1,225 @@
+/* result.c - result.json and epochs.csv; the text is in result_text.c. */
+#include "result.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "stats.h"
+
+const char *lh_engine_name(enum lh_engine e)
+{
+	return e == LH_ENGINE_PACED ? "paced" : "cpu";
+}
+
+const char *lh_wire_name(enum lh_wire w)
+{
+	return w == LH_WIRE_FP16 ? "fp16" : "fp32";
+}
+
+const char *lh_netem_where_name(enum lh_netem_where w)
+{
+	return w == LH_NETEM_UML ? "uml" : w == LH_NETEM_HOST ? "host" : "none";
+}
+
+static json_t *number(double v)
+{
+	return lh_json_number(v);
+}
+
+static json_t *count(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+static json_t *hash_text(uint64_t h)
+{
+	return json_sprintf("%016" PRIx64, h);
+}
+
+static json_t *experiment_json(const struct lh_experiment *exp)
+{
+	const struct lh_training *tr = &exp->training;
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", exp->topology.name, "engine",
+			 lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire), "target_batch",
+			 (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch, "epochs",
+			 (json_int_t)tr->epochs, "warmup_epochs", (json_int_t)tr->warmup, "sites",
+			 (json_int_t)exp->topology.nsites, "peers", (json_int_t)exp->topology.npeers, "seed",
+			 (json_int_t)tr->seed);
+}
+
+/* The probe's links, and what each carried in training. */
+static json_t *links_json(const struct lh_result *r)
+{
+	const struct lh_topology *t = &r->exp->topology;
+
+	if (!r->probe || !r->probe->nlinks)
+		return json_array();
+	json_t *links = lh_probe_links_json(t, r->probe), *link;
+	size_t i;
+	json_array_foreach(links, i, link) {
+		const char *from = json_string_value(json_object_get(link, "from"));
+		const char *to = json_string_value(json_object_get(link, "to"));
+		for (unsigned k = 0; r->traffic && from && to && k < t->nsites * t->nsites; k++) {
+			const struct lh_link_traffic *tr = &r->traffic[k];
+			if (strcmp(from, t->sites[k / t->nsites].name) != 0 || strcmp(to, t->sites[k % t->nsites].name) != 0)
+				continue;
+			json_object_set_new(link, "train_packets", tr->known ? count(tr->packets) : json_null());
+			json_object_set_new(link, "train_bytes", tr->known ? count(tr->bytes) : json_null());
+			json_object_set_new(link, "train_drops", tr->known ? count(tr->drops) : json_null());
+		}
+	}
+	return links;
+}
+
+double lh_peer_pace(const struct lh_experiment *exp, unsigned peer)
+{
+	const struct lh_peer *p = &exp->topology.peers[peer];
+
+	if (p->samples_per_s > 0)
+		return p->samples_per_s;
+	if (exp->training.engine == LH_ENGINE_PACED) {
+		const struct lh_catalogue_entry *e = lh_catalogue_find(exp->training.model, p->device);
+		return e ? e->samples_per_s : NAN;
+	}
+	return exp->training.samples_per_s;
+}
+
+static json_t *peers_json(const struct lh_result *r)
+{
+	const struct lh_topology *t = &r->exp->topology;
+	json_t *peers = json_array();
+
+	for (unsigned i = 0; i < t->npeers; i++) {
+		const struct lh_peer_metrics *m = r->metrics ? &r->metrics->peers[i] : NULL;
+		bool counted = m && r->metrics->summary.epochs;
+		json_t *p = json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", t->peers[i].name, "site",
+				      t->sites[t->peers[i].site].name, "device", t->peers[i].device, "engine",
+				      lh_engine_name(r->exp->training.engine), "lateness",
+				      m ? number(m->lateness) : json_null());
+		json_object_set_new(p, "pace_sps", number(lh_peer_pace(r->exp, i)));
+		json_object_set_new(p, "samples", counted ? count(m->samples) : json_null());
+		json_object_set_new(p, "calc_s", counted ? number(m->calc_s) : json_null());
+		json_object_set_new(p, "update_s", counted ? number(m->update_s) : json_null());
+		json_object_set_new(p, "cpu_s", counted ? number(m->busy_s) : json_null());
+		json_object_set_new(p, "late_s", counted ? number(m->late_s) : json_null());
+		json_object_set_new(p, "solo_sps", counted ? number(m->solo_sps) : json_null());
+		json_object_set_new(p, "bytes_sent", m ? count(m->bytes_sent) : json_null());
+		json_object_set_new(p, "bytes_received", m ? count(m->bytes_received) : json_null());
+		json_array_append_new(peers, p);
+	}
+	return peers;
+}
+
+static json_t *epochs_json(const struct lh_result *r)
+{
+	json_t *epochs = json_array();
+
+	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
+		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
+		json_array_append_new(epochs, json_pack(
+			"{s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "epoch",
+			(json_int_t)e->epoch, "warmup", e->warmup, "wall_s", number(e->wall_s), "calc_s",
+			number(e->calc_s), "comm_s", number(e->comm_s), "comm_latency_s", number(e->latency_s),
+			"comm_bandwidth_s", number(e->bandwidth_s), "comm_update_s", number(e->update_s), "samples",
+			count(e->samples), "bytes_sent", count(e->bytes_sent), "bytes_received",
+			count(e->bytes_received), "loss", number(e->loss), "replicas_identical", e->identical,
+			"state_hash", hash_text(e->state_hash)));
+	}
+	return epochs;
+}
+
+static json_t *summary_json(const struct lh_result *r)
+{
+	static const struct lh_summary nothing = {
+		.wall_s = NAN, .calc_s = NAN, .comm_s = NAN, .latency_s = NAN, .bandwidth_s = NAN, .update_s = NAN,
+		.throughput_sps = NAN, .granularity = NAN, .efficiency = NAN, .solo_sps = NAN, .cpus_needed = NAN,
+		.lateness = NAN,
+	};
+	const struct lh_summary *m = r->metrics ? &r->metrics->summary : &nothing;
+	bool compared = r->metrics && r->series && lh_series_joined(r->series) == r->series->npeers;
+	json_t *reasons = json_array();
+
+	for (unsigned i = 0; i < r->verdict.nreasons; i++)
+		json_array_append_new(reasons, json_string(r->verdict.reasons[i]));
+	json_t *s = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "throughput_sps", number(m->throughput_sps), "calc_s",
+			      number(m->calc_s), "comm_s", number(m->comm_s), "granularity", number(m->granularity),
+			      "efficiency", number(m->efficiency), "replicas_identical",
+			      compared ? json_boolean(m->replicas_identical) : json_null(), "valid", r->verdict.valid);
+	json_object_set_new(s, "reason", r->verdict.nreasons ? json_string(r->verdict.reasons[0]) : json_null());
+	json_object_set_new(s, "reasons", reasons);
+	json_object_set_new(s, "epochs", count(m->epochs));
+	json_object_set_new(s, "wall_s", number(m->wall_s));
+	json_object_set_new(s, "comm_latency_s", number(m->latency_s));
+	json_object_set_new(s, "comm_bandwidth_s", number(m->bandwidth_s));
+	json_object_set_new(s, "comm_update_s", number(m->update_s));
+	json_object_set_new(s, "samples", count(m->samples));
+	json_object_set_new(s, "bytes_sent", count(m->bytes_sent));
+	json_object_set_new(s, "solo_sps", number(m->solo_sps));
+	json_object_set_new(s, "cpus_needed", number(m->cpus_needed));
+	json_object_set_new(s, "lateness", number(m->lateness));
+	return s;
+}
+
+static json_t *evaluation_json(const struct lh_result *r)
+{
+	if (!r->series || !r->series->has_eval)
+		return json_null();
+	const struct lh_event *e = &r->series->eval;
+	return json_pack("{s:s, s:o, s:o, s:s}", "metric", e->metric, "value", number(e->value), "reference",
+			 number(e->reference), "peer", r->exp->topology.peers[e->rank].name);
+}
+
+static json_t *failure_json(const struct lh_result *r)
+{
+	const struct lh_failure *f = &r->failure;
+	lh_ns go_ns = r->series ? r->series->go_ns : 0;
+
+	if (f->kind == LH_FAILURE_NONE)
+		return json_null();
+	return json_pack("{s:s, s:o, s:o, s:o, s:s}", "kind", lh_failure_kind_name(f->kind), "peer",
+			 f->peer >= 0 ? json_string(r->exp->topology.peers[f->peer].name) : json_null(), "t_s",
+			 go_ns ? number((double)(f->t_ns - go_ns) / 1e9) : json_null(), "epoch",
+			 f->epoch ? count(f->epoch) : json_null(), "text", f->text);
+}
+
+json_t *lh_result_json(const struct lh_result *r)
+{
+	json_t *env = json_pack("{s:s, s:s, s:I, s:s}", "kernel_release", r->kernel_release, "netem",
+				lh_netem_where_name(r->netem), "cpus", (json_int_t)r->cpus, "longhaul_version",
+				LH_VERSION);
+
+	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA, "complete",
+			 r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status, "environment", env,
+			 "experiment", experiment_json(r->exp), "links", links_json(r), "peers", peers_json(r), "epochs",
+			 epochs_json(r), "summary", summary_json(r), "evaluation", evaluation_json(r), "failure",
+			 failure_json(r));
+}
+
+static void csv_number(FILE *out, double v)
+{
+	if (isfinite(v))
+		fprintf(out, ",%.9g", v);
+	else
+		fputc(',', out);
+}
+
+int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out)
+{
+	fputs("epoch,warmup,wall_s,calc_s,comm_s,comm_latency_s,comm_bandwidth_s,comm_update_s,samples,bytes_sent,"
+	      "bytes_received,loss,replicas_identical,state_hash\n", out);
+	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
+		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
+		const double times[] = { e->wall_s, e->calc_s, e->comm_s, e->latency_s, e->bandwidth_s, e->update_s };
+		fprintf(out, "%u,%d", e->epoch, e->warmup);
+		for (size_t k = 0; k < sizeof times / sizeof *times; k++)
+			csv_number(out, times[k]);
+		fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, e->samples, e->bytes_sent, e->bytes_received);
+		csv_number(out, e->loss);
+		fprintf(out, ",%d,%016" PRIx64 "\n", e->identical, e->state_hash);
+	}
+	return ferror(out) ? -EIO : 0;
+}

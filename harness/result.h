@@ -1,0 +1,42 @@
+/* result.h - one run's outcome as data, as result.json (schema longhaul-result/1), epochs.csv and as text.
+ *
+ * Keys are in base SI units, the unit in the name; undefined is null. docs/MEASUREMENT.md defines each.
+ */
+#ifndef HARNESS_RESULT_H
+#define HARNESS_RESULT_H
+
+#include "judge.h"
+#include "probe/probe.h"
+#include "session.h"
+
+#define LH_RESULT_SCHEMA "longhaul-result/1"
+
+struct lh_result {
+	const struct lh_experiment *exp;
+	enum lh_netem_where netem;
+	char kernel_release[65];
+	unsigned cpus;
+	const struct lh_probe_report *probe;   /* nlinks == 0: nothing was measured */
+	const struct lh_link_traffic *traffic; /* [nsites * nsites] or NULL */
+	const struct lh_series *series;        /* NULL: no peer was started */
+	const struct lh_metrics *metrics;      /* NULL: nothing was trained */
+	const char *dir;                       /* the run directory; NULL: none */
+	struct lh_failure failure;
+	struct lh_verdict verdict;
+};
+
+struct json_t;
+/* NULL when memory ran out. */
+struct json_t *lh_result_json(const struct lh_result *r);
+int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out);
+/* A short table for people. */
+void lh_result_print(const struct lh_result *r, FILE *out);
+
+/* The pace that a peer is to keep: its own, the catalogue's for its device, or the training's; NaN without any. */
+double lh_peer_pace(const struct lh_experiment *exp, unsigned peer);
+
+const char *lh_engine_name(enum lh_engine e);
+const char *lh_wire_name(enum lh_wire w);
+const char *lh_netem_where_name(enum lh_netem_where w);
+
+#endif

@@ -1,0 +1,131 @@
+/* result_text.c - a run's outcome for people. Every figure is one of result.json, rounded. */
+#include <math.h>
+
+#include "result.h"
+
+static void print_seconds(FILE *out, double s)
+{
+	if (!isfinite(s))
+		fprintf(out, "%10s", "-");
+	else
+		fprintf(out, "%8.3f s", s);
+}
+
+static void print_ratio(FILE *out, const char *label, double v)
+{
+	if (isfinite(v))
+		fprintf(out, "  %-22s %.3g\n", label, v);
+	else
+		fprintf(out, "  %-22s undefined\n", label);
+}
+
+static void print_links(const struct lh_result *r, FILE *out)
+{
+	const struct lh_topology *t = &r->exp->topology;
+	size_t shown = 0;
+
+	if (!r->probe || !r->probe->nlinks)
+		return;
+	fprintf(out, "\n  %-24s %12s %12s %8s %8s  %s\n", "link", "RTT asked", "measured", "mode", "drops", "verdict");
+	for (size_t i = 0; i < r->probe->nlinks; i++) {
+		const struct lh_link_result *l = &r->probe->links[i];
+		char name[2 * LH_NAME_MAX + 4];
+		if (l->from == l->to && l->rtt_median_ns < 0)
+			continue;
+		if (++shown > 24) {
+			fprintf(out, "  ... (all of them: links.csv)\n");
+			break;
+		}
+		snprintf(name, sizeof name, "%s->%s", t->sites[l->from].name, t->sites[l->to].name);
+		fprintf(out, "  %-24s %9.3f ms", name, (double)l->rtt_spec_ns / 1e6);
+		if (l->rtt_median_ns >= 0)
+			fprintf(out, " %9.3f ms", (double)l->rtt_median_ns / 1e6);
+		else
+			fprintf(out, " %12s", "-");
+		fprintf(out, " %8s", l->mode == LH_MODE_PACKET ? "packet" : "gso");
+		const struct lh_link_traffic *tr = r->traffic ? &r->traffic[l->from * t->nsites + l->to] : NULL;
+		if (tr && tr->known)
+			fprintf(out, " %8llu", (unsigned long long)tr->drops);
+		else
+			fprintf(out, " %8s", "-");
+		fprintf(out, "  %s\n", lh_link_verdict_name(l->verdict));
+	}
+}
+
+static void print_epochs(const struct lh_result *r, FILE *out)
+{
+	const struct lh_metrics *m = r->metrics;
+
+	if (!m || !m->nepochs)
+		return;
+	fprintf(out, "\n  %5s %10s %10s %10s %10s %12s %10s\n", "epoch", "wall", "calc", "comm", "samples/s", "sent", "loss");
+	for (uint32_t i = 0; i < m->nepochs; i++) {
+		const struct lh_epoch_metrics *e = &m->epochs[i];
+		if (m->nepochs > 24 && i >= 12 && i + 12 < m->nepochs) {
+			if (i == 12)
+				fprintf(out, "  ... (all of them: epochs.csv)\n");
+			continue;
+		}
+		fprintf(out, "  %5u", e->epoch);
+		fputc(' ', out);
+		print_seconds(out, e->wall_s);
+		fputc(' ', out);
+		print_seconds(out, e->calc_s);
+		fputc(' ', out);
+		print_seconds(out, e->comm_s);
+		fprintf(out, " %10.4g %9.2f MB", e->wall_s > 0 ? (double)e->samples / e->wall_s : 0.0,
+			(double)e->bytes_sent / 1e6);
+		if (isfinite(e->loss))
+			fprintf(out, " %10.4f", e->loss);
+		else
+			fprintf(out, " %10s", "-");
+		fprintf(out, "%s\n", e->warmup ? "  warm-up" : "");
+	}
+}
+
+static void print_summary(const struct lh_result *r, FILE *out)
+{
+	const struct lh_summary *s = r->metrics ? &r->metrics->summary : NULL;
+
+	if (!s || !s->epochs)
+		return;
+	fprintf(out, "\n  over %u epoch%s after the warm-up:\n", s->epochs, s->epochs == 1 ? "" : "s");
+	fprintf(out, "  %-22s %.4g samples/s\n", "throughput", s->throughput_sps);
+	fprintf(out, "  %-22s %.3f s\n", "calculation", s->calc_s);
+	fprintf(out, "  %-22s %.3f s", "communication", s->comm_s);
+	if (isfinite(s->latency_s))
+		fprintf(out, "  (latency %.3f s, bandwidth %.3f s, update %.3f s)", s->latency_s, s->bandwidth_s,
+			s->update_s);
+	fputc('\n', out);
+	print_ratio(out, "granularity", s->granularity);
+	print_ratio(out, "efficiency", s->efficiency);
+	fprintf(out, "  %-22s %s\n", "replicas identical", s->replicas_identical ? "yes" : "NO");
+	if (isfinite(s->lateness))
+		fprintf(out, "  %-22s %.2f %% (%s)\n", "lateness, largest", s->lateness * 100,
+			r->exp->topology.peers[s->latest_peer].name);
+	if (r->series && r->series->has_eval)
+		fprintf(out, "  %-22s %.4g (reference %.4g)\n", r->series->eval.metric, r->series->eval.value,
+			r->series->eval.reference);
+}
+
+void lh_result_print(const struct lh_result *r, FILE *out)
+{
+	const struct lh_topology *t = &r->exp->topology;
+	const struct lh_training *tr = &r->exp->training;
+
+	fprintf(out, "%s: %s on engine %s%s, %u peer%s on %u site%s, target batch %llu; kernel %s (netem: %s)\n", t->name,
+		tr->model, lh_engine_name(tr->engine),
+		tr->engine == LH_ENGINE_PACED ? " (PACED: calculation is waited out, not done)" : "", t->npeers,
+		t->npeers == 1 ? "" : "s", t->nsites, t->nsites == 1 ? "" : "s", (unsigned long long)tr->target_batch,
+		r->kernel_release, lh_netem_where_name(r->netem));
+	print_links(r, out);
+	print_epochs(r, out);
+	print_summary(r, out);
+	fputc('\n', out);
+	if (r->verdict.valid)
+		fprintf(out, "  valid\n");
+	for (unsigned i = 0; i < r->verdict.nreasons; i++)
+		fprintf(out, "  NOT VALID: %s\n", r->verdict.reasons[i]);
+	if (r->dir)
+		fprintf(out, "  files: %s\n", r->dir);
+}

@@ -1,0 +1,222 @@
+/* run.c - the phases of a run; see run.h. */
+#include "run.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* Flat butterfly: every block goes to its owner, and its sum comes back; each is one trip. */
+#define BUTTERFLY_TRIPS 2
+
+static unsigned count_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* Room for the files that are written last. */
+static lh_bytes result_size(const struct lh_experiment *exp)
+{
+	const struct lh_topology *t = &exp->topology;
+
+	return 16384 + (lh_bytes)exp->training.epochs * 1024 + (lh_bytes)t->npeers * 640 +
+	       (lh_bytes)t->nsites * t->nsites * 1280;
+}
+
+static void show_probe(void *ctx, const char *what, size_t done, size_t total)
+{
+	struct lh_run *r = ctx;
+
+	lh_progress_draw(r->opt->progress, "%s %zu/%zu", what, done, total);
+}
+
+/* Index of the measured link with the largest RTT between two peers, and half of it. */
+static void find_slowest(struct lh_run *r)
+{
+	const struct lh_topology *t = &r->exp->topology;
+	lh_ns most = -1;
+
+	r->slowest = ~0u;
+	for (unsigned i = 0; i < r->probe.nlinks; i++) {
+		const struct lh_link_result *l = &r->probe.links[i];
+		if (l->rtt_median_ns <= most || !t->sites[l->from].npeers || !t->sites[l->to].npeers)
+			continue;
+		most = l->rtt_median_ns;
+		r->slowest = i;
+	}
+	r->measure.one_way_ns = most >= 0 ? most / 2 : -1;
+}
+
+static int write_links(void *ctx, FILE *out)
+{
+	struct lh_run *r = ctx;
+
+	return lh_probe_write_csv(&r->exp->topology, &r->probe, out);
+}
+
+static int write_epochs(void *ctx, FILE *out)
+{
+	return lh_result_write_epochs_csv(ctx, out);
+}
+
+static int write_manifest(struct lh_run *r, struct lh_err *err)
+{
+	json_t *m = lh_manifest_json(r);
+	int rc = m ? lh_rundir_write_json(&r->dir, "manifest.json", m, err)
+		   : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "manifest");
+
+	json_decref(m);
+	return rc;
+}
+
+static bool was_interrupted(struct lh_run *r)
+{
+	struct signalfd_siginfo info;
+
+	if (read(r->session->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
+		return false;
+	lh_run_fail(r, LH_FAILURE_INTERRUPTED, -1, 128 + (int)info.ssi_signo, "interrupted by signal %u (%s)",
+		    info.ssi_signo, strsignal((int)info.ssi_signo));
+	return true;
+}
+
+static void bring_up(struct lh_run *r)
+{
+	struct lh_err err = LH_ERR_INIT;
+
+	r->state = LH_RUN_NETWORK;
+	int rc = lh_probe_network_up(r->exp, show_probe, r, &r->net, &r->probe, &err);
+	lh_progress_clear(r->opt->progress);
+	find_slowest(r);
+	if (was_interrupted(r))
+		return;
+	if (rc < 0)
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+	if (write_manifest(r, &err) < 0)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);
+}
+
+static void train(struct lh_run *r)
+{
+	const struct lh_topology *t = &r->exp->topology;
+	struct lh_err err = LH_ERR_INIT;
+	int rc = lh_series_init(&r->series, t->npeers, r->exp->training.epochs, &err);
+
+	if (rc == 0)
+		rc = lh_watch_init(&r->watch, t, &err);
+	if (rc < 0) {
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+		return;
+	}
+	r->result.series = &r->series;
+	lh_run_train(r);
+	struct lh_link_traffic *traffic = calloc((size_t)t->nsites * t->nsites, sizeof *traffic);
+	if (traffic)
+		lh_watch_end(&r->watch, r->net, traffic);
+	r->result.traffic = traffic;
+	/* Somebody may have touched a qdisc while we looked away; then the numbers are of another network. */
+	if (r->failure.kind == LH_FAILURE_NONE && lh_net_verify(r->net, NULL, NULL, &r->verify_after) == 0)
+		r->verify_after = (struct lh_err)LH_ERR_INIT;
+}
+
+static void judge(struct lh_run *r)
+{
+	struct lh_err err = LH_ERR_INIT;
+
+	r->state = LH_RUN_JUDGING;
+	if (r->has_metrics || !r->result.series) {
+		;
+	} else if (lh_metrics_compute(&r->series, &r->measure, &r->metrics, &err) == 0) {
+		r->has_metrics = true;
+		r->result.metrics = &r->metrics;
+	} else {
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+	}
+	const struct lh_judge_input in = {
+		.topology = &r->exp->topology, .metrics = r->result.metrics, .failure = &r->failure,
+		.traffic = r->result.traffic, .verify_after = r->verify_after.code ? &r->verify_after : NULL,
+		.cpus = r->measure.cpus,
+	};
+	lh_judge(&in, &r->result.verdict);
+	r->result.failure = r->failure;
+}
+
+/* All of it is tried; the first failure is told. */
+static int write_results(struct lh_run *r, struct lh_err *err)
+{
+	struct lh_err again;
+	int rc;
+
+	lh_rundir_release(&r->dir);
+	json_t *doc = lh_result_json(&r->result);
+	rc = doc ? lh_rundir_write_json(&r->dir, "result.json", doc, err)
+		 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "result");
+	json_decref(doc);
+	if (lh_rundir_write(&r->dir, "epochs.csv", write_epochs, &r->result, rc ? &again : err) < 0 && rc == 0)
+		rc = err->code;
+	if (r->probe.nlinks && lh_rundir_write(&r->dir, "links.csv", write_links, r, rc ? &again : err) < 0 && rc == 0)
+		rc = err->code;
+	return rc;
+}
+
+int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_experiment *exp,
+		   const struct lh_run_options *opt)
+{
+	struct lh_err err = LH_ERR_INIT;
+
+	*r = (struct lh_run){
+		.session = s, .exp = exp, .opt = opt, .dir = { .fd = -1, .events_fd = -1, .log_fd = -1 },
+		.peers = { .epoll_fd = -1 }, .changes = { .exp = exp }, .slowest = ~0u,
+		.failure = { .peer = -1 },
+		.measure = {
+			.warmup = exp->training.warmup, .target_batch = exp->training.target_batch, .one_way_ns = -1,
+			.trips = BUTTERFLY_TRIPS, .cpus = count_cpus(),
+			.calculates = exp->training.engine == LH_ENGINE_CPU,
+		},
+		.result = { .exp = exp, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
+	};
+	r->result.cpus = r->measure.cpus;
+	snprintf(r->result.kernel_release, sizeof r->result.kernel_release, "%s", s->caps.kernel_release);
+	bool open = lh_rundir_open(opt->dir, result_size(exp), &r->dir, &err) == 0;
+	if (!open)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);
+	else
+		bring_up(r);
+	if (r->failure.kind == LH_FAILURE_NONE)
+		train(r);
+	judge(r);
+	if (open && write_results(r, &err) < 0 && r->failure.kind != LH_FAILURE_OUTPUT) {
+		/* The numbers are true, but they are not where they were asked to be. */
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);
+		judge(r);
+	}
+	if (r->net) {
+		lh_net_down(r->net, NULL);
+		r->net = NULL;
+	}
+	if (open)
+		lh_rundir_close(&r->dir);
+	r->state = LH_RUN_DONE;
+	return r->result.verdict.exit_status;
+}
+
+void lh_run_done(struct lh_run *r)
+{
+	lh_peers_done(&r->peers);
+	lh_series_done(&r->series);
+	if (r->has_metrics)
+		lh_metrics_done(&r->metrics);
+	lh_watch_done(&r->watch);
+	lh_probe_report_done(&r->probe);
+	free((void *)(uintptr_t)r->result.traffic);
+	if (r->net)
+		lh_net_down(r->net, NULL);
+	*r = (struct lh_run){ 0 };
+}

@@ -1,0 +1,85 @@
+/* run.h - the life of one run, from a loaded experiment to the files of its run directory.
+ *
+ *   open directory -> network up (plan, apply, verify, floors, RTT gate: probe.h) -> manifest -> start peers
+ *     -> all joined -> go -> epochs (schedule, watch, progress) -> finished -> links verified again
+ *     -> network down -> judge -> write
+ *
+ * Whatever goes wrong ends in `failure`; judging and writing happen all the same.
+ */
+#ifndef HARNESS_RUN_H
+#define HARNESS_RUN_H
+
+#include "changes.h"
+#include "peers.h"
+#include "progress.h"
+#include "result.h"
+#include "rundir.h"
+#include "watch.h"
+
+/* Peers have this long to connect to each other, plus a share each; then the run ends. */
+#define LH_JOIN_DEADLINE_NS (60 * LH_NS_PER_S)
+#define LH_JOIN_DEADLINE_PER_PEER_NS (LH_NS_PER_S / 4)
+/* From the last commit to the last peer's end (evaluation included). */
+#define LH_DRAIN_DEADLINE_NS (120 * LH_NS_PER_S)
+/* After the first sign of failure the others may still say what they saw. */
+#define LH_GRACE_NS (2 * LH_NS_PER_S)
+
+/* Faults that tests ask for; all zero in earnest. */
+struct lh_run_faults {
+	unsigned flip_rank;
+	uint32_t flip_epoch;
+	lh_ns starve_ns;
+};
+
+struct lh_run_options {
+	const char *dir;              /* existing and empty */
+	struct lh_progress *progress;
+	struct lh_run_faults faults;
+};
+
+enum lh_run_state {
+	LH_RUN_CHECKED, LH_RUN_NETWORK, LH_RUN_JOINING, LH_RUN_TRAINING, LH_RUN_DRAINING, LH_RUN_JUDGING, LH_RUN_DONE,
+};
+
+struct lh_run {
+	struct lh_session *session;
+	const struct lh_experiment *exp;
+	const struct lh_run_options *opt;
+	enum lh_run_state state;
+	struct lh_rundir dir;
+	struct lh_net *net;
+	struct lh_probe_report probe;
+	struct lh_peers peers;
+	struct lh_series series;
+	struct lh_metrics_input measure;
+	struct lh_metrics metrics;
+	bool has_metrics;
+	struct lh_changes changes;
+	struct lh_watch watch;
+	lh_ns state_since_ns, last_event_ns;
+	uint32_t committed;           /* epochs that every peer has committed */
+	unsigned slowest;             /* index of the link with the largest measured RTT */
+	char last_cut[256];           /* what the schedule last cut; "" nothing */
+	bool killed_by_schedule;
+	struct lh_err verify_after;   /* code 0: the links are still what was asked */
+	struct lh_failure failure;
+	struct lh_result result;
+};
+
+/* Returns the exit status; r is complete for lh_result_json() and lh_result_print() in every case. */
+int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_experiment *exp,
+		   const struct lh_run_options *opt);
+void lh_run_done(struct lh_run *r);
+
+/* run_train.c: start peers, go, until the last one ended. Failures go into r->failure. */
+void lh_run_train(struct lh_run *r);
+/* The first failure stays; later ones are its consequences. */
+void lh_run_fail(struct lh_run *r, enum lh_failure_kind kind, int peer, int exit_status, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* manifest.c: all that a reader needs to know what was run and on what. NULL when memory ran out. */
+struct json_t *lh_manifest_json(const struct lh_run *r);
+/* run_config.c: what the peers are told. `ret->peers` is freed by lh_peer_config_done(). */
+int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struct lh_err *err);
+
+#endif

@@ -1,0 +1,86 @@
+/* run_config.c - what the peers of a run are told. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "run.h"
+
+/* Peers live in network namespaces of their own, where every port is free. */
+#define PEER_PORT 29400
+
+static int make_secret(char secret[65], struct lh_err *err)
+{
+	unsigned char random[32];
+
+	if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "getrandom");
+	for (size_t i = 0; i < sizeof random; i++)
+		snprintf(secret + 2 * i, 3, "%02x", random[i]);
+	return 0;
+}
+
+static int fill_endpoints(const struct lh_experiment *exp, struct lh_peer_config *c, struct lh_err *err)
+{
+	const struct lh_topology *t = &exp->topology;
+
+	for (unsigned i = 0; i < t->npeers; i++) {
+		struct lh_peer_endpoint *p = &c->peers[i];
+		snprintf(p->name, sizeof p->name, "%s", t->peers[i].name);
+		p->port = PEER_PORT;
+		p->samples_per_s = lh_peer_pace(exp, i);
+		if (!(p->samples_per_s > 0))
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer %s: nothing gives the pace of device %s for model "
+					  "%s (training.pace, or the peer's pace)", p->name, t->peers[i].device,
+					  exp->training.model);
+		int rc = lh_net_peer_address(t, i, t->ipv6, p->host, sizeof p->host);
+		if (rc < 0)
+			return lh_err_sys(err, LH_EXIT_INPUT, rc, "peer %s: address", p->name);
+	}
+	return 0;
+}
+
+/* The gradient's size of a paced model is the same on every device that the catalogue has. */
+static uint64_t paced_parameters(const struct lh_experiment *exp)
+{
+	const struct lh_catalogue_entry *e;
+
+	for (size_t i = 0; exp->training.engine == LH_ENGINE_PACED && (e = lh_catalogue_at(i)); i++)
+		if (!strcmp(e->model, exp->training.model))
+			return e->parameters;
+	return 0;
+}
+
+int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struct lh_err *err)
+{
+	const struct lh_experiment *exp = r->exp;
+	const struct lh_training *tr = &exp->training;
+	struct lh_peer_config c = {
+		.protocol = LH_PEER_PROTOCOL, .size = exp->topology.npeers, .engine = tr->engine,
+		.parameters = paced_parameters(exp), .wire = tr->wire, .target_batch = tr->target_batch,
+		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate,
+		.seed = tr->seed, .deadline_ns = tr->deadline_ns,
+		.flip_rank = r->opt->faults.flip_rank, .flip_epoch = r->opt->faults.flip_epoch,
+		.starve_ns = r->opt->faults.starve_ns,
+	};
+	int rc;
+
+	snprintf(c.model, sizeof c.model, "%s", tr->model);
+	if (strlen(r->session->data_dir) >= sizeof c.data_dir)
+		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG, "data directory %s: path longer than %zu characters",
+				  r->session->data_dir, sizeof c.data_dir - 1);
+	memcpy(c.data_dir, r->session->data_dir, strlen(r->session->data_dir) + 1);
+	c.peers = calloc(c.size, sizeof *c.peers);
+	if (!c.peers)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "configuration of %u peers", c.size);
+	rc = make_secret(c.secret, err);
+	if (rc == 0)
+		rc = fill_endpoints(exp, &c, err);
+	if (rc < 0) {
+		free(c.peers);
+		return rc;
+	}
+	*ret = c;
+	return 0;
+}

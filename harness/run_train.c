@@ -1,0 +1,305 @@
+/* run_train.c - the middle of a run: peers join, train and end; this file decides when they have failed.
+ *
+ * What ends a run early, and how soon it is noticed:
+ *   a peer's death             its pidfd, at once
+ *   a cut, a partition         the peers' own deadline (training.deadline: no byte from a peer for so long while
+ *                              waiting for it) makes one of them give up and name the other
+ *   peers that do not join     LH_JOIN_DEADLINE_NS
+ *   everybody is silent        twice the deadline beyond the time that the epoch's calculation should take
+ * After that LH_GRACE_NS for the others' last words; then all are killed.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "run.h"
+
+/* Counters are read, and the progress line drawn, this often. */
+#define TICK_NS LH_NS_PER_S
+/* Less than this on all links together within a tick is not training (probes and keep-alives). */
+#define MOVING_BYTES 20000
+
+void lh_run_fail(struct lh_run *r, enum lh_failure_kind kind, int peer, int exit_status, const char *fmt, ...)
+{
+	struct lh_failure *f = &r->failure;
+	va_list ap;
+
+	if (f->kind != LH_FAILURE_NONE && kind != LH_FAILURE_INTERRUPTED &&
+	    !(kind == LH_FAILURE_PEER_DIED && (f->kind == LH_FAILURE_STALLED || f->kind == LH_FAILURE_PEER)))
+		return; /* a death explains what the others saw of it, so it may come second */
+	f->kind = kind;
+	f->peer = peer;
+	f->t_ns = lh_clock_ns();
+	f->epoch = r->state >= LH_RUN_TRAINING && r->committed < r->series.nepochs ? r->committed + 1 : r->committed;
+	f->exit_status = exit_status;
+	va_start(ap, fmt);
+	vsnprintf(f->text, sizeof f->text, fmt, ap);
+	va_end(ap);
+}
+
+static void enter(struct lh_run *r, enum lh_run_state state)
+{
+	r->state = state;
+	r->state_since_ns = r->last_event_ns = lh_clock_ns();
+}
+
+static const char *peer_name(const struct lh_run *r, int peer)
+{
+	return r->exp->topology.peers[peer].name;
+}
+
+static const char *slowest_name(const struct lh_run *r, char *buf, size_t size, double *ret_rtt_s)
+{
+	const struct lh_topology *t = &r->exp->topology;
+
+	if (r->slowest >= r->probe.nlinks)
+		return NULL;
+	const struct lh_link_result *l = &r->probe.links[r->slowest];
+	snprintf(buf, size, "%s->%s", t->sites[l->from].name, t->sites[l->to].name);
+	*ret_rtt_s = (double)l->rtt_median_ns / 1e9;
+	return buf;
+}
+
+static void committed(struct lh_run *r)
+{
+	uint32_t done = lh_series_committed(&r->series);
+
+	while (r->committed < done) {
+		struct lh_epoch_metrics e;
+		char text[200], link[80];
+		double rtt_s = NAN;
+		lh_metrics_epoch(&r->series, &r->measure, ++r->committed, &e);
+		const char *slowest = slowest_name(r, link, sizeof link, &rtt_s);
+		lh_progress_epoch_text(&e, r->series.nepochs, slowest, rtt_s, text, sizeof text);
+		if (r->opt->progress->animate)
+			lh_progress_draw(r->opt->progress, "%s", text);
+		else
+			lh_progress_note(r->opt->progress, "%s", text);
+		if (r->committed != 1)
+			continue;
+		double need = lh_metrics_cpus_needed(&r->series, &r->measure, 1);
+		if (need > r->measure.cpus)
+			lh_progress_note(r->opt->progress, "warning: the peers' paces together need %.2f CPUs; this kernel has "
+					 "%u: this run will not be valid", need, r->measure.cpus);
+	}
+	if (r->committed == r->series.nepochs && r->state == LH_RUN_TRAINING)
+		enter(r, LH_RUN_DRAINING);
+}
+
+static void peer_failed(struct lh_run *r, const struct lh_event *e)
+{
+	const char *after = r->last_cut[0] ? " (after " : "", *close = r->last_cut[0] ? ")" : "";
+
+	if (e->culprit >= 0 && (unsigned)e->culprit < r->series.npeers && (unsigned)e->culprit != e->rank)
+		lh_run_fail(r, LH_FAILURE_STALLED, e->culprit, LH_EXIT_BROKE, "peer %s: lost by peer %s: %s%s%s%s",
+			    peer_name(r, e->culprit), peer_name(r, (int)e->rank), e->reason, after, r->last_cut, close);
+	else
+		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank),
+			    e->reason);
+}
+
+static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struct lh_err *err)
+{
+	struct lh_run *r = ctx;
+	struct lh_err bad = LH_ERR_INIT;
+	struct lh_event e;
+	int rc = lh_event_parse(line, len, &e, &bad);
+
+	if (rc == 0 && e.rank != peer)
+		rc = lh_err_set(&bad, LH_EXIT_BROKE, -EPROTO, "says that it is rank %u, not %u", e.rank, peer);
+	if (rc == 0)
+		rc = lh_series_add(&r->series, &e, &bad);
+	if (rc < 0) {
+		lh_run_fail(r, LH_FAILURE_PEER, (int)peer, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)peer), bad.text);
+		return 0;
+	}
+	r->last_event_ns = lh_clock_ns();
+	rc = lh_rundir_line(&r->dir, line, len, err);
+	if (rc < 0) {
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err->text);
+		return 0;
+	}
+	if (e.kind == LH_EVENT_EPOCH)
+		committed(r);
+	else if (e.kind == LH_EVENT_FAILED)
+		peer_failed(r, &e);
+	return 0;
+}
+
+static int on_exit_of_peer(void *ctx, unsigned peer, int status, struct lh_err *err)
+{
+	struct lh_run *r = ctx;
+	const struct lh_peer_series *p = &r->series.peers[peer];
+	char text[128];
+	json_t *fields = json_pack("{s:s, s:s}", "peer", peer_name(r, (int)peer), "status",
+				   lh_peer_status_text(status, text, sizeof text));
+
+	if (lh_rundir_event(&r->dir, "exited", lh_clock_ns(), fields, err) < 0)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err->text);
+	if ((p->finished && WIFEXITED(status) && WEXITSTATUS(status) == 0) || p->failed)
+		return 0;
+	lh_run_fail(r, LH_FAILURE_PEER_DIED, (int)peer, LH_EXIT_BROKE, "peer %s: %s%s", peer_name(r, (int)peer), text,
+		    r->killed_by_schedule ? " (the schedule kills)" : "");
+	return 0;
+}
+
+static int on_change(void *ctx, const struct lh_change *change, const char *text, struct lh_err *err)
+{
+	struct lh_run *r = ctx;
+	lh_ns now = lh_clock_ns();
+
+	if (change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION)
+		snprintf(r->last_cut, sizeof r->last_cut, "%.200s at %.1f s", text, (double)change->at_ns / 1e9);
+	lh_progress_note(r->opt->progress, "at %.1f s: %s", (double)(now - r->series.go_ns) / 1e9, text);
+	return lh_rundir_event(&r->dir, "change", now, json_pack("{s:I, s:s}", "asked_at_ns",
+			       (json_int_t)change->at_ns, "what", text), err);
+}
+
+static void on_kill(void *ctx, unsigned peer)
+{
+	struct lh_run *r = ctx;
+
+	r->killed_by_schedule = true;
+	lh_peers_kill(&r->peers, peer);
+}
+
+static void read_signal(struct lh_run *r)
+{
+	struct signalfd_siginfo info;
+
+	if (read(r->session->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+		lh_run_fail(r, LH_FAILURE_INTERRUPTED, -1, 128 + (int)info.ssi_signo, "interrupted by signal %u (%s)",
+			    info.ssi_signo, strsignal((int)info.ssi_signo));
+}
+
+/* How long all peers may be silent: calculation of an epoch at the declared paces, and the deadline, twice. */
+static lh_ns silence_allowed(const struct lh_run *r)
+{
+	const struct lh_training *tr = &r->exp->training;
+	double pace = 0;
+
+	for (unsigned i = 0; i < r->series.npeers; i++)
+		pace += lh_peer_pace(r->exp, i);
+	return 2 * ((lh_ns)((double)tr->target_batch / pace * 1e9) + tr->deadline_ns);
+}
+
+static void check_deadlines(struct lh_run *r, lh_ns now)
+{
+	const struct lh_series *s = &r->series;
+	lh_ns join = LH_JOIN_DEADLINE_NS + LH_JOIN_DEADLINE_PER_PEER_NS * s->npeers;
+
+	if (r->state == LH_RUN_JOINING && now - r->state_since_ns > join) {
+		unsigned who = 0;
+		while (who < s->npeers && s->peers[who].joined)
+			who++;
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE, "peer %s: had not joined after %.0f s (%u of %u had)",
+			    peer_name(r, (int)who), (double)join / 1e9, lh_series_joined(s), s->npeers);
+	} else if (r->state == LH_RUN_TRAINING && now - r->last_event_ns > silence_allowed(r)) {
+		unsigned who = 0;
+		for (unsigned i = 0; i < s->npeers; i++)
+			if (s->peers[i].epochs < s->peers[who].epochs)
+				who = i;
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE, "peer %s: no sign of life from any peer for %.0f s",
+			    peer_name(r, (int)who), (double)silence_allowed(r) / 1e9);
+	} else if (r->state == LH_RUN_DRAINING && now - r->state_since_ns > LH_DRAIN_DEADLINE_NS) {
+		unsigned who = 0;
+		while (who < s->npeers && r->peers.procs[who].exited)
+			who++;
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE, "peer %s: still running %.0f s after the last epoch",
+			    peer_name(r, (int)who), (double)LH_DRAIN_DEADLINE_NS / 1e9);
+	}
+}
+
+static void tick(struct lh_run *r, lh_ns now)
+{
+	struct lh_err err = LH_ERR_INIT;
+	uint64_t before = r->watch.bytes;
+	json_t *links = lh_watch_tick(&r->watch, r->net);
+
+	if (r->watch.bytes - before > MOVING_BYTES)
+		r->last_event_ns = now; /* a long exchange is not silence */
+	if (links && lh_rundir_event(&r->dir, "links", now, json_pack("{s:o}", "links", links), &err) < 0)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
+	if (r->state == LH_RUN_JOINING)
+		lh_progress_draw(r->opt->progress, "joined: %u of %u peers", lh_series_joined(&r->series), r->series.npeers);
+	else if (r->state == LH_RUN_TRAINING && r->committed == 0)
+		lh_progress_draw(r->opt->progress, "epoch 1/%u under way, %.0f s", r->series.nepochs,
+				 (double)(now - r->series.go_ns) / 1e9);
+}
+
+static void go(struct lh_run *r)
+{
+	struct lh_err err = LH_ERR_INIT;
+
+	enter(r, LH_RUN_TRAINING);
+	lh_watch_begin(&r->watch, r->net);
+	r->series.go_ns = lh_clock_ns();
+	lh_peers_command(&r->peers, LH_CONTROL_GO);
+	if (lh_rundir_event(&r->dir, "go", r->series.go_ns, NULL, &err) < 0)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
+}
+
+/* One turn: wait for events until the next thing is due, then do what is due. */
+static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
+{
+	const struct lh_peers_handler h = { on_line, on_exit_of_peer, r };
+	const struct lh_changes_handler ch = { on_change, on_kill, r };
+	lh_ns due = lh_changes_due_ns(&r->changes, r->series.go_ns);
+	struct lh_err err = LH_ERR_INIT;
+	bool woken;
+
+	if (*next_tick < until)
+		until = *next_tick;
+	if (due < until && r->failure.kind == LH_FAILURE_NONE)
+		until = due;
+	if (lh_peers_wait(&r->peers, until, &h, &woken, &err) < 0)
+		lh_run_fail(r, LH_FAILURE_PEER, -1, err.exit, "%s", err.text);
+	if (woken)
+		read_signal(r);
+	lh_ns now = lh_clock_ns();
+	if (now >= *next_tick) {
+		tick(r, now);
+		*next_tick = now + TICK_NS;
+	}
+	if (r->failure.kind != LH_FAILURE_NONE)
+		return;
+	if (r->state == LH_RUN_JOINING && lh_series_joined(&r->series) == r->series.npeers)
+		go(r);
+	if (due <= now && r->state == LH_RUN_TRAINING && lh_changes_apply(&r->changes, r->net, r->series.go_ns, now, &ch, &err) < 0)
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+	check_deadlines(r, now);
+}
+
+void lh_run_train(struct lh_run *r)
+{
+	struct lh_peer_config config;
+	struct lh_err err = LH_ERR_INIT;
+	lh_ns next_tick = lh_clock_ns();
+	int rc = lh_run_peer_config(r, &config, &err);
+
+	if (rc == 0) {
+		rc = lh_peers_start(&r->peers, r->net, r->session->peer_path, &config, r->dir.log_fd,
+				    r->session->signal_fd, &err);
+		lh_peer_config_done(&config);
+	}
+	if (rc < 0) {
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+		return;
+	}
+	enter(r, LH_RUN_JOINING);
+	while (r->failure.kind == LH_FAILURE_NONE && r->peers.running)
+		turn(r, &next_tick, INT64_MAX);
+	/* Who ends a run by hand wants it ended; after anything else the others may know more. */
+	lh_ns grace = lh_clock_ns() + LH_GRACE_NS;
+	while (r->failure.kind != LH_FAILURE_NONE && r->failure.kind != LH_FAILURE_INTERRUPTED && r->peers.running &&
+	       lh_clock_ns() < grace)
+		turn(r, &next_tick, grace);
+	lh_progress_clear(r->opt->progress);
+	lh_peers_done(&r->peers);
+}
