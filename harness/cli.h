@@ -23,7 +23,15 @@ struct lh_invocation {
 	const char *lists[8]; size_t nlists; /* sweep -L key=v1,v2 */
 	unsigned runs, warmup;       /* sweep; ~0u: not given */
 	unsigned long long seed; bool has_seed;
-	const char *format;          /* plan --format text|commands|json */
+	const char *format;          /* --format of plan and schema */
+	const char *probe_dir;       /* --probe: directory of an earlier `longhaul probe` whose goodput is taken */
+	bool help;                   /* --help: print this command's help instead */
+
+	/* Not of the user: from the environment (main.c), or from the outer process when this one was started
+	 * inside User-Mode Linux (session.c). */
+	const char *peer_program, *data_dir;
+	const char *inside_uml;      /* NULL: not inside; else the run directory made outside, "" without one */
+	char **envp;                 /* the environment as main() got it, for programs that `exec` runs */
 };
 
 struct lh_command {
@@ -32,8 +40,19 @@ struct lh_command {
 	int (*run)(const struct lh_invocation *inv); /* exit status */
 };
 
-/* Rows are made from commands.def. */
+/* Rows are made from commands.def; the last has a NULL name. */
 extern const struct lh_command lh_commands[];
+
+/* Split a command line into *ret. No abbreviations; options may stand before and after operands; what follows
+ * `--` is never an option. On failure err (LH_EXIT_INPUT) is one sentence that names the word and, where one is
+ * near, what may have been meant. argv must outlive *ret. */
+int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err *err);
+/* Parse and run. *preset holds what main() took from the environment. Returns the exit status. */
+int lh_cli_main(int argc, char **argv, const struct lh_invocation *preset);
+/* The nearest of `names` to `word` (NULL-terminated list), or NULL when none is near. */
+const char *lh_cli_suggest(const char *word, const char *const *names);
+/* Help of one command, or of all (NULL), made from the tables. */
+void lh_cli_print_help(const struct lh_command *command, FILE *out);
 
 /* The only places of the harness that print diagnostics. Prefix "longhaul: ". Returns err->exit. */
 int lh_fail(const struct lh_err *err);

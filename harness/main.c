@@ -1,0 +1,31 @@
+/* main.c - the process `longhaul`: what it is (a command, or pid 1 of a guest), the environment it reads, and the
+ * last word on standard output. Everything else is in the commands.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "longhaul/cell.h"
+
+extern char **environ;
+
+int main(int argc, char **argv)
+{
+	struct lh_invocation preset = { 0 };
+	/* A container may start us as its pid 1 too; only a guest that lh_uml_run() booted is ours to set up. */
+	if (getpid() == 1 && lh_uml_inside())
+		lh_uml_init_main();
+	preset.peer_program = getenv("LONGHAUL_PEER");
+	preset.data_dir = getenv("LONGHAUL_DATA");
+	preset.envp = environ;
+	int status = lh_cli_main(argc, argv, &preset);
+	if ((fflush(stdout) || ferror(stdout)) && status == LH_EXIT_OK) {
+		struct lh_err err = LH_ERR_INIT;
+		lh_err_sys(&err, LH_EXIT_MACHINE, errno ? -errno : -EIO, "standard output");
+		status = lh_fail(&err);
+	}
+	return status;
+}
