@@ -35,4 +35,9 @@ struct lh_session_options {
 int lh_session_main(const struct lh_invocation *inv, const struct lh_session_options *opt,
 		    int (*body)(struct lh_session *s));
 
+/* In the body: has SIGINT, SIGTERM or SIGHUP come? 128 + its number, or 0; does not block. */
+int lh_session_interrupted(struct lh_session *s);
+/* "host", "uml", "none". */
+const char *lh_netem_where_name(enum lh_netem_where where);
+
 #endif

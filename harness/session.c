@@ -1,0 +1,408 @@
+/* session.c - from a command line to a process that may build a network (the order is the contract of session.h).
+ *
+ *   file -> plan -> which kernel? -> run directory -> cell (this kernel) or User-Mode Linux -> body
+ *
+ * Everything up to "which kernel?" touches nothing that outlives it: input errors leave no trace. What this kernel
+ * can do is found by trying it in a cell that is thrown away. Inside User-Mode Linux the same command line runs
+ * once more, with --internal-inside-uml naming the run directory that was made outside, so the file is read twice
+ * and no state has to be carried across; that second process never boots a third kernel.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "longhaul/cell.h"
+
+#define MIB ((lh_bytes)1 << 20)
+
+/* Guest memory: the kernel and this process, and for each peer a process with its model (a touch above what the
+ * cpu engine's models take) or just a namespace. Guest RAM is a sparse file: what is not used costs nothing. */
+#define GUEST_BASE_BYTES (384 * MIB)
+#define GUEST_TRAINING_PEER_BYTES (96 * MIB)
+#define GUEST_IDLE_PEER_BYTES (1 * MIB)
+/* A paced peer holds its pseudo-gradient and the sum, as floats. */
+#define PACED_COPIES 3
+
+enum { DEFAULT_DIR_TRIES = 8 };
+
+struct session_state {
+	struct lh_session s;
+	const struct lh_session_options *opt;
+	int (*body)(struct lh_session *s);
+	struct lh_plan *plan;
+	char out_dir[PATH_MAX];
+};
+
+/* ---- where this program's other parts are ---- */
+
+static bool first_existing(const char *const *candidates, char *ret, size_t size)
+{
+	char full[PATH_MAX];
+	for (; *candidates; candidates++)
+		if (realpath(*candidates, full) && strlen(full) < size) {
+			strcpy(ret, full);
+			return true;
+		}
+	return false;
+}
+
+static int find_parts(struct lh_session *s, struct lh_err *err)
+{
+	char beside[PATH_MAX + 64], build[PATH_MAX + 64], build_data[PATH_MAX + 64];
+	ssize_t n = readlink("/proc/self/exe", s->self_path, sizeof s->self_path - 1);
+	if (n < 0)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "/proc/self/exe");
+	s->self_path[n] = 0;
+	int dir = (int)(strrchr(s->self_path, '/') - s->self_path);
+	snprintf(beside, sizeof beside, "%.*s/longhaul-peer", dir, s->self_path);
+	snprintf(build, sizeof build, "%.*s/../trainer/longhaul-peer", dir, s->self_path);
+	snprintf(build_data, sizeof build_data, "%.*s/../trainer/data", dir, s->self_path);
+
+	const char *given = s->inv->peer_program;
+	const char *const peer[] = { given ? given : beside, given ? NULL : build, LH_LIBEXECDIR "/longhaul-peer", NULL };
+	if (!first_existing(peer, s->peer_path, sizeof s->peer_path)) {
+		if (given)
+			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_PEER=%s", given);
+		s->peer_path[0] = 0; /* a command that needs it says so */
+	}
+	given = s->inv->data_dir;
+	const char *const data[] = { given ? given : build_data, given ? NULL : LH_DATADIR, NULL };
+	if (!first_existing(data, s->data_dir, sizeof s->data_dir)) {
+		if (given)
+			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_DATA=%s", given);
+		s->data_dir[0] = 0;
+	}
+	return 0;
+}
+
+/* ---- the run directory ---- */
+
+static int out_dir_make(const char *path, char *ret_full, struct lh_err *err)
+{
+	if (mkdir(path, 0777))
+		return errno == EEXIST ? lh_err_set(err, LH_EXIT_INPUT, -EEXIST, "run directory %s exists; nothing is overwritten: "
+						    "remove it or name another", path)
+				       : lh_err_sys(err, LH_EXIT_INPUT, -errno, "run directory %s", path);
+	if (!realpath(path, ret_full))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "run directory %s", path);
+	return 0;
+}
+
+/* longhaul-runs/<UTC>-<name>-<id>; the clock is only a name here. */
+static int out_dir_make_default(const char *name, char *ret_full, struct lh_err *err)
+{
+	char path[256], stamp[32], plain[64];
+	time_t now = time(NULL);
+	struct tm tm;
+	strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+	size_t n = 0;
+	for (; name[n] && n < sizeof plain - 1; n++)
+		plain[n] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", name[n]) ? name[n] : '_';
+	plain[n] = 0;
+	if (mkdir("longhaul-runs", 0777) && errno != EEXIST)
+		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "run directory longhaul-runs (name another with -o)");
+	int rc = -EEXIST;
+	for (int i = 0; i < DEFAULT_DIR_TRIES && rc == -EEXIST; i++) {
+		unsigned short id;
+		if (getrandom(&id, sizeof id, 0) != sizeof id)
+			return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "getrandom");
+		snprintf(path, sizeof path, "longhaul-runs/%s-%s-%04x", stamp, plain, id);
+		rc = out_dir_make(path, ret_full, err);
+	}
+	return rc;
+}
+
+static int out_dir_prepare(struct session_state *st, struct lh_err *err)
+{
+	const struct lh_invocation *inv = st->s.inv;
+	if (inv->inside_uml) {
+		snprintf(st->out_dir, sizeof st->out_dir, "%s", inv->inside_uml);
+	} else if (st->opt->uses_out_dir && inv->out_dir) {
+		int rc = out_dir_make(inv->out_dir, st->out_dir, err);
+		if (rc)
+			return rc;
+	} else if (st->opt->makes_out_dir) {
+		int rc = out_dir_make_default(st->s.exp.topology.name, st->out_dir, err);
+		if (rc)
+			return rc;
+	}
+	st->s.out_dir = st->out_dir[0] ? st->out_dir : NULL;
+	return 0;
+}
+
+/* Refuse early what out_dir_make would refuse, before a kernel is tried. */
+static int out_dir_check(const struct session_state *st, struct lh_err *err)
+{
+	const char *path = st->s.inv->out_dir;
+	struct stat info;
+	if (!path || st->s.inv->inside_uml || !st->opt->uses_out_dir)
+		return 0;
+	if (!lstat(path, &info))
+		return lh_err_set(err, LH_EXIT_INPUT, -EEXIST, "run directory %s exists; nothing is overwritten: remove it or name another", path);
+	return 0;
+}
+
+/* When nothing was written the directory goes again. */
+static void out_dir_forget(const struct session_state *st)
+{
+	if (st->out_dir[0] && !st->s.inv->inside_uml)
+		rmdir(st->out_dir);
+}
+
+/* ---- what this kernel can do ---- */
+
+struct trial { /* shared with the child */
+	struct lh_caps caps;
+	struct lh_err err;
+};
+
+static int trial_in_cell(void *ctx)
+{
+	struct trial *t = ctx;
+	return lh_caps_probe(&t->caps, &t->err) ? 1 : 0;
+}
+
+/* Why the host kernel will not do, in *why; 0 when it will. */
+static int host_kernel_refuses(bool needs_netem, char *why, size_t size)
+{
+	struct lh_cell_options opt = { .need_net = true, .allow_reaper = true };
+	struct lh_err err = LH_ERR_INIT;
+	int status = 0, refused = 1;
+	struct trial *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t == MAP_FAILED) {
+		snprintf(why, size, "no memory to try this kernel: %s", strerror(errno));
+		return 1;
+	}
+	if (lh_cell_run(&opt, trial_in_cell, t, &status, &err))
+		snprintf(why, size, "this kernel refuses private namespaces (%.400s)", err.text);
+	else if (status)
+		snprintf(why, size, "this kernel cannot build the network (%.400s)", t->err.text[0] ? t->err.text : "the trial was ended");
+	else if (needs_netem && !t->caps.netem)
+		snprintf(why, size, "this kernel has no sch_netem");
+	else
+		refused = 0;
+	munmap(t, sizeof *t);
+	return refused;
+}
+
+/* ---- memory ---- */
+
+static lh_bytes memory_available(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	unsigned long long kib = 0;
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return (lh_bytes)kib * 1024;
+}
+
+static int memory_check(const struct lh_plan *plan, struct lh_err *err)
+{
+	lh_bytes need = lh_plan_memory_bytes(plan), have = memory_available();
+	char a[32], b[32];
+	if (!have || need <= have)
+		return 0;
+	return lh_err_set(err, LH_EXIT_MACHINE, -ENOMEM, "packets in flight and full queues can take %s of kernel memory, %s are "
+			  "free; lower a rate, an RTT or a queue", lh_bytes_print(need / MIB * MIB, a, sizeof a),
+			  lh_bytes_print(have / MIB * MIB, b, sizeof b));
+}
+
+static lh_bytes guest_memory(const struct session_state *st)
+{
+	const struct lh_experiment *exp = &st->s.exp;
+	lh_bytes peer = exp->training.given ? GUEST_TRAINING_PEER_BYTES : GUEST_IDLE_PEER_BYTES;
+	if (exp->training.given && exp->training.engine == LH_ENGINE_PACED)
+		for (unsigned i = 0; i < exp->topology.npeers; i++) {
+			const struct lh_catalogue_entry *e =
+				lh_catalogue_find(exp->training.model, exp->topology.peers[i].device);
+			lh_bytes bytes = e ? (GUEST_TRAINING_PEER_BYTES / 4 + e->parameters * sizeof(float) * PACED_COPIES) : 0;
+			peer = bytes > peer ? bytes : peer;
+		}
+	return (GUEST_BASE_BYTES + lh_plan_memory_bytes(st->plan) + peer * exp->topology.npeers + MIB - 1) / MIB * MIB;
+}
+
+/* ---- entering ---- */
+
+/* First thing in the cell: from here on signals arrive as data. */
+static int body_in_cell(void *ctx)
+{
+	struct session_state *st = ctx;
+	struct lh_err err = LH_ERR_INIT;
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	st->s.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (st->s.signal_fd < 0) {
+		lh_err_sys(&err, LH_EXIT_MACHINE, -errno, "signalfd");
+		return lh_fail(&err);
+	}
+	if (lh_caps_probe(&st->s.caps, &err))
+		return lh_fail(&err);
+	st->s.where = st->s.inv->inside_uml ? LH_NETEM_UML : st->s.caps.netem ? LH_NETEM_HOST : LH_NETEM_NONE;
+	int status = st->body(&st->s);
+	errno = 0;
+	if ((fflush(stdout) || ferror(stdout)) && status == LH_EXIT_OK) {
+		lh_err_sys(&err, LH_EXIT_MACHINE, errno ? -errno : -EIO, "standard output");
+		status = lh_fail(&err);
+	}
+	return status;
+}
+
+static int enter_host(struct session_state *st)
+{
+	struct lh_cell_options opt = { .need_net = true, .allow_reaper = true };
+	struct lh_err err = LH_ERR_INIT;
+	int status = 0;
+	fflush(NULL);
+	if (lh_cell_run(&opt, body_in_cell, st, &status, &err)) {
+		out_dir_forget(st);
+		return lh_fail(&err);
+	}
+	return status;
+}
+
+static int enter_uml(struct session_state *st)
+{
+	const struct lh_invocation *inv = st->s.inv;
+	struct lh_err err = LH_ERR_INIT;
+	char inside[PATH_MAX + 32], peer[PATH_MAX + 32], data[PATH_MAX + 32], cwd[PATH_MAX];
+	char **argv = calloc((size_t)inv->argc + 4, sizeof *argv);
+	const char *writable[] = { st->s.out_dir, NULL };
+	int n = 0, status = 0;
+	if (!argv || !getcwd(cwd, sizeof cwd)) {
+		lh_err_sys(&err, LH_EXIT_MACHINE, -errno, "current directory");
+		free(argv);
+		return lh_fail(&err);
+	}
+	snprintf(inside, sizeof inside, "--internal-inside-uml=%s", st->out_dir);
+	snprintf(peer, sizeof peer, "--internal-peer-program=%s", st->s.peer_path);
+	snprintf(data, sizeof data, "--internal-data-dir=%s", st->s.data_dir);
+	argv[n++] = st->s.self_path;
+	argv[n++] = inv->argv[1];
+	argv[n++] = inside;
+	if (st->s.peer_path[0])
+		argv[n++] = peer;
+	if (st->s.data_dir[0])
+		argv[n++] = data;
+	for (int i = 2; i < inv->argc; i++)
+		argv[n++] = inv->argv[i];
+	struct lh_uml_options opt = {
+		.argv = argv, .cwd = cwd, .writable = writable, .memory_bytes = guest_memory(st), .cpu = -1,
+	};
+	fflush(NULL);
+	if (lh_uml_run(&opt, &status, &err)) {
+		out_dir_forget(st);
+		status = lh_fail(&err);
+	}
+	free(argv);
+	return status;
+}
+
+static int no_kernel(const char *why, const char *uml_why, struct lh_err *err)
+{
+	return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "%s, and User-Mode Linux cannot stand in: %s", why, uml_why);
+}
+
+/* *ret_uml: enter User-Mode Linux. */
+static int kernel_choose(const struct session_state *st, bool *ret_uml, struct lh_err *err)
+{
+	enum lh_kernel_choice choice = st->s.inv->kernel;
+	struct lh_uml_caps uml = { 0 };
+	char why[640] = "--kernel uml";
+	*ret_uml = false;
+	if (st->s.inv->inside_uml)
+		return lh_uml_inside() ? 0 : lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--internal-inside-uml is not for use by hand");
+	if (choice != LH_KERNEL_UML && !host_kernel_refuses(lh_plan_needs_netem(st->plan), why, sizeof why))
+		return 0;
+	if (choice == LH_KERNEL_HOST)
+		return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "--kernel host: %s; try --kernel uml, or see 'longhaul doctor'", why);
+	int rc = lh_uml_probe(&uml, err);
+	if (rc)
+		return rc;
+	if (!uml.usable)
+		return no_kernel(why, uml.why, err);
+	*ret_uml = true;
+	int major = 0, minor = 0;
+	bool known = sscanf(uml.release, "%d.%d", &major, &minor) == 2;
+	fprintf(stderr, known ? "longhaul: %s: running inside User-Mode Linux %d.%d\n" :
+				"longhaul: %s: running inside User-Mode Linux\n", why, major, minor);
+	return 0;
+}
+
+static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_err *err)
+{
+	int rc = out_dir_check(st, err);
+	if (!rc)
+		rc = find_parts(&st->s, err);
+	if (!rc)
+		rc = lh_plan_new(&st->s.exp.topology, NULL, &st->plan, err);
+	if (rc && err->exit == LH_EXIT_OK)
+		err->exit = LH_EXIT_INPUT;
+	if (!rc)
+		rc = memory_check(st->plan, err);
+	if (!rc)
+		rc = kernel_choose(st, ret_uml, err);
+	if (!rc)
+		rc = out_dir_prepare(st, err);
+	return rc;
+}
+
+int lh_session_main(const struct lh_invocation *inv, const struct lh_session_options *opt,
+		    int (*body)(struct lh_session *s))
+{
+	struct session_state *st = calloc(1, sizeof *st);
+	struct lh_err err = LH_ERR_INIT;
+	bool uml = false;
+	int status;
+	if (!st) {
+		lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "session");
+		return lh_fail(&err);
+	}
+	st->s.inv = inv;
+	st->s.signal_fd = -1;
+	st->opt = opt;
+	st->body = body;
+	if (lh_experiment_load(inv->file, inv->overrides, inv->noverrides, stderr, &st->s.exp, &err)) {
+		free(st);
+		return lh_fail(&err);
+	}
+	if (session_prepare(st, &uml, &err))
+		status = lh_fail(&err);
+	else
+		status = uml ? enter_uml(st) : enter_host(st);
+	lh_plan_free(st->plan);
+	lh_experiment_done(&st->s.exp);
+	free(st);
+	return status;
+}
+
+int lh_session_interrupted(struct lh_session *s)
+{
+	struct signalfd_siginfo info;
+	return read(s->signal_fd, &info, sizeof info) == sizeof info ? 128 + (int)info.ssi_signo : 0;
+}
+
+const char *lh_netem_where_name(enum lh_netem_where where)
+{
+	static const char *const names[] = { "none", "host", "uml" };
+	return names[where];
+}
