@@ -58,6 +58,16 @@ void lh_probe_report_done(struct lh_probe_report *rep);
 int lh_probe_network_up(const struct lh_experiment *exp, lh_probe_progress_fn *progress, void *ctx,
 			struct lh_net **ret_net, struct lh_probe_report *ret_rep, struct lh_err *err);
 
+/* Most that a link can carry, in bit/s: its rates, and for each stream one TCP window per RTT. NaN: no such link. */
+double lh_probe_bound(const struct lh_topology *t, const struct lh_link_result *link, unsigned streams);
+
+/* Hash of the plan, 16 hex digits: two experiments with the same one build the same network. */
+int lh_probe_plan_hash(const struct lh_experiment *exp, char ret[17], struct lh_err *err);
+/* Goodput of every link from result.json in the run directory of an earlier `longhaul probe` (or `run`). Refused
+ * (LH_EXIT_INPUT) when that was of another plan or another kernel, or when it has no goodput. */
+int lh_probe_reuse(const char *dir, const struct lh_experiment *exp, const char *kernel_release,
+		   struct lh_probe_report *rep, struct lh_err *err);
+
 /* Tables site x site (RTT asked/measured/floor, goodput), links.csv, and the `links` array of result.json. */
 void lh_probe_print_tables(const struct lh_topology *t, const struct lh_probe_report *rep, FILE *out);
 int lh_probe_write_csv(const struct lh_topology *t, const struct lh_probe_report *rep, FILE *out);
