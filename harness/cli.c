@@ -296,13 +296,18 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 	bool takes_file = !strncmp(inv.command->operands, "FILE", 4);
 	for (int i = 2; i < argc; i++) {
 		char *word = argv[i];
-		if (!strcmp(word, "--")) {
+		if (!strcmp(word, "--") && !had_dashes) {
 			had_dashes = true;
+			if (!strstr(inv.command->operands, "CMD"))
+				continue; /* only ends the options */
+			if (inv.nrest)
+				return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no use for '%s' before --",
+						  inv.command->name, inv.rest[0]);
 			inv.rest = argv + i + 1;
 			inv.nrest = argc - i - 1;
 			break;
 		}
-		if (word[0] == '-' && word[1]) {
+		if (word[0] == '-' && word[1] && !had_dashes) {
 			int rc = parse_option(&inv, &i, err);
 			if (rc)
 				return rc;
