@@ -137,10 +137,12 @@ void lh_topology_done(struct lh_topology *t);
 
 /* Link modes and rtt_spec_ns of every pair, from the impairments (pure). A link
  * is in packet mode when any link out of the same site asks for loss, reorder,
- * duplicate or corrupt, since offloads are a property of the sending peers. */
+ * duplicate or corrupt, since offloads are a property of the sending peers. A
+ * link already in packet mode stays there: the loader puts links there that only
+ * a later change of the schedule makes lossy. */
 void lh_topology_derive(struct lh_topology *t);
 
-/* Does a packet on this link need sch_netem (anything but a rate)? */
+/* Does a packet on this link need sch_netem (anything but a rate without overhead)? */
 bool lh_impairment_needs_netem(const struct lh_impairment *imp);
 
 #ifdef __cplusplus

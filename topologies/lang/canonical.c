@@ -1,0 +1,276 @@
+/* canonical.c - an experiment as YAML again: one file, everything said, nothing left to defaults.
+ *
+ * It is what a run's manifest keeps, and loading it gives the same experiment.
+ */
+#include "lang.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const dist_names[] = { "uniform", "normal", "pareto", "paretonormal" };
+
+static void put_time(FILE *out, const char *key, lh_ns ns)
+{
+	char text[32];
+	fprintf(out, ", %s: %s", key, lh_ns_print(ns, text, sizeof text));
+}
+
+static void put_share(FILE *out, const char *lead, const char *key, lh_ppb ppb)
+{
+	char text[32];
+	fprintf(out, "%s%s: %s", lead, key, lh_ppb_print(ppb, text, sizeof text));
+}
+
+static void put_rate(FILE *out, const char *lead, const char *key, lh_bps bps)
+{
+	char text[32];
+	fprintf(out, "%s%s: %s", lead, key, bps ? lh_bps_print(bps, text, sizeof text) : "none");
+}
+
+/* Shortest decimal that reads back to the same double. */
+static const char *real(double value, char buf[40])
+{
+	for (int digits = 6; digits <= 17; digits++) {
+		snprintf(buf, 40, "%.*g", digits, value);
+		if (strtod(buf, NULL) == value)
+			break;
+	}
+	return buf;
+}
+
+/* Double-quoted YAML: every byte of the user's is safe inside. */
+static void put_text(FILE *out, const char *text)
+{
+	fputc('"', out);
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", c);
+		else if (c < ' ' || c == 127)
+			fprintf(out, "\\x%02x", c);
+		else
+			fputc(c, out);
+	}
+	fputc('"', out);
+}
+
+static void put_queue(FILE *out, enum lh_queue_kind kind, uint32_t bdp_milli, uint32_t packets)
+{
+	char text[40];
+	if (kind == LH_QUEUE_BDP)
+		fprintf(out, ", queue: %sbdp", real(bdp_milli / 1000.0, text));
+	else if (kind == LH_QUEUE_PACKETS)
+		fprintf(out, ", queue: %" PRIu32 "packets", packets);
+	else
+		fputs(", queue: auto", out);
+}
+
+static void put_loss(FILE *out, const struct lh_impairment *i)
+{
+	switch (i->loss_model) {
+	case LH_LOSS_NONE:
+		fputs(", loss: 0%", out);
+		return;
+	case LH_LOSS_RANDOM:
+		put_share(out, ", loss: {", "random", i->loss_ppb);
+		put_share(out, ", ", "correlation", i->loss_corr_ppb);
+		fputc('}', out);
+		return;
+	case LH_LOSS_GEMODEL:
+		put_share(out, ", loss: {gilbert-elliott: {", "p", i->ge_p_ppb);
+		put_share(out, ", ", "r", i->ge_r_ppb);
+		put_share(out, ", ", "1-h", i->ge_1h_ppb);
+		put_share(out, ", ", "1-k", i->ge_1k_ppb);
+		break;
+	case LH_LOSS_4STATE:
+		put_share(out, ", loss: {4-state: {", "p13", i->p13_ppb);
+		put_share(out, ", ", "p31", i->p31_ppb);
+		put_share(out, ", ", "p32", i->p32_ppb);
+		put_share(out, ", ", "p23", i->p23_ppb);
+		put_share(out, ", ", "p14", i->p14_ppb);
+		break;
+	}
+	fputs("}}", out);
+}
+
+/* All keys of a link after its delay, the neutral ones too: in a `set:` they must undo what was before. */
+static void put_impairment(FILE *out, const struct lh_impairment *i, bool in_set)
+{
+	char text[32];
+	fprintf(out, "delay: %s", lh_ns_print(i->delay_ns, text, sizeof text));
+	put_time(out, "jitter", i->jitter_ns);
+	if (i->jitter_ns) {
+		fprintf(out, ", distribution: %s", dist_names[i->dist]);
+		put_share(out, ", ", "jitter-correlation", i->jitter_corr_ppb);
+		fprintf(out, ", jitter-reorders: %s", i->jitter_reorders ? "yes" : "no");
+	}
+	put_loss(out, i);
+	fprintf(out, ", ecn: %s", i->ecn ? "yes" : "no");
+	put_share(out, ", reorder: {", "percent", i->reorder_ppb);
+	put_share(out, ", ", "correlation", i->reorder_corr_ppb);
+	fprintf(out, ", gap: %" PRIu32 "}", i->reorder_gap);
+	put_share(out, ", duplicate: {", "percent", i->duplicate_ppb);
+	put_share(out, ", ", "correlation", i->duplicate_corr_ppb);
+	put_share(out, "}, corrupt: {", "percent", i->corrupt_ppb);
+	put_share(out, ", ", "correlation", i->corrupt_corr_ppb);
+	put_rate(out, "}, ", "rate", i->rate_bps);
+	fprintf(out, ", overhead: %" PRId32, i->rate_overhead_bytes);
+	put_queue(out, i->queue_kind, i->queue_bdp_milli, i->queue_packets);
+	if (i->slot_min_ns) {
+		fprintf(out, ", slot: {min: %s", lh_ns_print(i->slot_min_ns, text, sizeof text));
+		put_time(out, "max", i->slot_max_ns);
+		fprintf(out, ", packets: %" PRIu32, i->slot_packets);
+		fprintf(out, ", bytes: %s}", lh_bytes_print(i->slot_bytes, text, sizeof text));
+	}
+	if (!in_set && i->seed)
+		fprintf(out, ", seed: %" PRIu64, i->seed);
+}
+
+static void put_peer(FILE *out, const struct lh_peer *p)
+{
+	const struct lh_tcp *t = &p->tcp;
+	char text[40];
+	fprintf(out, "      - {name: %s, device: %s", p->name, p->device);
+	if (p->samples_per_s > 0)
+		fprintf(out, ", pace: %s/s", real(p->samples_per_s, text));
+	put_rate(out, ", ", "nic", p->nic_bps);
+	fprintf(out, ",\n         tcp: {congestion: %s, rmem: [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], wmem: [%" PRIu32
+		", %" PRIu32 ", %" PRIu32 "],\n               slow-start-after-idle: %s, initial-window: %" PRIu32 "}}\n",
+		t->congestion, t->rmem[0], t->rmem[1], t->rmem[2], t->wmem[0], t->wmem[1], t->wmem[2],
+		t->slow_start_after_idle ? "yes" : "no", t->initcwnd);
+}
+
+static void put_site(FILE *out, const struct lh_topology *t, unsigned index)
+{
+	const struct lh_site *s = &t->sites[index];
+	const struct lh_link *lan = lh_topology_link(t, index, index);
+	char text[40];
+	fprintf(out, "  %s:\n", s->name);
+	if (lan->given) {
+		fputs("    lan: {", out);
+		put_impairment(out, &lan->imp, false);
+		fputs("}\n", out);
+	}
+	fputs("    provider: ", out);
+	put_text(out, s->provider);
+	fputs("\n    zone: ", out);
+	put_text(out, s->zone);
+	if (s->has_coordinates) {
+		fprintf(out, "\n    at: [%s", real(s->latitude_deg, text));
+		fprintf(out, ", %s]", real(s->longitude_deg, text));
+	}
+	put_rate(out, "\n    access: {", "up", s->access.up_bps);
+	put_rate(out, ", ", "down", s->access.down_bps);
+	put_queue(out, s->access.queue_kind, s->access.queue_bdp_milli, s->access.queue_packets);
+	fputs("}\n    peers:\n", out);
+	for (unsigned i = 0; i < s->npeers; i++)
+		put_peer(out, &t->peers[s->first_peer + i]);
+}
+
+static void put_links(FILE *out, const struct lh_topology *t)
+{
+	fputs(t->nsites > 1 ? "links:\n" : "", out);
+	for (unsigned from = 0; from < t->nsites; from++)
+		for (unsigned to = 0; to < t->nsites; to++) {
+			if (from == to)
+				continue;
+			fprintf(out, "  - {from: %s, to: %s, ", t->sites[from].name, t->sites[to].name);
+			put_impairment(out, &lh_topology_link(t, from, to)->imp, false);
+			fputs("}\n", out);
+		}
+}
+
+static void put_training(FILE *out, const struct lh_training *t)
+{
+	char text[40];
+	fprintf(out, "training: {engine: %s, model: %s, wire: %s, target-batch: %" PRIu64 ", microbatch: %" PRIu32
+		", epochs: %" PRIu32 ", warmup: %" PRIu32, t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model,
+		t->wire == LH_WIRE_FP32 ? "fp32" : "fp16", t->target_batch, t->microbatch, t->epochs, t->warmup);
+	if (t->samples_per_s > 0)
+		fprintf(out, ", pace: %s/s", real(t->samples_per_s, text));
+	fprintf(out, ", learning-rate: %s, seed: %" PRIu64, real(t->learning_rate, text), t->seed);
+	put_time(out, "deadline", t->deadline_ns);
+	fputs("}\n", out);
+}
+
+static void put_probe(FILE *out, const struct lh_probe_spec *p)
+{
+	char text[32];
+	fprintf(out, "probe: {tolerance: {absolute: %s", lh_ns_print(p->tolerance_abs_ns, text, sizeof text));
+	put_share(out, ", ", "relative", p->tolerance_rel_ppb);
+	fprintf(out, "}, pings: %" PRIu32, p->pings);
+	put_time(out, "goodput", p->goodput_ns);
+	fprintf(out, ", streams: %" PRIu32 "}\n", p->streams);
+}
+
+static void put_group(FILE *out, const struct lh_topology *t, uint64_t mask, bool member)
+{
+	const char *comma = "";
+	fputc('[', out);
+	for (unsigned s = 0; s < t->nsites; s++)
+		if ((mask >> s & 1) == member) {
+			fprintf(out, "%s%s", comma, t->sites[s].name);
+			comma = ", ";
+		}
+	fputc(']', out);
+}
+
+static void put_change(FILE *out, const struct lh_topology *t, const struct lh_change *c)
+{
+	const char *from = t->sites[c->from].name, *to = t->sites[c->to].name;
+	char text[32];
+	fprintf(out, "  - {at: %s, ", lh_ns_print(c->at_ns, text, sizeof text));
+	switch (c->kind) {
+	case LH_CHANGE_LINK:
+		fprintf(out, "from: %s, to: %s, set: {", from, to);
+		put_impairment(out, &c->imp, true);
+		fputc('}', out);
+		break;
+	case LH_CHANGE_CUT:
+	case LH_CHANGE_HEAL:
+		fprintf(out, "%s: {from: %s, to: %s}", c->kind == LH_CHANGE_CUT ? "cut" : "heal", from, to);
+		break;
+	case LH_CHANGE_PARTITION:
+		fputs("partition: [", out);
+		put_group(out, t, c->group_mask, true);
+		fputs(", ", out);
+		put_group(out, t, c->group_mask, false);
+		fputc(']', out);
+		break;
+	case LH_CHANGE_KILL:
+		fprintf(out, "kill: %s", t->peers[c->peer].name);
+		break;
+	}
+	fputs("}\n", out);
+}
+
+int lang_canonical(struct lh_experiment *exp, struct lh_err *err)
+{
+	const struct lh_topology *t = &exp->topology;
+	size_t len;
+	FILE *out = open_memstream(&exp->canonical, &len);
+	if (!out)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "%s: canonical form", t->name);
+	fputs("longhaul: 1\nname: ", out);
+	put_text(out, t->name);
+	if (t->description) {
+		fputs("\ndescription: ", out);
+		put_text(out, t->description);
+	}
+	fprintf(out, "\nseed: %" PRIu64 "\nip: %d\nsites:\n", t->seed, t->ipv6 ? 6 : 4);
+	for (unsigned i = 0; i < t->nsites; i++)
+		put_site(out, t, i);
+	put_links(out, t);
+	if (exp->training.given)
+		put_training(out, &exp->training);
+	put_probe(out, &exp->probe);
+	fputs(exp->nchanges ? "schedule:\n" : "", out);
+	for (size_t i = 0; i < exp->nchanges; i++)
+		put_change(out, t, &exp->changes[i]);
+	bool failed = ferror(out);
+	if (fclose(out) || failed)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%s: canonical form", t->name);
+	return 0;
+}

@@ -1,0 +1,248 @@
+/* keys.c - the format, declared once.
+ *
+ * typing.c checks files against this table and takes defaults from it; reference.c prints it as the reference
+ * page and as JSON Schema. A new key is one row here and one line where it is used.
+ */
+#include "lang.h"
+
+#include <string.h>
+
+#define IN(section) (UINT32_C(1) << (section))
+#define IMPAIRED (IN(S_LAN) | IN(S_LINK) | IN(S_SET))
+#define PER_PEER (IN(S_SITE) | IN(S_GROUP))
+
+#define MS(n) ((uint64_t)(n) * 1000000)
+#define SECONDS(n) ((uint64_t)(n) * 1000000000)
+
+static const struct lang_value name_item = { .scalar = T_NAME };
+static const struct lang_value real_item = { .scalar = T_REAL, .real_min = -180, .real_max = 180 };
+static const struct lang_value octets_item = { .scalar = T_OCTETS, .min = 1, .max = INT32_MAX };
+static const struct lang_value path_item = { .scalar = T_PATH };
+static const struct lang_value names_item = { .item = &name_item, .min_items = 1, .max_items = LH_SITES_MAX };
+static const struct lang_value group_item = { .map = S_GROUP };
+static const struct lang_value link_item = { .map = S_LINK };
+static const struct lang_value event_item = { .map = S_EVENT };
+
+#define TWO_NAMES { .item = &name_item, .min_items = 2, .max_items = 2 }
+#define OCTETS3 { .item = &octets_item, .min_items = 3, .max_items = 3 }
+#define DELAY_LIMITS .min = 0, .max = SECONDS(60)
+#define RATE_LIMITS .min = 1000, .max = UINT64_C(1000000000000)
+
+const struct lang_key lang_keys[] = {
+	/* the file */
+	{ IN(S_FILE), "longhaul", { T_COUNT, .min = 1, .max = 1 }, true, NULL, "version of this format" },
+	{ IN(S_FILE), "name", { T_TEXT, .max = 63 }, false, NULL, "short name of the experiment; default: the file's" },
+	{ IN(S_FILE), "description", { T_TEXT, .max = 4000 }, false, NULL, "free text" },
+	{ IN(S_FILE), "seed", { T_COUNT }, false, "1", "of everything random in the network" },
+	{ IN(S_FILE), "include", { T_PATH, .item = &path_item, .max_items = 32 }, false, NULL,
+	  "files merged first, in this order: maps key by key, everything else replaced; relative to this file" },
+	{ IN(S_FILE), "ip", { T_CHOICE, .choices = "4 6" }, false, "4",
+	  "what peers talk; both families are always set up" },
+	{ IN(S_FILE), "sites", { .map = S_SITES }, true, NULL, "at least one site, at most 64" },
+	{ IN(S_FILE), "matrix", { .map = S_MATRIX }, false, NULL, "delay between every two sites" },
+	{ IN(S_FILE), "links", { .item = &link_item, .max_items = LANG_LIST_MAX }, false, NULL,
+	  "further impairments of single links; they win over the matrix" },
+	{ IN(S_FILE), "training", { .map = S_TRAINING }, false, NULL, "what the peers train; may be left out to only probe" },
+	{ IN(S_FILE), "probe", { .map = S_PROBE }, false, NULL, "how links are measured before training" },
+	{ IN(S_FILE), "schedule", { .item = &event_item, .max_items = LANG_LIST_MAX }, false, NULL,
+	  "what changes while training runs" },
+
+	/* sites and peers */
+	{ IN(S_SITES), "*", { .map = S_SITE }, false, NULL,
+	  "a site, by name: letters, digits, `-` and `_`, at most 31 characters" },
+	{ IN(S_SITE), "lan", { .map = S_LAN }, false, NULL, "between two peers of the site" },
+	{ IN(S_SITE), "provider", { T_TEXT, .max = LH_NAME_MAX - 1 }, false, NULL, "cloud provider, for reports" },
+	{ IN(S_SITE), "zone", { T_TEXT, .max = LH_NAME_MAX - 1 }, false, NULL, "zone of the provider, for reports" },
+	{ IN(S_SITE), "at", { .item = &real_item, .min_items = 2, .max_items = 2 }, false, NULL,
+	  "latitude and longitude in degrees" },
+	{ IN(S_SITE), "access", { .map = S_ACCESS }, false, NULL, "one bottleneck for all WAN traffic of the site" },
+	{ IN(S_SITE), "peers", { T_COUNT, .min = 1, .max = LH_PEERS_MAX, .item = &group_item, .min_items = 1, .max_items = LH_PEERS_MAX },
+	  false, "1", "number of peers, named site-0, site-1, ..., or a list of groups" },
+	{ IN(S_GROUP), "count", { T_COUNT, .min = 1, .max = LH_PEERS_MAX }, false, "1", "peers in this group" },
+	{ IN(S_GROUP), "name", { T_NAME }, false, NULL,
+	  "of the peer; with a count over 1: name-0, name-1, ...; default: the site's name" },
+	{ PER_PEER, "device", { T_NAME }, false, NULL, "`cpu` (default), or a device of the catalogue for `engine: paced`" },
+	{ PER_PEER, "pace", { T_PACE, .real_min = 0.001, .real_max = 1e9 }, false, NULL,
+	  "samples a second that each `cpu` peer keeps; default: training's" },
+	{ PER_PEER, "nic", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL, "limit of each peer, each way; default: none" },
+	{ IN(S_FILE) | PER_PEER, "tcp", { T_CHOICE, .choices = "default", .map = S_TCP }, false, NULL,
+	  "TCP settings of each peer; keys left out are inherited from the site, then the file, then `default`" },
+
+	{ IN(S_ACCESS), "up", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL, "rate out of the site; default: not limited" },
+	{ IN(S_ACCESS), "down", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL, "rate into the site; default: not limited" },
+	{ IN(S_ACCESS), "queue", { T_QUEUE }, false, "auto", "before the bottleneck; BDP of the site's largest RTT" },
+
+	{ IN(S_TCP), "congestion", { T_NAME, .max = 15 }, false, NULL, "congestion control; `default` is cubic" },
+	{ IN(S_TCP), "rmem", OCTETS3, false, NULL,
+	  "receive buffer: least, initial, largest, as sysctl tcp_rmem; `default` is 4096, 131072, 6291456" },
+	{ IN(S_TCP), "wmem", OCTETS3, false, NULL, "send buffer, as sysctl tcp_wmem; `default` is 4096, 16384, 4194304" },
+	{ IN(S_TCP), "slow-start-after-idle", { T_BOOL }, false, NULL,
+	  "shrink the congestion window after an idle time; `default` is yes" },
+	{ IN(S_TCP), "initial-window", { T_COUNT, .min = 0, .max = 1000 }, false, NULL,
+	  "initial congestion window in segments; 0 is the kernel's own (10)" },
+
+	/* delays of all pairs */
+	{ IN(S_MATRIX), "rtt", { T_TIME_OR_PATH, .map = S_ROWS, DELAY_LIMITS }, false, NULL,
+	  "round-trip times: a time for every pair, rows by site, or a CSV file; symmetric unless both directions are given, then each direction is half of its own" },
+	{ IN(S_MATRIX), "delay", { T_TIME_OR_PATH, .map = S_ROWS, DELAY_LIMITS }, false, NULL,
+	  "one-way delays, in the same forms; both directions must be given" },
+	{ IN(S_ROWS), "*", { .map = S_ROW }, false, NULL, "row of the site that sends" },
+	{ IN(S_ROW), "*", { T_TIME, DELAY_LIMITS }, false, NULL, "to this site" },
+
+	/* one link */
+	{ IN(S_LINK) | IN(S_EVENT), "between", TWO_NAMES, false, NULL, "two sites: both directions" },
+	{ IN(S_LINK) | IN(S_EVENT) | IN(S_ONEWAY), "from", { T_NAME }, false, NULL, "site that sends, with `to`: one direction" },
+	{ IN(S_LINK) | IN(S_EVENT) | IN(S_ONEWAY), "to", { T_NAME }, false, NULL, "site that receives" },
+	{ IMPAIRED, "rtt", { T_TIME, DELAY_LIMITS }, false, NULL,
+	  "round-trip time: half of it each way; not with `from`, `to`" },
+	{ IMPAIRED, "delay", { T_TIME, DELAY_LIMITS }, false, NULL, "one-way delay, of each direction" },
+	{ IMPAIRED, "jitter", { T_TIME, .min = 0, .max = SECONDS(2) }, false, NULL,
+	  "variation of the delay, at most the delay" },
+	{ IMPAIRED, "distribution", { T_CHOICE, .choices = "uniform normal pareto paretonormal" }, false, NULL,
+	  "of the jitter; default: uniform" },
+	{ IMPAIRED, "jitter-correlation", { T_SHARE }, false, NULL, "with the packet before" },
+	{ IMPAIRED, "jitter-reorders", { T_BOOL }, false, NULL,
+	  "let a packet overtake one with more jitter; default: packets keep their order" },
+	{ IMPAIRED, "loss", { T_SHARE, .map = S_LOSS }, false, NULL, "share of packets lost, or a loss model" },
+	{ IMPAIRED, "ecn", { T_BOOL }, false, NULL, "mark ECN-capable packets instead of losing them" },
+	{ IMPAIRED, "reorder", { .map = S_REORDER }, false, NULL, "packets sent at once, without the delay" },
+	{ IMPAIRED, "duplicate", { T_SHARE, .map = S_PORTION }, false, NULL, "packets sent twice" },
+	{ IMPAIRED, "corrupt", { T_SHARE, .map = S_PORTION }, false, NULL, "packets with one bit flipped" },
+	{ IMPAIRED, "rate", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL, "bottleneck; default: none" },
+	{ IMPAIRED, "overhead", { T_INTEGER, .real_min = -64, .real_max = 256 }, false, NULL,
+	  "bytes added to each packet for the rate; 24 for Ethernet framing" },
+	{ IMPAIRED, "queue", { T_QUEUE }, false, NULL,
+	  "before the bottleneck: `0.5bdp`, `500packets`, or `auto` (default: one BDP)" },
+	{ IMPAIRED, "slot", { .map = S_SLOT }, false, NULL, "deliver in bursts" },
+	{ IN(S_LINK) | IN(S_LAN), "seed", { T_COUNT }, false, NULL, "of this link; default: derived from the file's" },
+
+	{ IN(S_LOSS), "random", { T_SHARE }, false, NULL, "each packet for itself" },
+	{ IN(S_LOSS), "correlation", { T_SHARE }, false, NULL, "with the packet before, for `random`" },
+	{ IN(S_LOSS), "gilbert-elliott", { .map = S_GE }, false, NULL, "good and bad times" },
+	{ IN(S_LOSS), "4-state", { .map = S_4STATE }, false, NULL, "the four-state Markov model of tc-netem(8)" },
+	{ IN(S_GE), "p", { T_SHARE }, true, NULL, "from good to bad" },
+	{ IN(S_GE), "r", { T_SHARE }, false, NULL, "from bad to good; default: 100% - p" },
+	{ IN(S_GE), "1-h", { T_SHARE }, false, "100%", "loss in bad times" },
+	{ IN(S_GE), "1-k", { T_SHARE }, false, "0%", "loss in good times" },
+	{ IN(S_4STATE), "p13", { T_SHARE }, true, NULL, "from good to a burst of losses" },
+	{ IN(S_4STATE), "p31", { T_SHARE }, false, NULL, "from a burst of losses to good; default: 100% - p13" },
+	{ IN(S_4STATE), "p32", { T_SHARE }, false, "0%", "from a burst of losses to good within a burst" },
+	{ IN(S_4STATE), "p23", { T_SHARE }, false, "100%", "from good within a burst to a burst of losses" },
+	{ IN(S_4STATE), "p14", { T_SHARE }, false, "0%", "from good to one isolated loss" },
+	{ IN(S_REORDER), "percent", { T_SHARE }, true, NULL, "share of packets sent at once" },
+	{ IN(S_REORDER), "correlation", { T_SHARE }, false, "0%", "with the packet before" },
+	{ IN(S_REORDER), "gap", { T_COUNT, .min = 0, .max = 1000000 }, false, "0",
+	  "every so many packets one is sent at once (with probability `percent`); 0: 1" },
+	{ IN(S_PORTION), "percent", { T_SHARE }, true, NULL, "share of packets" },
+	{ IN(S_PORTION), "correlation", { T_SHARE }, false, "0%", "with the packet before" },
+	{ IN(S_SLOT), "min", { T_TIME, .min = 1, .max = SECONDS(10) }, true, NULL, "shortest time between bursts" },
+	{ IN(S_SLOT), "max", { T_TIME, .min = 1, .max = SECONDS(10) }, false, NULL, "longest time; default: `min`" },
+	{ IN(S_SLOT), "packets", { T_COUNT, .min = 0, .max = INT32_MAX }, false, "0", "most packets of one burst; 0: no limit" },
+	{ IN(S_SLOT), "bytes", { T_SIZE, .min = 0, .max = INT32_MAX }, false, "0B", "most bytes of one burst; 0B: no limit" },
+
+	/* training */
+	{ IN(S_TRAINING), "engine", { T_CHOICE, .choices = "cpu paced" }, false, "cpu",
+	  "`cpu` really trains; `paced` waits the catalogue's time and sends the true number of bytes" },
+	{ IN(S_TRAINING), "model", { T_NAME }, true, NULL, "cpu: `digits` or `text`; paced: a model of the catalogue" },
+	{ IN(S_TRAINING), "wire", { T_CHOICE, .choices = "fp32 fp16" }, false, "fp16", "numbers on the wire" },
+	{ IN(S_TRAINING), "target-batch", { T_COUNT, .min = 1, .max = UINT64_C(1) << 32 }, false, "256",
+	  "samples that all peers reach together before they average" },
+	{ IN(S_TRAINING), "microbatch", { T_COUNT, .min = 1, .max = 65536 }, false, "8",
+	  "samples of one forward and backward pass" },
+	{ IN(S_TRAINING), "epochs", { T_COUNT, .min = 1, .max = 1000000 }, false, "6", "averaging rounds, warm-up included" },
+	{ IN(S_TRAINING), "warmup", { T_COUNT, .min = 0, .max = 1000000 }, false, "1",
+	  "rounds at the start that the summary leaves out" },
+	{ IN(S_TRAINING), "pace", { T_PACE, .real_min = 0.001, .real_max = 1e9 }, false, NULL,
+	  "samples a second that each `cpu` peer keeps that declares none itself" },
+	{ IN(S_TRAINING), "learning-rate", { T_REAL, .real_min = 0, .real_max = 10 }, false, "0.002", "of AdamW" },
+	{ IN(S_TRAINING), "seed", { T_COUNT }, false, "1", "of the initial parameters and the order of samples" },
+	{ IN(S_TRAINING), "deadline", { T_TIME, .min = SECONDS(1), .max = SECONDS(86400) }, false, "20s",
+	  "no byte from any peer for this long ends the run" },
+
+	/* probe */
+	{ IN(S_PROBE), "tolerance", { .map = S_TOLERANCE }, false, NULL,
+	  "an RTT may be off by the larger of `absolute` and `relative` of what was asked" },
+	{ IN(S_PROBE), "pings", { T_COUNT, .min = 1, .max = 10000 }, false, "20", "RTT samples a link" },
+	{ IN(S_PROBE), "goodput", { T_TIME, .min = MS(100), .max = SECONDS(600) }, false, "2s",
+	  "length of one goodput measurement" },
+	{ IN(S_PROBE), "streams", { T_COUNT, .min = 1, .max = 256 }, false, "4", "streams of the second goodput measurement" },
+	{ IN(S_TOLERANCE), "absolute", { T_TIME, .min = 0, .max = SECONDS(10) }, false, "0.5ms", "" },
+	{ IN(S_TOLERANCE), "relative", { T_SHARE }, false, "0.5%", "" },
+
+	/* schedule */
+	{ IN(S_EVENT), "at", { T_TIME, .min = 0, .max = SECONDS(864000) }, false, NULL,
+	  "time from the begin of the first epoch; a trace: added to its times, default 0" },
+	{ IN(S_EVENT), "set", { .map = S_SET }, false, NULL, "keys of the link that change; the rest keeps its value" },
+	{ IN(S_EVENT), "cut", { .map = S_ONEWAY, .item = &name_item, .min_items = 2, .max_items = 2 }, false, NULL,
+	  "two sites, or `{from: a, to: b}`: nothing passes any more" },
+	{ IN(S_EVENT), "heal", { T_CHOICE, .choices = "all", .map = S_ONEWAY, .item = &name_item, .min_items = 2, .max_items = 2 }, false,
+	  NULL, "undo a cut or partition; `all`: every link" },
+	{ IN(S_EVENT), "partition", { .item = &names_item, .min_items = 2, .max_items = LH_SITES_MAX }, false, NULL,
+	  "groups of sites that cannot reach each other; every site is in one" },
+	{ IN(S_EVENT), "kill", { T_NAME }, false, NULL, "a peer, by SIGKILL" },
+	{ IN(S_EVENT), "trace", { T_PATH }, false, NULL,
+	  "CSV file with the columns time, rtt, rate, loss (time first, the others as needed; an empty cell keeps the value)" },
+};
+const size_t lang_nkeys = sizeof lang_keys / sizeof *lang_keys;
+
+const struct lang_section_info lang_sections[S_COUNT] = {
+	[S_FILE] = { "The file", "" },
+	[S_SITES] = { "`sites`", "" },
+	[S_SITE] = { "A site", "`device`, `pace`, `nic` and `tcp` are those of its peers, unless a group says otherwise." },
+	[S_GROUP] = { "A group of peers", "" },
+	[S_ACCESS] = { "`access`", "" },
+	[S_TCP] = { "`tcp`", "Pinned in every peer's namespace, never inherited from the machine. `tcp: default` is the kernel's own defaults written down." },
+	[S_MATRIX] = { "`matrix`", "" },
+	[S_ROWS] = { "`matrix` by rows", "" },
+	[S_ROW] = { "A row of the matrix", "" },
+	[S_LINK] = { "A link", "Give `between`, or `from` and `to`. One entry a pair; an entry with `from`, `to` refines one with `between`." },
+	[S_LAN] = { "`lan`", "The keys of a link." },
+	[S_SET] = { "`set`", "The keys of a link; `loss`, `reorder`, `duplicate`, `corrupt` and `slot` are replaced as a whole." },
+	[S_LOSS] = { "`loss`", "One of the models." },
+	[S_GE] = { "`gilbert-elliott`", "" },
+	[S_4STATE] = { "`4-state`", "" },
+	[S_REORDER] = { "`reorder`", "Needs a delay." },
+	[S_PORTION] = { "`duplicate`, `corrupt`", "" },
+	[S_SLOT] = { "`slot`", "" },
+	[S_TRAINING] = { "`training`", "" },
+	[S_PROBE] = { "`probe`", "" },
+	[S_TOLERANCE] = { "`tolerance`", "" },
+	[S_EVENT] = { "An event of the schedule", "One of `set`, `cut`, `heal`, `partition`, `kill`, `trace`." },
+	[S_ONEWAY] = { "One direction", "" },
+};
+
+const struct lang_key *lang_key_find(enum lang_section section, const char *key)
+{
+	const struct lang_key *any = NULL;
+	for (size_t i = 0; i < lang_nkeys; i++) {
+		if (!(lang_keys[i].in & IN(section)))
+			continue;
+		if (!strcmp(lang_keys[i].key, key))
+			return &lang_keys[i];
+		if (!strcmp(lang_keys[i].key, "*"))
+			any = &lang_keys[i];
+	}
+	return any;
+}
+
+const char *lang_key_remark(enum lang_section section, const char *key)
+{
+	static const struct { uint32_t in; const char *key, *remark; } remarks[] = {
+		{ IN(S_EVENT), "add", "\"add\": a peer cannot join a running training until recovery exists; start it with the others" },
+		{ IN(S_EVENT), "join", "\"join\": a peer cannot join a running training until recovery exists; start it with the others" },
+		{ IMPAIRED, "latency", "unknown key \"latency\"; one-way it is \"delay\", there and back \"rtt\"" },
+		{ IMPAIRED, "ping", "unknown key \"ping\"; there and back it is \"rtt\", one-way \"delay\"" },
+		{ IMPAIRED, "bandwidth", "unknown key \"bandwidth\"; did you mean \"rate\"?" },
+		{ IMPAIRED, "limit", "unknown key \"limit\"; the queue before a rate is \"queue\"" },
+		{ IMPAIRED, "packet-loss", "unknown key \"packet-loss\"; did you mean \"loss\"?" },
+		{ IN(S_FILE), "peers", "unknown key \"peers\"; peers are said per site: sites.NAME.peers" },
+		{ IN(S_FILE), "version", "unknown key \"version\"; the format's version is \"longhaul: 1\"" },
+		{ IN(S_TRAINING), "batch", "unknown key \"batch\"; all peers together reach \"target-batch\", one pass has \"microbatch\"" },
+		{ IN(S_TRAINING), "batch-size", "unknown key \"batch-size\"; all peers together reach \"target-batch\", one pass has \"microbatch\"" },
+		{ IN(S_TRAINING), "lr", "unknown key \"lr\"; did you mean \"learning-rate\"?" },
+	};
+	for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++)
+		if (remarks[i].in & IN(section) && !strcmp(remarks[i].key, key))
+			return remarks[i].remark;
+	return NULL;
+}
