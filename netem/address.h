@@ -3,12 +3,13 @@
  * Pure and uniform, so that a reader of `ip addr` knows where he is, and two runs of a file look the same:
  *
  *   peer k of site s      10.(16+s).(k / 250).(k % 250 + 1)/32    fd6c:6800:0:<s+1>::<k+1>/128
- *   gateway of site s     10.(16+s).255.1/32                      fd6c:6800:0:<s+1>::ffff/128
- *   access box of s       10.(16+s).255.2/32                      fd6c:6800:0:<s+1>::fffe/128
  *   prefix of site s      10.(16+s).0.0/16                        fd6c:6800:0:<s+1>::/64
+ *   gateway of site s     10.15.<s>.1/32                          fd6c:6800::1:<s+1>/128
+ *   access box of s       10.15.<s>.2/32                          fd6c:6800::2:<s+1>/128
  *   far end of any link   169.254.1.1                             fe80::1     (a permanent neighbour per interface)
  *
- * The far end of every veth pair has the same address; what differs is the interface and the hardware address in the
+ * Routers' addresses are only the source of their ICMP errors; they lie outside the sites' prefixes, because policy routing
+ * knows by a source inside one that a packet came from a peer. The far end of every veth pair has the same address; what differs is the interface and the hardware address in the
  * permanent neighbour entry. So links need no numbers and nothing ever asks for an address.
  *
  *   eth0        in a peer, to its router       p<k>     in the gateway, to peer k of its site (k counts in the site)

@@ -7,13 +7,18 @@
 #ifndef NETEM_NET_H
 #define NETEM_NET_H
 
+#include <sys/resource.h>
+
+#include "netns.h"
 #include "plan.h"
 
 struct lh_writer;
+struct nl_msg;
 
 struct lh_netns {
 	int fd;                   /* -1: not made (yet, or any more) */
 	struct lh_writer *writer; /* NULL: none open */
+	bool links_gone;          /* undone: no interface of ours is left in it */
 };
 
 struct lh_net {
@@ -25,10 +30,22 @@ struct lh_net {
 	struct lh_link *links;     /* nsites x nsites: as last set, before floors */
 	lh_ns *floor_ns;           /* nsites x nsites */
 	bool *cut;                 /* nsites x nsites */
-	size_t done;               /* the journal: ops[0 ... done) were applied */
+	size_t done;               /* the journal: ops[0 ... done) were applied, or may have been */
+	struct lh_writer *pending; /* while it goes up: the one with queued requests */
+	bool blamed;               /* *err names the failing operation already */
+	uint32_t here;             /* namespace that this process is in; LH_PLAN_NOT: home */
+	rlim_t files_soft;         /* the soft RLIMIT_NOFILE that we found and spawned programs get back */
 };
 
-/* setns(CLONE_NEWNET) with an error that names the object. */
-int lh_netns_enter(int fd, const char *object, struct lh_err *err);
+/* Enter a namespace of the plan, LH_PLAN_NOT: home. No system call when it is there already. */
+int lh_net_enter(struct lh_net *net, uint32_t netns, struct lh_err *err);
+/* The namespace's writer, opened where needed. */
+int lh_net_writer(struct lh_net *net, uint32_t netns, struct lh_writer **ret, struct lh_err *err);
+/* Queue on `pending` for operation `at`; takes the message. */
+int lh_net_queue(struct lh_net *net, struct nl_msg *msg, size_t at, struct lh_err *err);
+/* Undo what was done, backwards; goes on past failures and reports the first. */
+int lh_net_undo(struct lh_net *net, struct lh_err *err);
+/* Send what is queued; names the failing operation in *err. */
+int lh_net_flush(struct lh_net *net, struct lh_err *err);
 
 #endif

@@ -24,7 +24,7 @@ struct lh_plan_netns {
 	enum lh_netns_kind kind;
 	unsigned index;    /* of the site or peer */
 	char object[64];   /* "gateway us", "access us", "nic us-0", "peer us-0" */
-	char label[48];    /* as it would be called on disk: "us", "us.access", "us-0.nic", "us-0" */
+	char label[48];    /* as it would be called on disk: "us.gw", "us.access", "us-0.nic", "us-0" */
 	int last_ifindex;  /* of the interfaces planned in it; 1 is lo */
 };
 
@@ -35,7 +35,8 @@ struct lh_plan_if {
 	int ifindex;
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
-	bool offloads_off;      /* packet mode: tso, gso, gro, tx-udp-segmentation off */
+	bool offloads_off;      /* sends for a site in packet mode: tso, gso, tx-udp-segmentation off */
+	bool gro_off;           /* receives what packet-mode links carry */
 	int link_from, link_to; /* sites, where the interface is the link's; else -1 */
 	struct lh_qdisc qdisc;  /* as planned; lh_net has what is asked now */
 	char object[96];        /* "link us->eu", "peer us-0 interface eth0", "access us up", "nic us-0 down" */
@@ -45,7 +46,8 @@ enum lh_op_kind {
 	LH_OP_NETNS,     /* make the namespace */
 	LH_OP_SYSCTL,    /* pin a setting in it */
 	LH_OP_LOOPBACK,  /* lo up */
-	LH_OP_VETH,      /* make ifs[iface] and its far end, both up, each in its namespace */
+	LH_OP_VETH,      /* make ifs[iface], up, and its far end, each in its namespace */
+	LH_OP_UP,        /* the far end up: a veth end cannot be made up before the pair is tied together */
 	LH_OP_OFFLOADS,  /* switch them off on ifs[iface] */
 	LH_OP_QDISC,     /* root qdisc of ifs[iface] */
 	LH_OP_NEIGHBOUR, /* permanent entry for the far end */
@@ -100,9 +102,5 @@ struct lh_plan *lh_plan_ref(struct lh_plan *plan);
 
 /* The link's impairment with its floor compensated, or everything but the need for netem taken away. */
 void lh_plan_link_qdisc(const struct lh_link *link, lh_ns floor_ns, bool zero_delay, bool cut, struct lh_qdisc *ret);
-/* Both ends' qdiscs of the rest: NIC and access limits are constant while a network is up. */
-
-/* "link us->eu: qdisc netem ..."; `what` for progress and errors. Returns buf. */
-char *lh_op_print(const struct lh_plan *plan, const struct lh_op *op, char *buf, size_t size);
 
 #endif
