@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -324,26 +325,43 @@ static int attend(struct exec *x, struct lh_err *err)
 
 /* ---- the command ---- */
 
+static int find_peer(const struct lh_topology *t, const char *name, const char *file, unsigned *ret, struct lh_err *err)
+{
+	const char *names[LH_PEERS_MAX + 1];
+	for (unsigned i = 0; i < t->npeers; i++) {
+		names[i] = t->peers[i].name;
+		if (!strcmp(names[i], name)) {
+			*ret = i;
+			return 0;
+		}
+	}
+	names[t->npeers] = NULL;
+	const char *near = lh_cli_suggest(name, names);
+	return lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "--peer %s: %s has no such peer%s%s%s", name, file,
+			  near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static int exec_check(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
+{
+	char path[PATH_MAX];
+	unsigned peer;
+	int rc = inv->peer ? find_peer(&exp->topology, inv->peer, inv->file, &peer, err) : 0;
+	return rc ? rc : find_program(inv->rest[0], inv->envp, path, sizeof path, err);
+}
+
 static int choose_peers(struct exec *x, struct lh_err *err)
 {
 	const struct lh_topology *t = &x->s->exp.topology;
-	const char *name = x->s->inv->peer;
 	unsigned first = 0;
+	int rc = x->s->inv->peer ? find_peer(t, x->s->inv->peer, x->s->inv->file, &first, err) : 0;
+	if (rc)
+		return rc;
 	x->n = x->s->inv->all ? t->npeers : 1;
-	while (name && first < t->npeers && strcmp(t->peers[first].name, name))
-		first++;
-	if (name && first == t->npeers) {
-		const char *names[LH_PEERS_MAX + 1];
-		for (unsigned i = 0; i < t->npeers; i++)
-			names[i] = t->peers[i].name;
-		names[t->npeers] = NULL;
-		const char *near = lh_cli_suggest(name, names);
-		return lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "--peer %s: %s has no such peer%s%s%s", name, x->s->inv->file,
-				  near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-	}
 	x->programs = calloc(x->n, sizeof *x->programs);
-	if (!x->programs)
+	if (!x->programs) {
+		x->n = 0;
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "exec");
+	}
 	for (size_t i = 0; i < x->n; i++) {
 		x->programs[i].peer = first + (unsigned)i;
 		x->programs[i].streams[0].fd = x->programs[i].streams[1].fd = -1;
@@ -356,7 +374,7 @@ static int exec_body(struct lh_session *s)
 	struct exec x = { .s = s };
 	struct lh_probe_report rep = { 0 };
 	struct lh_err err = LH_ERR_INIT;
-	char path[4096];
+	char path[PATH_MAX];
 	char **argv = calloc((size_t)s->inv->nrest + 1, sizeof *argv);
 	int rc = argv ? choose_peers(&x, &err) : lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "exec");
 	if (!rc)
@@ -387,6 +405,6 @@ static int exec_body(struct lh_session *s)
 
 int cmd_exec(const struct lh_invocation *inv)
 {
-	const struct lh_session_options opt = { 0 };
+	const struct lh_session_options opt = { .check = exec_check };
 	return lh_session_main(inv, &opt, exec_body);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "probe/probe.h"
+#include "result.h"
 #include "session.h"
 
 struct meter { bool quiet, animate; };

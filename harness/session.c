@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -145,11 +146,16 @@ static int out_dir_prepare(struct session_state *st, struct lh_err *err)
 static int out_dir_check(const struct session_state *st, struct lh_err *err)
 {
 	const char *path = st->s.inv->out_dir;
+	char parent[PATH_MAX];
 	struct stat info;
 	if (!path || st->s.inv->inside_uml || !st->opt->uses_out_dir)
 		return 0;
 	if (!lstat(path, &info))
 		return lh_err_set(err, LH_EXIT_INPUT, -EEXIST, "run directory %s exists; nothing is overwritten: remove it or name another", path);
+	if (errno != ENOENT || snprintf(parent, sizeof parent, "%s", path) >= (int)sizeof parent)
+		return lh_err_sys(err, LH_EXIT_INPUT, errno == ENOENT ? -ENAMETOOLONG : -errno, "run directory %s", path);
+	if (access(dirname(parent), W_OK | X_OK))
+		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "run directory %s", path);
 	return 0;
 }
 
@@ -350,7 +356,9 @@ static int kernel_choose(const struct session_state *st, bool *ret_uml, struct l
 
 static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_err *err)
 {
-	int rc = out_dir_check(st, err);
+	int rc = st->opt->check ? st->opt->check(st->s.inv, &st->s.exp, err) : 0;
+	if (!rc)
+		rc = out_dir_check(st, err);
 	if (!rc)
 		rc = find_parts(&st->s, err);
 	if (!rc)
@@ -399,10 +407,4 @@ int lh_session_interrupted(struct lh_session *s)
 {
 	struct signalfd_siginfo info;
 	return read(s->signal_fd, &info, sizeof info) == sizeof info ? 128 + (int)info.ssi_signo : 0;
-}
-
-const char *lh_netem_where_name(enum lh_netem_where where)
-{
-	static const char *const names[] = { "none", "host", "uml" };
-	return names[where];
 }

@@ -29,6 +29,8 @@ struct lh_session {
 struct lh_session_options {
 	bool makes_out_dir;           /* without -o: longhaul-runs/<UTC>-<name>-<id>/ is made */
 	bool uses_out_dir;            /* -o is honoured: must not exist; made before the kernel is entered */
+	/* NULL, or what the command itself has to say about its words and the file; before anything is touched. */
+	int (*check)(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err);
 };
 
 /* Returns the exit status of the whole command. */
@@ -37,7 +39,5 @@ int lh_session_main(const struct lh_invocation *inv, const struct lh_session_opt
 
 /* In the body: has SIGINT, SIGTERM or SIGHUP come? 128 + its number, or 0; does not block. */
 int lh_session_interrupted(struct lh_session *s);
-/* "host", "uml", "none". */
-const char *lh_netem_where_name(enum lh_netem_where where);
 
 #endif
