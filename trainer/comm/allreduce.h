@@ -1,0 +1,58 @@
+/* allreduce.h - sums a vector over all peers: a pattern, carried by a transport, in the arithmetic of a codec.
+ *
+ * Theory of operation. The vector is never held here: it is read and written in parts of at most
+ * LH_FRAME_PAYLOAD_MAX wire bytes through two callbacks. The owner of a block gathers one part from every peer,
+ * adds them in the order of ranks in fp32 (its own unrounded), encodes the sum once, and everybody, the owner
+ * too, decodes those same bytes: replicas stay identical to the last bit, whatever the order of arrival.
+ *
+ * Flow control: a peer sends part q of a block only when it has the result of part q - window. So an owner holds at
+ * most `window` parts of each peer and `window` results that somebody still has to get, whatever the speed of the
+ * links. It cannot deadlock: all that arrives is taken at once (nobody ever stops reading), so results up to
+ * part q - 1 reach everybody, hence contributions q leave, hence result q is made.
+ *
+ * A peer that calculates longer than the others still takes what they send (into the window), and may meet
+ * contributions of the round after the one it is in: a peer can be ahead by one round, not by two, since ending a round
+ * takes everybody's part in it.
+ *
+ * Patterns of two rounds are executed: everybody to the owner, the owner to everybody. Others are refused.
+ */
+#ifndef TRAINER_COMM_ALLREDUCE_H
+#define TRAINER_COMM_ALLREDUCE_H
+
+#include "pattern.h"
+#include "transport.h"
+#include "wire.h"
+
+struct lh_allreduce;
+
+struct lh_allreduce_config {
+	const struct lh_pattern *pattern;
+	const struct lh_wire_codec *codec;
+	float scale;              /* a power of two: values are multiplied by it for the wire */
+	unsigned rank, npeers;
+	uint64_t n;               /* elements */
+	size_t part_bytes;        /* 0: LH_FRAME_PAYLOAD_MAX; smaller ones for tests */
+	unsigned window;          /* 0: from LH_ALLREDUCE_BUFFER_MAX */
+	/* Blocks of this peer's vector; write gets the sum. A part is read before it is written. */
+	int (*read)(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err);
+	int (*write)(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err);
+	void *ctx;
+};
+
+/* Memory for parts of other peers that wait to be summed, by which the window is chosen. */
+#define LH_ALLREDUCE_BUFFER_MAX (128u * 1024 * 1024)
+#define LH_ALLREDUCE_WINDOW_MIN 8u
+#define LH_ALLREDUCE_WINDOW_MAX 256u
+
+/* Attaches itself to the transport as its user; t is NULL for a run of one peer and must outlive it. */
+int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transport *t, struct lh_allreduce **ret,
+		     struct lh_err *err);
+/* Begin the next round; `epoch` counts from 1. The vector must be ready to be read. */
+int lh_allreduce_start(struct lh_allreduce *a, uint32_t epoch, struct lh_err *err);
+/* The sum is written everywhere in this peer, and all that the others need of it was handed to the kernel. */
+bool lh_allreduce_done(const struct lh_allreduce *a);
+/* What a peer sends per round by the pattern: payload and headers (liveness pings come on top). */
+uint64_t lh_allreduce_bytes(const struct lh_allreduce *a);
+void lh_allreduce_free(struct lh_allreduce *a);
+
+#endif

@@ -1,0 +1,59 @@
+/* transport.h - moves frames between this peer and each other one: in order, whole, and with somebody to blame.
+ *
+ * Nothing here blocks: the owner waits on `fd` until `timer`, then calls `progress`, which reads, writes and asks
+ * the user (one collective, attached once) where received payloads go and what to send next. Frames of one peer
+ * keep their order; nothing is promised between peers.
+ */
+#ifndef TRAINER_COMM_TRANSPORT_H
+#define TRAINER_COMM_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "frame.h"
+#include "longhaul/units.h"
+
+struct lh_transport;
+
+struct lh_transport_user {
+	/* A frame with f->length bytes begins: where to? The buffer stays the user's. */
+	int (*receive_begin)(void *ctx, unsigned peer, const struct lh_frame *f, void **ret_buffer, struct lh_err *err);
+	/* Its payload is complete. */
+	int (*receive_end)(void *ctx, unsigned peer, const struct lh_frame *f, void *buffer, struct lh_err *err);
+	/* 1: send this; the payload must stay until sent. 0: nothing now; lh_transport_wake when there is. */
+	int (*send_next)(void *ctx, unsigned peer, struct lh_frame *ret, const void **ret_payload, struct lh_err *err);
+	/* The last byte was handed to the kernel. */
+	void (*sent)(void *ctx, unsigned peer, const struct lh_frame *f);
+};
+
+struct lh_transport_ops {
+	/* Read and write what can be. 0, or an error; t->culprit says whose. Errors are final. */
+	int (*progress)(struct lh_transport *t, struct lh_err *err);
+	/* send_next may have something for this peer. */
+	void (*wake)(struct lh_transport *t, unsigned peer);
+	/* From now on (or no longer) bytes of this peer are waited for; its silence is an error after the deadline. */
+	void (*expect)(struct lh_transport *t, unsigned peer, bool on);
+	/* Pollable for reading when progress has work; -1: call it always. */
+	int (*fd)(const struct lh_transport *t);
+	/* progress wants to be called at this time at the latest. */
+	lh_ns (*timer)(const struct lh_transport *t);
+	/* Tell everybody that this peer committed `epoch` last and sends nothing more. */
+	void (*leave)(struct lh_transport *t, uint32_t epoch);
+	/* After leave: everybody else has left too, nothing is in flight. */
+	bool (*left)(const struct lh_transport *t);
+	/* Tell everybody, as far as it can be done in a moment, that the run is broken and by whom (-1: by us). */
+	void (*abort)(struct lh_transport *t, int culprit, const char *reason);
+	void (*close)(struct lh_transport *t);
+};
+
+struct lh_transport {
+	const struct lh_transport_ops *ops;
+	const struct lh_transport_user *user;
+	void *user_ctx;
+	uint64_t bytes_sent, bytes_received; /* on the sockets of peers, headers included */
+	int culprit;          /* rank that the error of progress is about; -1: none or ourselves */
+	bool bye_seen;        /* somebody has left ... */
+	uint32_t bye_epoch;   /* ... after committing this epoch (the earliest of them) */
+};
+
+#endif
