@@ -1,0 +1,153 @@
+/* The paced engine: a model's true number of gradient bytes without the model.
+ *
+ * Element i of the pseudo-gradient of a peer in a round is a pure function of (seed, round, rank, i), a number in
+ * [-1/8, 1/8), made in blocks when asked; nothing of the model's size is ever held. Time is the loop's: step
+ * returns at once and the loop waits the declared rate out.
+ *
+ * What comes back is checked: every block is hashed, by its place, into the state hash, so that peers that received
+ * different bytes differ; elements at both ends of each block and a few at places drawn by hash are compared with
+ * the sum recomputed over all ranks, within the rounding of one fp16 conversion a peer and one of the result
+ * (fp32 sums are exact enough to meet it too); and update wants every element to have been written once.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "engine.h"
+#include "hash.h"
+
+enum { SPOTS = 6 };
+
+struct lh_engine_state {
+	uint64_t parameters, seed;
+	unsigned rank, size;
+	uint32_t round;        /* from 1 */
+	uint64_t written, sum; /* of this round: elements, and the hashes of the blocks */
+	uint64_t state;        /* hash of all rounds so far */
+};
+
+/* The elements [i << 16, (i + 1) << 16) share a key; within, a 32-bit mix per element is enough and quick. */
+static uint32_t key_of(const struct lh_engine_state *s, unsigned rank, uint64_t page)
+{
+	uint64_t k = lh_mix64(s->seed + LH_MIX64_STEP);
+	k = lh_mix64(k ^ s->round);
+	k = lh_mix64(k ^ rank);
+	return (uint32_t)lh_mix64(k ^ page);
+}
+
+static inline float value_of(uint32_t key, uint32_t i)
+{
+	uint32_t x = (i ^ key) * 0x9e3779b1u;
+	x ^= x >> 15;
+	x *= 0x85ebca77u;
+	x ^= x >> 13;
+	/* 11 bits: exact in fp16, so that the only rounding on the way is that of sums. */
+	return (float)((int32_t)(x >> 21) - 1024) * 0x1p-13f;
+}
+
+static float element(const struct lh_engine_state *s, unsigned rank, uint64_t i)
+{
+	return value_of(key_of(s, rank, i >> 16), (uint32_t)(i & 0xffff));
+}
+
+static int paced_open(const struct lh_peer_config *c, struct lh_engine_state **ret, struct lh_err *err)
+{
+	struct lh_engine_state *s = calloc(1, sizeof *s);
+	if (!s)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "paced engine");
+	*s = (struct lh_engine_state){
+		.parameters = c->parameters, .seed = c->seed, .rank = c->rank, .size = c->size, .round = 1,
+		.state = lh_mix64(c->parameters ^ lh_mix64(c->seed)),
+	};
+	*ret = s;
+	return 0;
+}
+
+static uint64_t paced_parameters(const struct lh_engine_state *s)
+{
+	return s->parameters;
+}
+
+static int paced_step(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum,
+		      struct lh_err *err)
+{
+	*loss_sum = NAN;
+	return 0;
+}
+
+static int paced_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	for (size_t done = 0; done < n;) {
+		uint64_t at = offset + done;
+		uint32_t key = key_of(s, s->rank, at >> 16), first = (uint32_t)(at & 0xffff);
+		size_t run = 0x10000 - first < n - done ? 0x10000 - first : n - done;
+		for (size_t i = 0; i < run; i++)
+			dst[done + i] = value_of(key, first + (uint32_t)i);
+		done += run;
+	}
+	return 0;
+}
+
+static int check_spot(const struct lh_engine_state *s, uint64_t at, float got, struct lh_err *err)
+{
+	double expected = 0;
+	for (unsigned i = 0; i < s->size; i++)
+		expected += element(s, i, at);
+	double tolerance = (fabs(expected) + 0x1p-10 * s->size) * 0x1p-10;
+	if (fabs(got - expected) <= tolerance)
+		return 0;
+	return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "gradient element %llu of round %u is %g, the sum over all peers is %g",
+			  (unsigned long long)at, s->round, (double)got, expected);
+}
+
+static int paced_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	uint64_t h = lh_hash64(src, n * sizeof *src, lh_mix64(offset));
+	s->sum += h; /* blocks come in any order */
+	s->written += n;
+	for (unsigned i = 0; n && i < SPOTS; i++) {
+		size_t at = i == 0 ? 0 : i == 1 ? n - 1 : (size_t)(lh_mix64(offset + i) % n);
+		int rc = check_spot(s, offset + at, src[at], err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int paced_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
+{
+	if (s->written != s->parameters)
+		return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "round %u: %llu of %llu gradient elements came", s->round,
+				  (unsigned long long)s->written, (unsigned long long)s->parameters);
+	s->state = lh_mix64(s->state ^ s->sum);
+	s->sum = s->written = 0;
+	s->round++;
+	return 0;
+}
+
+static uint64_t paced_hash(const struct lh_engine_state *s)
+{
+	return s->state;
+}
+
+static int paced_evaluate(struct lh_engine_state *s, char metric[32], double *ret_value, double *ret_reference,
+			  struct lh_err *err)
+{
+	return -ENOTSUP;
+}
+
+static void paced_flip(struct lh_engine_state *s)
+{
+	s->state ^= 1;
+}
+
+static void paced_close(struct lh_engine_state *s)
+{
+	free(s);
+}
+
+const struct lh_engine_ops lh_engine_paced = {
+	.name = "paced", .open = paced_open, .parameters = paced_parameters, .step = paced_step,
+	.gradient_read = paced_read, .gradient_write = paced_write, .update = paced_update, .state_hash = paced_hash,
+	.evaluate = paced_evaluate, .flip_bit = paced_flip, .close = paced_close,
+};

@@ -1,0 +1,338 @@
+#include "train.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "comm/allreduce.h"
+#include "comm/pattern_butterfly.h"
+#include "comm/tcp.h"
+#include "pace.h"
+#include "sync/strategy.h"
+
+struct train {
+	const struct lh_peer_config *c;
+	const struct lh_engine_ops *ops;
+	struct lh_train_io io;
+	const struct lh_strategy *strategy;
+	struct lh_engine_state *engine;
+	struct lh_transport *t;
+	struct lh_allreduce *exchange;
+	uint64_t *ids;                 /* [microbatch] */
+	bool go, stop;
+	int signal;
+	lh_ns commit_ns;               /* of the round before, or the go */
+	uint64_t sent, received;       /* counters of the transport at that time */
+};
+
+/* ---- telling ---- */
+
+static int emit(struct train *tr, struct lh_event *e, struct lh_err *err)
+{
+	char line[LH_EVENT_LINE_MAX];
+	e->rank = tr->c->rank;
+	e->t_ns = lh_clock_ns();
+	int len = lh_event_print(e, line, sizeof line);
+	if (len < 0)
+		return lh_err_sys(err, LH_EXIT_BROKE, len, "print an event");
+	for (int done = 0; done < len;) {
+		ssize_t n = write(tr->io.event_fd, line + done, (size_t)(len - done));
+		if (n < 0 && errno != EINTR)
+			return lh_err_sys(err, LH_EXIT_BROKE, -errno, "write an event");
+		done += n > 0 ? (int)n : 0;
+	}
+	return 0;
+}
+
+/* ---- waiting ---- */
+
+static int read_control(struct train *tr, struct lh_err *err)
+{
+	char commands[16];
+	ssize_t n = read(tr->io.control_fd, commands, sizeof commands);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n <= 0) { /* nobody is there any more */
+		tr->stop = true;
+		tr->io.control_fd = -1;
+		return 0;
+	}
+	for (ssize_t i = 0; i < n; i++) {
+		if (commands[i] == LH_CONTROL_GO)
+			tr->go = true;
+		else if (commands[i] == LH_CONTROL_STOP)
+			tr->stop = true;
+		else
+			return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "command %d on the control fd is not known", commands[i]);
+	}
+	return 0;
+}
+
+static int read_signal(struct train *tr, struct lh_err *err)
+{
+	struct signalfd_siginfo s;
+	if (read(tr->io.signal_fd, &s, sizeof s) != sizeof s)
+		return 0;
+	tr->signal = (int)s.ssi_signo;
+	return lh_err_set(err, LH_EXIT_BROKE, -EINTR, "peer %s: stopped by SIG%s", tr->c->peers[tr->c->rank].name,
+			  sigabbrev_np(tr->signal));
+}
+
+/* Let the network move until `until_ns` or until something happened; once, without waiting, when that is past. */
+static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
+{
+	struct pollfd fds[] = {
+		{ .fd = tr->t->ops->fd(tr->t), .events = POLLIN },
+		{ .fd = tr->io.control_fd, .events = POLLIN },
+		{ .fd = tr->io.signal_fd, .events = POLLIN },
+	};
+	lh_ns timer = tr->t->ops->timer(tr->t), left = (until_ns < timer ? until_ns : timer) - lh_clock_ns();
+	left = left < 0 ? 0 : left;
+	struct timespec ts = { .tv_sec = left / LH_NS_PER_S, .tv_nsec = left % LH_NS_PER_S };
+	int n = ppoll(fds, sizeof fds / sizeof *fds, &ts, NULL);
+	if (n < 0 && errno != EINTR)
+		return lh_err_sys(err, LH_EXIT_BROKE, -errno, "poll");
+	int rc = n > 0 && fds[1].revents ? read_control(tr, err) : 0;
+	if (!rc && n > 0 && fds[2].revents)
+		rc = read_signal(tr, err);
+	return rc ? rc : tr->t->ops->progress(tr->t, err);
+}
+
+/* Somebody left after a round before this one (it was told to stop first): this round cannot be completed. */
+static bool is_void(const struct train *tr, uint32_t epoch)
+{
+	return tr->t->bye_seen && tr->t->bye_epoch < epoch;
+}
+
+/* ---- a round ---- */
+
+static lh_ns thread_cpu_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return ts.tv_sec * LH_NS_PER_S + ts.tv_nsec;
+}
+
+static int step(struct train *tr, uint64_t first, size_t n, struct lh_event *e, struct lh_err *err)
+{
+	lh_ns before = thread_cpu_ns();
+	double loss = 0;
+	for (size_t i = 0; i < n; i++)
+		tr->ids[i] = first + i;
+	int rc = tr->ops->step(tr->engine, tr->ids, n, &loss, err);
+	while (tr->c->starve_ns && thread_cpu_ns() - before < tr->c->starve_ns)
+		; /* test hook */
+	e->busy_ns += thread_cpu_ns() - before;
+	e->loss_sum += loss;
+	return rc;
+}
+
+/* This peer's share, step by step on the schedule of its declared rate. */
+static int calculate(struct train *tr, const struct lh_round *r, struct lh_event *e, struct lh_err *err)
+{
+	struct lh_pace pace = { .begin_ns = e->begin_ns, .samples_per_s = tr->c->peers[tr->c->rank].samples_per_s };
+	int rc = 0;
+	for (uint64_t done = 0; !rc && done < r->samples && !is_void(tr, e->epoch);) {
+		size_t n = r->samples - done < tr->c->microbatch ? (size_t)(r->samples - done) : tr->c->microbatch;
+		rc = step(tr, r->first_sample + done, n, e, err);
+		done += n;
+		lh_ns due = lh_pace_due(&pace, done);
+		do {
+			if (!rc)
+				rc = wait_until(tr, due, err);
+		} while (!rc && lh_clock_ns() < due && !is_void(tr, e->epoch));
+	}
+	e->calc_end_ns = lh_clock_ns();
+	e->late_ns = lh_pace_late(&pace, r->samples, e->calc_end_ns);
+	return rc;
+}
+
+static int average(struct train *tr, uint32_t epoch, bool *ret_complete, struct lh_err *err)
+{
+	int rc = lh_allreduce_start(tr->exchange, epoch, err);
+	while (!rc && !(*ret_complete = lh_allreduce_done(tr->exchange)) && !is_void(tr, epoch))
+		rc = wait_until(tr, INT64_MAX, err);
+	return rc;
+}
+
+static int commit(struct train *tr, const struct lh_round *r, struct lh_event *e, struct lh_err *err)
+{
+	int rc = tr->ops->update(tr->engine, r->total_samples, err);
+	if (rc)
+		return rc;
+	if (tr->c->flip_epoch == e->epoch && tr->c->flip_rank == tr->c->rank)
+		tr->ops->flip_bit(tr->engine);
+	e->commit_ns = tr->commit_ns = lh_clock_ns();
+	e->bytes_sent = tr->t->bytes_sent - tr->sent;
+	e->bytes_received = tr->t->bytes_received - tr->received;
+	tr->sent = tr->t->bytes_sent;
+	tr->received = tr->t->bytes_received;
+	e->state_hash = tr->ops->state_hash(tr->engine);
+	return emit(tr, e, err);
+}
+
+/* 0 also when the round became void; then *ret_void is set and nothing was committed. */
+static int run_round(struct train *tr, uint32_t epoch, bool *ret_void, struct lh_err *err)
+{
+	struct lh_event e = { .kind = LH_EVENT_EPOCH, .epoch = epoch, .begin_ns = tr->commit_ns };
+	struct lh_round r;
+	int rc = tr->strategy->round(tr->c, epoch, &r, err);
+	if (!rc)
+		rc = calculate(tr, &r, &e, err);
+	bool complete = !r.exchange;
+	if (!rc && r.exchange && !is_void(tr, epoch))
+		rc = average(tr, epoch, &complete, err);
+	if (rc)
+		return rc;
+	if (!complete) {
+		*ret_void = true;
+		return 0;
+	}
+	e.exchange_end_ns = lh_clock_ns();
+	e.samples = r.samples;
+	return commit(tr, &r, &e, err);
+}
+
+/* ---- before and after ---- */
+
+/* fp16 holds sums over 256 samples well; larger batches are brought to that size for the wire. */
+static float wire_scale(const struct lh_peer_config *c)
+{
+	if (c->wire != LH_WIRE_FP16 || c->engine == LH_ENGINE_PACED)
+		return 1;
+	float scale = 1;
+	for (uint64_t b = 256; b < c->target_batch; b *= 2)
+		scale /= 2;
+	return scale;
+}
+
+static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	struct train *tr = ctx;
+	return tr->ops->gradient_read(tr->engine, offset, n, dst, err);
+}
+
+static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	struct train *tr = ctx;
+	return tr->ops->gradient_write(tr->engine, offset, n, src, err);
+}
+
+static int prepare(struct train *tr, struct lh_err *err)
+{
+	tr->ids = calloc(tr->c->microbatch, sizeof *tr->ids);
+	if (!tr->ids)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "microbatch");
+	int rc = lh_tcp_listen(tr->c, &tr->t, err);
+	if (!rc)
+		rc = emit(tr, &(struct lh_event){ .kind = LH_EVENT_LISTENING }, err);
+	if (!rc)
+		rc = tr->ops->open(tr->c, &tr->engine, err);
+	if (rc)
+		return rc;
+	struct lh_allreduce_config x = {
+		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(tr->c->wire), .scale = wire_scale(tr->c),
+		.rank = tr->c->rank, .npeers = tr->c->size, .n = tr->ops->parameters(tr->engine),
+		.read = read_gradient, .write = write_gradient, .ctx = tr,
+	};
+	return lh_allreduce_new(&x, tr->t, &tr->exchange, err);
+}
+
+static int join(struct train *tr, struct lh_err *err)
+{
+	struct lh_event e = { .kind = LH_EVENT_JOINED };
+	int rc = 0;
+	lh_tcp_join(tr->t);
+	while (!rc && !tr->stop && !lh_tcp_joined(tr->t))
+		rc = wait_until(tr, INT64_MAX, err);
+	if (rc || tr->stop)
+		return rc;
+	e.parameters = tr->ops->parameters(tr->engine);
+	e.state_hash = tr->ops->state_hash(tr->engine);
+	rc = emit(tr, &e, err);
+	tr->go = tr->io.control_fd < 0;
+	while (!rc && !tr->go && !tr->stop && !tr->t->bye_seen)
+		rc = wait_until(tr, INT64_MAX, err);
+	tr->commit_ns = lh_clock_ns();
+	tr->sent = tr->t->bytes_sent;
+	tr->received = tr->t->bytes_received;
+	return rc;
+}
+
+/* Say goodbye and stay until the others have what they need of us. Whoever breaks now has broken alone. */
+static int leave(struct train *tr, uint32_t epoch, struct lh_err *err)
+{
+	lh_ns until = lh_clock_ns() + tr->c->deadline_ns;
+	int rc = 0;
+	tr->t->ops->leave(tr->t, epoch);
+	while (!rc && !tr->signal && !tr->t->ops->left(tr->t) && lh_clock_ns() < until) {
+		rc = wait_until(tr, until, err);
+		if (rc && !tr->signal)
+			return 0;
+	}
+	return rc;
+}
+
+static int evaluate(struct train *tr, struct lh_err *err)
+{
+	struct lh_event e = { .kind = LH_EVENT_EVAL };
+	int rc = tr->ops->evaluate(tr->engine, e.metric, &e.value, &e.reference, err);
+	if (rc == -ENOTSUP)
+		return 0;
+	return rc ? rc : emit(tr, &e, err);
+}
+
+static int live(struct train *tr, struct lh_err *err)
+{
+	uint32_t epoch = 0;
+	bool is_over = false;
+	int rc = prepare(tr, err);
+	if (!rc)
+		rc = join(tr, err);
+	while (!rc && !tr->stop && !is_over && epoch < tr->c->epochs) {
+		rc = run_round(tr, epoch + 1, &is_over, err);
+		epoch += !rc && !is_over;
+	}
+	if (!rc)
+		rc = leave(tr, epoch, err);
+	if (!rc && tr->c->rank == 0 && epoch == tr->c->epochs)
+		rc = evaluate(tr, err);
+	if (!rc)
+		rc = emit(tr, &(struct lh_event){ .kind = LH_EVENT_FINISHED }, err);
+	return rc;
+}
+
+static void fail(struct train *tr, const struct lh_err *why)
+{
+	struct lh_event e = { .kind = LH_EVENT_FAILED, .culprit = tr->t && !tr->signal ? tr->t->culprit : -1 };
+	size_t len = strnlen(why->text, sizeof e.reason - 1);
+	memcpy(e.reason, why->text, len);
+	emit(tr, &e, NULL);
+	if (tr->t)
+		tr->t->ops->abort(tr->t, e.culprit, e.reason);
+}
+
+int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops *engine,
+		 const struct lh_train_io *io, int *ret_signal, struct lh_err *err)
+{
+	struct train tr = { .c = config, .ops = engine, .io = *io, .strategy = &lh_strategy_exact };
+	struct lh_err own = LH_ERR_INIT;
+	int rc = live(&tr, &own);
+	if (rc) {
+		fail(&tr, &own);
+		if (err)
+			*err = own;
+	}
+	*ret_signal = tr.signal;
+	if (tr.t)
+		tr.t->ops->close(tr.t);
+	lh_allreduce_free(tr.exchange);
+	if (tr.engine)
+		engine->close(tr.engine);
+	free(tr.ids);
+	return rc;
+}
