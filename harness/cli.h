@@ -23,6 +23,7 @@ struct lh_invocation {
 	const char *lists[8]; size_t nlists; /* sweep -L key=v1,v2 */
 	unsigned runs, warmup;       /* sweep; ~0u: not given */
 	unsigned long long seed; bool has_seed;
+	const char *resume_dir;      /* sweep --resume: the directory of a sweep that was broken off */
 	const char *format;          /* --format of plan and schema */
 	const char *probe_dir;       /* --probe: directory of an earlier `longhaul probe` whose goodput is taken */
 	bool help;                   /* --help: print this command's help instead */
@@ -30,6 +31,7 @@ struct lh_invocation {
 	/* Not of the user: from the environment (main.c), or from the outer process when this one was started
 	 * inside User-Mode Linux (session.c). */
 	const char *peer_program, *data_dir;
+	const char *faults;          /* LONGHAUL_FAULTS: for tests, see lh_run_faults_parse() */
 	const char *inside_uml;      /* NULL: not inside; else the run directory made outside, "" without one */
 	char **envp;                 /* the environment as main() got it, for programs that `exec` runs */
 };

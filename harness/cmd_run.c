@@ -9,14 +9,18 @@ static int run_body(struct lh_session *s)
 {
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_progress progress;
-	struct lh_run_options opt = { .dir = s->out_dir, .progress = &progress };
+	struct lh_run_options opt = { .dir = s->out_dir, .progress = &progress, .probe_dir = s->inv->probe_dir };
 	struct lh_run *r = calloc(1, sizeof *r);
 
 	if (!r) {
 		lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "run");
 		return lh_fail(&err);
 	}
-	lh_progress_init(&progress, stderr, s->inv->quiet, NULL);
+	lh_progress_init(&progress, stderr, s->inv->quiet, s->inv->envp);
+	if (lh_run_faults_parse(s->inv->faults, &opt.faults, &err) < 0) {
+		free(r);
+		return lh_fail(&err);
+	}
 	int status = lh_run_execute(r, s, &s->exp, &opt);
 	if (s->inv->json) {
 		json_t *doc = lh_result_json(&r->result);

@@ -35,6 +35,8 @@ struct lh_link_traffic {
 	bool known;
 	uint64_t packets, bytes, drops;
 	uint64_t backlog_packets_max; /* largest seen, once a second */
+	unsigned pings, pings_lost;   /* of the background probe */
+	double rtt_median_s, rtt_max_s; /* under the training's load; NaN without an answer */
 };
 
 #define LH_REASONS_MAX 8

@@ -20,6 +20,7 @@ int main(int argc, char **argv)
 		lh_uml_init_main();
 	preset.peer_program = getenv("LONGHAUL_PEER");
 	preset.data_dir = getenv("LONGHAUL_DATA");
+	preset.faults = getenv("LONGHAUL_FAULTS");
 	preset.envp = environ;
 	int status = lh_cli_main(argc, argv, &preset);
 	if ((fflush(stdout) || ferror(stdout)) && status == LH_EXIT_OK) {

@@ -124,10 +124,10 @@ struct json_t *lh_manifest_json(const struct lh_run *r)
 	struct tm tm;
 
 	strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s*, s:o, s:o}", "schema", MANIFEST_SCHEMA,
+	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o}", "schema", MANIFEST_SCHEMA,
 			 "started_utc", started, "longhaul_version", LH_VERSION, "command",
 			 strings_json(inv->argv, inv->argc), "host", host_json(r), "sysctls", sysctls_json(), "peer_program",
 			 r->session->peer_path, "seeds", "network", (json_int_t)r->exp->topology.seed, "training",
-			 (json_int_t)r->exp->training.seed, "experiment", r->exp->canonical, "plan", planned_json(r),
+			 (json_int_t)r->exp->training.seed, "cell", r->opt->cell, "experiment", r->exp->canonical, "plan", planned_json(r),
 			 "verified", verified_json(r));
 }

@@ -13,6 +13,7 @@
 struct lh_progress {
 	FILE *out;        /* NULL: quiet */
 	bool animate;     /* rewrite one line */
+	bool terse;       /* where lines are plain: no line for an epoch */
 	size_t drawn;     /* characters of the line that stands there */
 	char prefix[64];  /* before every line; a sweep puts its cell here */
 };

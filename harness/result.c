@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "stats.h"
+#include "watch.h"
 
 const char *lh_engine_name(enum lh_engine e)
 {
@@ -17,11 +18,6 @@ const char *lh_engine_name(enum lh_engine e)
 const char *lh_wire_name(enum lh_wire w)
 {
 	return w == LH_WIRE_FP16 ? "fp16" : "fp32";
-}
-
-const char *lh_netem_where_name(enum lh_netem_where w)
-{
-	return w == LH_NETEM_UML ? "uml" : w == LH_NETEM_HOST ? "host" : "none";
 }
 
 static json_t *number(double v)
@@ -70,6 +66,14 @@ static json_t *links_json(const struct lh_result *r)
 			json_object_set_new(link, "train_packets", tr->known ? count(tr->packets) : json_null());
 			json_object_set_new(link, "train_bytes", tr->known ? count(tr->bytes) : json_null());
 			json_object_set_new(link, "train_drops", tr->known ? count(tr->drops) : json_null());
+			json_object_set_new(link, "train_drop_cause", tr->known && tr->drops ?
+				json_string(lh_watch_drop_cause(&t->links[k].imp)) : json_null());
+			json_object_set_new(link, "train_backlog_packets_max",
+					    tr->known ? count(tr->backlog_packets_max) : json_null());
+			json_object_set_new(link, "train_rtt_median_s", number(tr->pings ? tr->rtt_median_s : NAN));
+			json_object_set_new(link, "train_rtt_max_s", number(tr->pings ? tr->rtt_max_s : NAN));
+			json_object_set_new(link, "train_pings", count(tr->pings));
+			json_object_set_new(link, "train_pings_lost", count(tr->pings_lost));
 		}
 	}
 	return links;

@@ -3,13 +3,10 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 /* Flat butterfly: every block goes to its owner, and its sum comes back; each is one trip. */
 #define BUTTERFLY_TRIPS 2
@@ -78,13 +75,12 @@ static int write_manifest(struct lh_run *r, struct lh_err *err)
 
 static bool was_interrupted(struct lh_run *r)
 {
-	struct signalfd_siginfo info;
+	int status = lh_session_interrupted(r->session);
 
-	if (read(r->session->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
-		return false;
-	lh_run_fail(r, LH_FAILURE_INTERRUPTED, -1, 128 + (int)info.ssi_signo, "interrupted by signal %u (%s)",
-		    info.ssi_signo, strsignal((int)info.ssi_signo));
-	return true;
+	if (status)
+		lh_run_fail(r, LH_FAILURE_INTERRUPTED, -1, status, "interrupted by signal %d (%s)", status - 128,
+			    strsignal(status - 128));
+	return status != 0;
 }
 
 static void bring_up(struct lh_run *r)
@@ -97,6 +93,8 @@ static void bring_up(struct lh_run *r)
 	find_slowest(r);
 	if (was_interrupted(r))
 		return;
+	if (rc == 0 && r->opt->probe_dir)
+		rc = lh_probe_reuse(r->opt->probe_dir, r->exp, r->session->caps.kernel_release, &r->probe, &err);
 	if (rc < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	if (write_manifest(r, &err) < 0)

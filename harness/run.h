@@ -11,6 +11,7 @@
 
 #include "changes.h"
 #include "peers.h"
+#include "probe/background.h"
 #include "progress.h"
 #include "result.h"
 #include "rundir.h"
@@ -34,6 +35,8 @@ struct lh_run_faults {
 struct lh_run_options {
 	const char *dir;              /* existing and empty */
 	struct lh_progress *progress;
+	const char *probe_dir;        /* goodput is taken from this earlier probe; NULL: none */
+	const char *cell;             /* of a sweep, for the manifest; NULL: none */
 	struct lh_run_faults faults;
 };
 
@@ -56,6 +59,7 @@ struct lh_run {
 	bool has_metrics;
 	struct lh_changes changes;
 	struct lh_watch watch;
+	struct lh_probe_watch *pings; /* the background probe; NULL: not running */
 	lh_ns state_since_ns, last_event_ns;
 	uint32_t committed;           /* epochs that every peer has committed */
 	unsigned slowest;             /* index of the link with the largest measured RTT */
@@ -73,6 +77,9 @@ void lh_run_done(struct lh_run *r);
 
 /* run_train.c: start peers, go, until the last one ended. Failures go into r->failure. */
 void lh_run_train(struct lh_run *r);
+/* "flip=RANK:EPOCH", "starve=5ms", or both with a comma; NULL or "" is none. */
+int lh_run_faults_parse(const char *text, struct lh_run_faults *ret, struct lh_err *err);
+
 /* The first failure stays; later ones are its consequences. */
 void lh_run_fail(struct lh_run *r, enum lh_failure_kind kind, int peer, int exit_status, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));

@@ -52,6 +52,26 @@ static uint64_t paced_parameters(const struct lh_experiment *exp)
 	return 0;
 }
 
+int lh_run_faults_parse(const char *text, struct lh_run_faults *ret, struct lh_err *err)
+{
+	struct lh_run_faults f = { 0 };
+	char part[64];
+
+	for (const char *p = text ? text : ""; *p; p += strcspn(p, ","), p += *p == ',') {
+		int rc = -EINVAL, used = 0;
+		snprintf(part, sizeof part, "%.*s", (int)strcspn(p, ","), p);
+		if (!strncmp(part, "starve=", 7))
+			rc = lh_ns_parse(part + 7, &f.starve_ns, NULL);
+		else if (sscanf(part, "flip=%u:%u%n", &f.flip_rank, &f.flip_epoch, &used) == 2 && !part[used])
+			rc = 0;
+		if (rc < 0)
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "LONGHAUL_FAULTS: '%s' is neither flip=RANK:EPOCH nor "
+					  "starve=TIME", part);
+	}
+	*ret = f;
+	return 0;
+}
+
 int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struct lh_err *err)
 {
 	const struct lh_experiment *exp = r->exp;

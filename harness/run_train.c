@@ -14,9 +14,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "run.h"
 
@@ -79,7 +77,7 @@ static void committed(struct lh_run *r)
 		lh_progress_epoch_text(&e, r->series.nepochs, slowest, rtt_s, text, sizeof text);
 		if (r->opt->progress->animate)
 			lh_progress_draw(r->opt->progress, "%s", text);
-		else
+		else if (!r->opt->progress->terse)
 			lh_progress_note(r->opt->progress, "%s", text);
 		if (r->committed != 1)
 			continue;
@@ -171,11 +169,11 @@ static void on_kill(void *ctx, unsigned peer)
 
 static void read_signal(struct lh_run *r)
 {
-	struct signalfd_siginfo info;
+	int status = lh_session_interrupted(r->session);
 
-	if (read(r->session->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
-		lh_run_fail(r, LH_FAILURE_INTERRUPTED, -1, 128 + (int)info.ssi_signo, "interrupted by signal %u (%s)",
-			    info.ssi_signo, strsignal((int)info.ssi_signo));
+	if (status)
+		lh_run_fail(r, LH_FAILURE_INTERRUPTED, -1, status, "interrupted by signal %d (%s)", status - 128,
+			    strsignal(status - 128));
 }
 
 /* How long all peers may be silent: calculation of an epoch at the declared paces, and the deadline, twice. */
@@ -216,15 +214,37 @@ static void check_deadlines(struct lh_run *r, lh_ns now)
 	}
 }
 
+struct ping_ctx {
+	struct lh_run *r;
+	json_t **pings;
+};
+
+static void on_ping(void *ctx, const struct lh_probe_sample *sample)
+{
+	const struct ping_ctx *c = ctx;
+	const struct lh_topology *t = &c->r->exp->topology;
+
+	if (!*c->pings)
+		*c->pings = json_array();
+	json_array_append_new(*c->pings, json_pack("{s:s, s:s, s:I, s:o}", "from", t->sites[sample->from].name, "to",
+			      t->sites[sample->to].name, "sent_ns", (json_int_t)sample->sent_ns, "rtt_ns",
+			      sample->rtt_ns < 0 ? json_null() : json_integer((json_int_t)sample->rtt_ns)));
+	lh_watch_ping(&c->r->watch, sample->from, sample->to, sample->rtt_ns);
+}
+
 static void tick(struct lh_run *r, lh_ns now)
 {
 	struct lh_err err = LH_ERR_INIT;
 	uint64_t before = r->watch.bytes;
-	json_t *links = lh_watch_tick(&r->watch, r->net);
+	json_t *links = lh_watch_tick(&r->watch, r->net), *pings = NULL;
 
 	if (r->watch.bytes - before > MOVING_BYTES)
 		r->last_event_ns = now; /* a long exchange is not silence */
 	if (links && lh_rundir_event(&r->dir, "links", now, json_pack("{s:o}", "links", links), &err) < 0)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
+	if (r->pings)
+		lh_probe_watch_read(r->pings, on_ping, &(struct ping_ctx){ r, &pings });
+	if (pings && lh_rundir_event(&r->dir, "pings", now, json_pack("{s:o}", "pings", pings), &err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
 	if (r->state == LH_RUN_JOINING)
 		lh_progress_draw(r->opt->progress, "joined: %u of %u peers", lh_series_joined(&r->series), r->series.npeers);
@@ -241,6 +261,8 @@ static void go(struct lh_run *r)
 	lh_watch_begin(&r->watch, r->net);
 	r->series.go_ns = lh_clock_ns();
 	lh_peers_command(&r->peers, LH_CONTROL_GO);
+	if (lh_probe_watch_start(r->net, &r->exp->topology, &r->pings, &err) < 0)
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	if (lh_rundir_event(&r->dir, "go", r->series.go_ns, NULL, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
 }
@@ -302,4 +324,6 @@ void lh_run_train(struct lh_run *r)
 		turn(r, &next_tick, grace);
 	lh_progress_clear(r->opt->progress);
 	lh_peers_done(&r->peers);
+	lh_probe_watch_stop(r->pings);
+	r->pings = NULL;
 }

@@ -49,11 +49,9 @@ static int make_reserve(struct lh_rundir *d, lh_bytes bytes, struct lh_err *err)
 	return 0;
 }
 
-int lh_rundir_open(const char *path, lh_bytes reserve_bytes, struct lh_rundir *ret, struct lh_err *err)
+int lh_rundir_attach(const char *path, struct lh_rundir *ret, struct lh_err *err)
 {
 	struct lh_rundir d = { .fd = -1, .events_fd = -1, .log_fd = -1 };
-	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
-	int rc;
 
 	if (strlen(path) >= sizeof d.path)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENAMETOOLONG, "run directory %.64s...: path too long", path);
@@ -61,6 +59,18 @@ int lh_rundir_open(const char *path, lh_bytes reserve_bytes, struct lh_rundir *r
 	d.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d.fd < 0)
 		return lh_err_sys(err, LH_EXIT_BROKE, -errno, "run directory %s", path);
+	*ret = d;
+	return 0;
+}
+
+int lh_rundir_open(const char *path, lh_bytes reserve_bytes, struct lh_rundir *ret, struct lh_err *err)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
+	struct lh_rundir d;
+	int rc = lh_rundir_attach(path, &d, err);
+
+	if (rc < 0)
+		return rc;
 	d.events_fd = openat(d.fd, "events.jsonl", flags, 0666);
 	if (d.events_fd < 0)
 		rc = fail(&d, "events.jsonl", errno, err);

@@ -22,6 +22,8 @@ struct lh_rundir {
 
 /* In the existing, empty directory `path`. Failures to write are LH_EXIT_BROKE and name the file. */
 int lh_rundir_open(const char *path, lh_bytes reserve_bytes, struct lh_rundir *ret, struct lh_err *err);
+/* Only to write files into, with lh_rundir_write*(); nothing is made. */
+int lh_rundir_attach(const char *path, struct lh_rundir *ret, struct lh_err *err);
 /* Close; removes an empty peers.log and the reserve. */
 void lh_rundir_close(struct lh_rundir *d);
 /* Give the reserve back: the last files are about to be written. */

@@ -129,6 +129,9 @@ static int out_dir_prepare(struct session_state *st, struct lh_err *err)
 	const struct lh_invocation *inv = st->s.inv;
 	if (inv->inside_uml) {
 		snprintf(st->out_dir, sizeof st->out_dir, "%s", inv->inside_uml);
+	} else if (inv->resume_dir) {
+		if (!realpath(inv->resume_dir, st->out_dir))
+			return lh_err_sys(err, LH_EXIT_INPUT, -errno, "--resume %s", inv->resume_dir);
 	} else if (st->opt->uses_out_dir && inv->out_dir) {
 		int rc = out_dir_make(inv->out_dir, st->out_dir, err);
 		if (rc)
@@ -162,7 +165,7 @@ static int out_dir_check(const struct session_state *st, struct lh_err *err)
 /* When nothing was written the directory goes again. */
 static void out_dir_forget(const struct session_state *st)
 {
-	if (st->out_dir[0] && !st->s.inv->inside_uml)
+	if (st->out_dir[0] && !st->s.inv->inside_uml && !st->s.inv->resume_dir)
 		rmdir(st->out_dir);
 }
 
@@ -291,7 +294,8 @@ static int enter_uml(struct session_state *st)
 	const struct lh_invocation *inv = st->s.inv;
 	struct lh_err err = LH_ERR_INIT;
 	char inside[PATH_MAX + 32], peer[PATH_MAX + 32], data[PATH_MAX + 32], cwd[PATH_MAX];
-	char **argv = calloc((size_t)inv->argc + 4, sizeof *argv);
+	char faults[256];
+	char **argv = calloc((size_t)inv->argc + 5, sizeof *argv);
 	const char *writable[] = { st->s.out_dir, NULL };
 	int n = 0, status = 0;
 	if (!argv || !getcwd(cwd, sizeof cwd)) {
@@ -302,6 +306,7 @@ static int enter_uml(struct session_state *st)
 	snprintf(inside, sizeof inside, "--internal-inside-uml=%s", st->out_dir);
 	snprintf(peer, sizeof peer, "--internal-peer-program=%s", st->s.peer_path);
 	snprintf(data, sizeof data, "--internal-data-dir=%s", st->s.data_dir);
+	snprintf(faults, sizeof faults, "--internal-faults=%s", inv->faults ? inv->faults : "");
 	argv[n++] = st->s.self_path;
 	argv[n++] = inv->argv[1];
 	argv[n++] = inside;
@@ -309,6 +314,8 @@ static int enter_uml(struct session_state *st)
 		argv[n++] = peer;
 	if (st->s.data_dir[0])
 		argv[n++] = data;
+	if (inv->faults && inv->faults[0])
+		argv[n++] = faults;
 	for (int i = 2; i < inv->argc; i++)
 		argv[n++] = inv->argv[i];
 	struct lh_uml_options opt = {

@@ -6,7 +6,7 @@ enum lh_option_bit {
 #define LH_OPTION(bit, long_name, short_name, argument, help) LH_OPTION_##bit,
 #include "options.def"
 #undef LH_OPTION
-	LH_OPTION_INSIDE_UML, LH_OPTION_INTERNAL_PEER, LH_OPTION_INTERNAL_DATA, LH_OPTION_HELP,
+	LH_OPTION_INSIDE_UML, LH_OPTION_INTERNAL_PEER, LH_OPTION_INTERNAL_DATA, LH_OPTION_INTERNAL_FAULTS, LH_OPTION_HELP,
 };
 
 struct lh_option {

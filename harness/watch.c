@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
+
+#include "stats.h"
 
 int lh_watch_init(struct lh_watch *w, const struct lh_topology *t, struct lh_err *err)
 {
@@ -13,15 +16,17 @@ int lh_watch_init(struct lh_watch *w, const struct lh_topology *t, struct lh_err
 	return 0;
 }
 
-void lh_watch_done(struct lh_watch *w)
-{
-	free(w->links);
-	*w = (struct lh_watch){ 0 };
-}
-
 static size_t count_links(const struct lh_watch *w)
 {
 	return w->links ? (size_t)w->topology->nsites * w->topology->nsites : 0;
+}
+
+void lh_watch_done(struct lh_watch *w)
+{
+	for (size_t i = 0; i < count_links(w); i++)
+		free(w->links[i].rtt_s);
+	free(w->links);
+	*w = (struct lh_watch){ 0 };
 }
 
 /* A link that no peer can use carries nothing. */
@@ -85,17 +90,42 @@ struct json_t *lh_watch_tick(struct lh_watch *w, struct lh_net *net)
 	return changed;
 }
 
+void lh_watch_ping(struct lh_watch *w, unsigned from, unsigned to, lh_ns rtt_ns)
+{
+	struct lh_watch_link *l = &w->links[(size_t)from * w->topology->nsites + to];
+
+	l->pings++;
+	if (rtt_ns < 0) {
+		l->pings_lost++;
+		return;
+	}
+	if (l->nrtt == l->rtt_room) {
+		size_t room = l->rtt_room ? 2 * l->rtt_room : 64;
+		double *more = realloc(l->rtt_s, room * sizeof *more);
+		if (!more)
+			return; /* one sample less; events.jsonl has it */
+		l->rtt_s = more;
+		l->rtt_room = room;
+	}
+	l->rtt_s[l->nrtt++] = (double)rtt_ns / 1e9;
+}
+
 void lh_watch_end(struct lh_watch *w, struct lh_net *net, struct lh_link_traffic *ret)
 {
 	for (size_t i = 0; i < count_links(w); i++) {
 		struct lh_watch_link *l = &w->links[i];
 		bool known = l->known && read_link(w, net, i);
+		struct lh_stats rtt;
+		if (lh_stats_compute(l->rtt_s, l->nrtt, &rtt) < 0)
+			rtt = (struct lh_stats){ .median = NAN, .max = NAN };
 		ret[i] = (struct lh_link_traffic){
 			.known = known || !is_used(w, i),
 			.packets = l->last.packets - l->first.packets,
 			.bytes = l->last.bytes - l->first.bytes,
 			.drops = l->last.drops - l->first.drops,
 			.backlog_packets_max = l->backlog_packets_max,
+			.pings = l->pings, .pings_lost = l->pings_lost,
+			.rtt_median_s = rtt.median, .rtt_max_s = rtt.max,
 		};
 	}
 }

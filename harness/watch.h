@@ -13,6 +13,9 @@ struct lh_watch_link {
 	struct lh_link_counters first, last; /* at the go, and last read */
 	bool known;
 	uint64_t backlog_packets_max;
+	double *rtt_s;            /* answers to the background probe */
+	size_t nrtt, rtt_room;
+	unsigned pings, pings_lost;
 };
 
 struct lh_watch {
@@ -28,6 +31,8 @@ void lh_watch_done(struct lh_watch *w);
 void lh_watch_begin(struct lh_watch *w, struct lh_net *net);
 /* Read the next links; returns what changed as an array for events.jsonl, NULL when nothing did. */
 struct json_t *lh_watch_tick(struct lh_watch *w, struct lh_net *net);
+/* An answer to the background probe; rtt_ns < 0: none came. */
+void lh_watch_ping(struct lh_watch *w, unsigned from, unsigned to, lh_ns rtt_ns);
 /* Read every link a last time. ret[nsites * nsites]. */
 void lh_watch_end(struct lh_watch *w, struct lh_net *net, struct lh_link_traffic *ret);
 

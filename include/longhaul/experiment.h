@@ -74,6 +74,8 @@ int lh_experiment_load(const char *path, const struct lh_override *overrides, si
 int lh_experiment_load_text(const char *name, const char *text, size_t len,
 			    const struct lh_override *overrides, size_t noverrides,
 			    FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err);
+/* After a caller changed the plain data (a sweep sets every RTT): make `canonical` again. */
+int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err);
 void lh_experiment_done(struct lh_experiment *exp);
 
 /* JSON Schema of the file format, generated from the key table. */

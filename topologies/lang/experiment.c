@@ -151,3 +151,17 @@ void lh_experiment_done(struct lh_experiment *exp)
 	free(exp->canonical);
 	*exp = (struct lh_experiment){ 0 };
 }
+
+int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err)
+{
+	struct lh_experiment fresh = *exp;
+	fresh.canonical = NULL;
+	int rc = lang_canonical(&fresh, err);
+	if (rc) {
+		free(fresh.canonical);
+		return rc;
+	}
+	free(exp->canonical);
+	exp->canonical = fresh.canonical;
+	return 0;
+}

@@ -1,0 +1,197 @@
+/* result_row.c - see result_row.h. What is read was written by us once, and may have been edited since: every key is
+ * checked for its type, and an absent or null one is undefined.
+ */
+#include "result_row.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "result.h"
+#include "stats.h"
+
+/* More than any run that fits a machine makes. */
+#define RESULT_BYTES_MAX (256L << 20)
+
+static double number(const json_t *o, const char *key)
+{
+	const json_t *v = json_object_get(o, key);
+
+	return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static long long count(const json_t *o, const char *key)
+{
+	const json_t *v = json_object_get(o, key);
+
+	return json_is_integer(v) ? json_integer_value(v) : 0;
+}
+
+static void text(const json_t *o, const char *key, char *ret, size_t size)
+{
+	const char *v = json_string_value(json_object_get(o, key));
+
+	snprintf(ret, size, "%s", v ? v : "");
+}
+
+static void read_links(const json_t *links, struct lh_result_row *row)
+{
+	const json_t *link;
+	size_t i;
+
+	json_array_foreach(links, i, link) {
+		char from[LH_NAME_MAX], to[LH_NAME_MAX];
+		double spec = number(link, "rtt_spec_s"), got = number(link, "rtt_measured_s");
+		row->host_limited = row->host_limited || json_is_true(json_object_get(link, "host_limited_1")) ||
+			json_is_true(json_object_get(link, "host_limited_k"));
+		if (!isfinite(got) || spec <= row->rtt_spec_s)
+			continue;
+		text(link, "from", from, sizeof from);
+		text(link, "to", to, sizeof to);
+		snprintf(row->widest, sizeof row->widest, "%s->%s", from, to);
+		row->rtt_spec_s = spec;
+		row->rtt_measured_s = got;
+	}
+}
+
+int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_err *err)
+{
+	const json_t *exp = json_object_get(doc, "experiment"), *env = json_object_get(doc, "environment");
+	const json_t *sum = json_object_get(doc, "summary"), *eval = json_object_get(doc, "evaluation");
+	const char *schema = json_string_value(json_object_get(doc, "schema"));
+	struct lh_result_row row = { .rtt_spec_s = NAN, .rtt_measured_s = NAN };
+
+	if (!schema || strcmp(schema, LH_RESULT_SCHEMA) != 0)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "is not a result of schema " LH_RESULT_SCHEMA);
+	if (!json_is_object(sum) || !json_is_boolean(json_object_get(sum, "valid")))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "has no summary");
+	text(exp, "name", row.name, sizeof row.name);
+	text(exp, "engine", row.engine, sizeof row.engine);
+	text(exp, "model", row.model, sizeof row.model);
+	text(env, "netem", row.netem, sizeof row.netem);
+	text(env, "kernel_release", row.kernel, sizeof row.kernel);
+	row.peers = count(exp, "peers");
+	row.target_batch = count(exp, "target_batch");
+	row.epochs = count(sum, "epochs");
+	row.rtt_spec_s = -1;
+	read_links(json_object_get(doc, "links"), &row);
+	if (!row.widest[0])
+		row.rtt_spec_s = NAN;
+	row.throughput_sps = number(sum, "throughput_sps");
+	row.calc_s = number(sum, "calc_s");
+	row.comm_s = number(sum, "comm_s");
+	row.granularity = number(sum, "granularity");
+	row.efficiency = number(sum, "efficiency");
+	row.complete = json_is_true(json_object_get(doc, "complete"));
+	row.valid = json_is_true(json_object_get(sum, "valid"));
+	const json_t *same = json_object_get(sum, "replicas_identical");
+	row.replicas_identical = json_is_boolean(same) ? json_is_true(same) : -1;
+	text(sum, "reason", row.reason, sizeof row.reason);
+	text(eval, "metric", row.metric, sizeof row.metric);
+	row.value = number(eval, "value");
+	row.reference = number(eval, "reference");
+	*ret = row;
+	return 0;
+}
+
+int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err *err)
+{
+	char path[4096 + 32];
+	json_error_t je;
+	int rc;
+
+	snprintf(path, sizeof path, "%.4095s/result.json", dir);
+	FILE *in = fopen(path, "re");
+	if (!in)
+		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "%s", path);
+	if (fseek(in, 0, SEEK_END) != 0 || ftell(in) > RESULT_BYTES_MAX || fseek(in, 0, SEEK_SET) != 0) {
+		fclose(in);
+		return lh_err_set(err, LH_EXIT_INPUT, -EFBIG, "%s: is no file of a run's result", path);
+	}
+	json_t *doc = json_loadf(in, JSON_REJECT_DUPLICATES, &je);
+	fclose(in);
+	if (!doc)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s:%d:%d: %s", path, je.line, je.column, je.text);
+	rc = lh_result_row_parse(doc, ret, err);
+	json_decref(doc);
+	if (rc < 0)
+		return lh_err_wrap(err, "%s", path);
+	snprintf(ret->dir, sizeof ret->dir, "%s", dir);
+	return 0;
+}
+
+/* digits: after the point; negative: that many significant ones. */
+static void cell(FILE *out, int width, double v, int digits, const char *unit)
+{
+	char buf[64] = "-";
+
+	if (isfinite(v) && digits >= 0)
+		snprintf(buf, sizeof buf, "%.*f%s", digits, v, unit);
+	else if (isfinite(v))
+		snprintf(buf, sizeof buf, "%.*g%s", -digits, v, unit);
+	fprintf(out, " %*s", width, buf);
+}
+
+static void print_labels(const struct lh_result_row *r, FILE *out)
+{
+	fprintf(out, "  %s", r->valid ? "valid" : r->complete ? "NOT VALID" : "INCOMPLETE");
+	if (!strcmp(r->engine, "paced"))
+		fputs(", PACED", out);
+	if (r->host_limited)
+		fputs(", host-limited", out);
+	if (r->replicas_identical == 0)
+		fputs(", REPLICAS DIFFER", out);
+	if (!r->valid && r->reason[0])
+		fprintf(out, ": %.80s", r->reason);
+}
+
+void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
+{
+	int width = 4;
+
+	for (size_t i = 0; i < n; i++)
+		if ((int)strlen(rows[i].name) > width)
+			width = (int)strlen(rows[i].name);
+	fprintf(out, "%-*s %5s %6s %12s %12s %10s %10s %10s %11s %10s  %s\n", width, "name", "peers", "batch", "RTT asked",
+		"measured", "samples/s", "calc/epoch", "comm/epoch", "granularity", "efficiency", "");
+	for (size_t i = 0; i < n; i++) {
+		const struct lh_result_row *r = &rows[i];
+		double epochs = r->epochs > 0 ? (double)r->epochs : NAN;
+		fprintf(out, "%-*s %5lld %6lld", width, r->name, r->peers, r->target_batch);
+		cell(out, 12, r->rtt_spec_s * 1e3, 2, " ms");
+		cell(out, 12, r->rtt_measured_s * 1e3, 2, " ms");
+		cell(out, 10, r->throughput_sps, -4, "");
+		cell(out, 10, r->calc_s / epochs, 3, " s");
+		cell(out, 10, r->comm_s / epochs, 3, " s");
+		cell(out, 11, r->granularity, -3, "");
+		cell(out, 10, r->efficiency, 3, "");
+		print_labels(r, out);
+		fputc('\n', out);
+	}
+}
+
+json_t *lh_result_row_json(const struct lh_result_row *r)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b}", "dir", r->dir, "name", r->name,
+			      "engine", r->engine, "model", r->model, "netem", r->netem, "kernel_release", r->kernel,
+			      "peers", (json_int_t)r->peers, "target_batch", (json_int_t)r->target_batch, "epochs",
+			      (json_int_t)r->epochs, "complete", r->complete, "valid", r->valid, "host_limited",
+			      r->host_limited);
+
+	json_object_set_new(o, "widest_link", r->widest[0] ? json_string(r->widest) : json_null());
+	json_object_set_new(o, "rtt_spec_s", lh_json_number(r->rtt_spec_s));
+	json_object_set_new(o, "rtt_measured_s", lh_json_number(r->rtt_measured_s));
+	json_object_set_new(o, "throughput_sps", lh_json_number(r->throughput_sps));
+	json_object_set_new(o, "calc_s", lh_json_number(r->calc_s));
+	json_object_set_new(o, "comm_s", lh_json_number(r->comm_s));
+	json_object_set_new(o, "granularity", lh_json_number(r->granularity));
+	json_object_set_new(o, "efficiency", lh_json_number(r->efficiency));
+	json_object_set_new(o, "replicas_identical",
+			    r->replicas_identical < 0 ? json_null() : json_boolean(r->replicas_identical));
+	json_object_set_new(o, "reason", r->reason[0] ? json_string(r->reason) : json_null());
+	json_object_set_new(o, "metric", r->metric[0] ? json_string(r->metric) : json_null());
+	json_object_set_new(o, "value", lh_json_number(r->value));
+	json_object_set_new(o, "reference", lh_json_number(r->reference));
+	return o;
+}

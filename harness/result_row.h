@@ -1,0 +1,36 @@
+/* result_row.h - a run's result.json read back as one row of a table; for `report` and `sweep`. */
+#ifndef HARNESS_RESULT_ROW_H
+#define HARNESS_RESULT_ROW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "longhaul/err.h"
+
+struct json_t;
+
+struct lh_result_row {
+	char dir[4352];             /* as given */
+	char name[64], engine[16], model[32], netem[16], kernel[65];
+	long long peers, target_batch, epochs; /* epochs: counted ones */
+	char widest[80];            /* link with the largest RTT asked, "us->eu"; "" when none was measured */
+	double rtt_spec_s, rtt_measured_s;     /* of it; NaN */
+	bool host_limited;          /* goodput of a link was capped by this machine */
+	double throughput_sps, calc_s, comm_s; /* NaN when undefined; sums over the counted epochs */
+	double granularity, efficiency;
+	bool complete, valid;
+	int replicas_identical;     /* 1, 0, -1 not known */
+	char reason[256];
+	char metric[32];            /* held-out evaluation; "" none */
+	double value, reference;
+};
+
+/* DIR/result.json. LH_EXIT_INPUT names the directory and what is wrong with it. */
+int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err *err);
+int lh_result_row_parse(const struct json_t *doc, struct lh_result_row *ret, struct lh_err *err);
+/* Rows side by side. */
+void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out);
+struct json_t *lh_result_row_json(const struct lh_result_row *row);
+
+#endif
