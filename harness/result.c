@@ -20,6 +20,11 @@ const char *lh_wire_name(enum lh_wire w)
 	return w == LH_WIRE_FP16 ? "fp16" : "fp32";
 }
 
+const char *lh_netem_where_name(enum lh_netem_where w)
+{
+	return w == LH_NETEM_UML ? "uml" : w == LH_NETEM_HOST ? "host" : "none";
+}
+
 static json_t *number(double v)
 {
 	return lh_json_number(v);

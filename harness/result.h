@@ -37,5 +37,6 @@ double lh_peer_pace(const struct lh_experiment *exp, unsigned peer);
 
 const char *lh_engine_name(enum lh_engine e);
 const char *lh_wire_name(enum lh_wire w);
+const char *lh_netem_where_name(enum lh_netem_where w); /* "host", "uml", "none" */
 
 #endif
