@@ -172,7 +172,7 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 	*r = (struct lh_run){
 		.session = s, .exp = exp, .opt = opt, .dir = { .fd = -1, .events_fd = -1, .log_fd = -1 },
 		.peers = { .epoll_fd = -1 }, .changes = { .exp = exp }, .slowest = ~0u,
-		.failure = { .peer = -1 },
+		.failure = { .peer = -1 }, .killed_by_schedule = -1,
 		.measure = {
 			.warmup = exp->training.warmup, .target_batch = exp->training.target_batch, .one_way_ns = -1,
 			.trips = BUTTERFLY_TRIPS, .cpus = count_cpus(),

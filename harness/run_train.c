@@ -143,7 +143,7 @@ static int on_exit_of_peer(void *ctx, unsigned peer, int status, struct lh_err *
 	if ((p->finished && WIFEXITED(status) && WEXITSTATUS(status) == 0) || p->failed)
 		return 0;
 	lh_run_fail(r, LH_FAILURE_PEER_DIED, (int)peer, LH_EXIT_BROKE, "peer %s: %s%s", peer_name(r, (int)peer), text,
-		    r->killed_by_schedule ? " (the schedule kills)" : "");
+		    r->killed_by_schedule == (int)peer ? ", as the schedule asks" : "");
 	return 0;
 }
 
@@ -163,7 +163,7 @@ static void on_kill(void *ctx, unsigned peer)
 {
 	struct lh_run *r = ctx;
 
-	r->killed_by_schedule = true;
+	r->killed_by_schedule = (int)peer;
 	lh_peers_kill(&r->peers, peer);
 }
 
@@ -236,7 +236,7 @@ static void tick(struct lh_run *r, lh_ns now)
 {
 	struct lh_err err = LH_ERR_INIT;
 	uint64_t before = r->watch.bytes;
-	json_t *links = lh_watch_tick(&r->watch, r->net), *pings = NULL;
+	json_t *links = r->state >= LH_RUN_TRAINING ? lh_watch_tick(&r->watch, r->net) : NULL, *pings = NULL;
 
 	if (r->watch.bytes - before > MOVING_BYTES)
 		r->last_event_ns = now; /* a long exchange is not silence */
@@ -257,12 +257,13 @@ static void go(struct lh_run *r)
 {
 	struct lh_err err = LH_ERR_INIT;
 
-	enter(r, LH_RUN_TRAINING);
-	lh_watch_begin(&r->watch, r->net);
-	r->series.go_ns = lh_clock_ns();
-	lh_peers_command(&r->peers, LH_CONTROL_GO);
+	/* What takes time comes first: nothing of ours may run in the first epoch's way. */
 	if (lh_probe_watch_start(r->net, &r->exp->topology, &r->pings, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+	lh_watch_begin(&r->watch, r->net);
+	enter(r, LH_RUN_TRAINING);
+	r->series.go_ns = lh_clock_ns();
+	lh_peers_command(&r->peers, LH_CONTROL_GO);
 	if (lh_rundir_event(&r->dir, "go", r->series.go_ns, NULL, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
 }

@@ -78,7 +78,7 @@ static int find_parts(struct lh_session *s, struct lh_err *err)
 		s->peer_path[0] = 0; /* a command that needs it says so */
 	}
 	given = s->inv->data_dir;
-	const char *const data[] = { given ? given : build_data, given ? NULL : LH_DATADIR, NULL };
+	const char *const data[] = { given ? given : build_data, given ? NULL : LH_DATADIR "/data", NULL };
 	if (!first_existing(data, s->data_dir, sizeof s->data_dir)) {
 		if (given)
 			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_DATA=%s", given);
