@@ -38,22 +38,47 @@ static bool process_read(int pid, struct process *ret)
 	return sscanf(close + 2, "%c %d", &state, &ret->parent) == 2 && state != 'Z';
 }
 
-static bool is_ours(const char *comm)
+/* A User-Mode Linux may be anybody's; ours has longhaul as its init. */
+static bool boots_longhaul(int pid)
 {
-	return !strcmp(comm, "longhaul") || !strcmp(comm, "longhaul-peer") || !strcmp(comm, "linux.uml");
+	char path[64], words[4096];
+	snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+	FILE *f = fopen(path, "re");
+	size_t n = f ? fread(words, 1, sizeof words - 1, f) : 0;
+	if (f)
+		fclose(f);
+	for (size_t i = 0; i < n; i++)
+		words[i] = words[i] ? words[i] : ' ';
+	words[n] = 0;
+	const char *init = strstr(words, "init=");
+	return init && strstr(init, "/longhaul");
 }
 
-/* Ours, and nobody above it is a longhaul that somebody started. */
+static bool is_ours(int pid, const char *comm)
+{
+	return !strcmp(comm, "longhaul") || !strcmp(comm, "longhaul-peer") || (!strcmp(comm, "linux.uml") && boots_longhaul(pid));
+}
+
+static bool in_another_pid_namespace(int pid)
+{
+	char path[64];
+	struct stat mine, its;
+	snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+	return !stat("/proc/self/ns/pid", &mine) && !stat(path, &its) && mine.st_ino != its.st_ino;
+}
+
+/* A helper is an orphan when nobody but helpers is above it. A longhaul below init may have been started detached;
+ * the one inside a cell may not, since it dies with the one outside. */
 static bool is_orphan(int pid, const struct process *p)
 {
 	struct process up;
 	int at = p->parent;
-	for (int i = 0; i < PARENTS_MAX && at > 1 && process_read(at, &up); i++, at = up.parent)
-		if (!strcmp(up.comm, "longhaul"))
+	if (!strcmp(p->comm, "longhaul"))
+		return p->parent == 1 && in_another_pid_namespace(pid);
+	for (int i = 0; i < PARENTS_MAX && at > 1; i++, at = up.parent)
+		if (!process_read(at, &up) || !is_ours(at, up.comm) || !strcmp(up.comm, "longhaul"))
 			return false;
-	/* A longhaul whose parent is not init was started by someone; one under init may be a service, unless it is a
-	 * helper process, which always has a longhaul above it. */
-	return strcmp(p->comm, "longhaul") != 0 || p->parent == 1;
+	return true;
 }
 
 static unsigned clean_processes(void)
@@ -63,7 +88,7 @@ static unsigned clean_processes(void)
 	for (struct dirent *e; d && (e = readdir(d));) {
 		struct process p;
 		int pid = atoi(e->d_name);
-		if (!isdigit((unsigned char)e->d_name[0]) || pid == getpid() || !process_read(pid, &p) || !is_ours(p.comm))
+		if (!isdigit((unsigned char)e->d_name[0]) || pid == getpid() || !process_read(pid, &p) || !is_ours(pid, p.comm))
 			continue;
 		if (is_orphan(pid, &p)) {
 			printf("process %d (%s) has no longhaul above it\n", pid, p.comm);

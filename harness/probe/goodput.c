@@ -79,7 +79,9 @@ static void cpu_read(struct cpu_times *c)
 	while (f && c->n < CPUS_MAX && fgets(line, sizeof line, f)) {
 		unsigned long long v[8] = { 0 };
 		unsigned cpu;
-		if (sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &v[0], &v[1], &v[2], &v[3], &v[4],
+		/* The first line is the sum of all; %u would skip its blanks. */
+		if (strncmp(line, "cpu", 3) || line[3] == ' ' ||
+		    sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &v[0], &v[1], &v[2], &v[3], &v[4],
 			   &v[5], &v[6], &v[7]) < 5)
 			continue;
 		c->total[c->n] = c->idle[c->n] = 0;
