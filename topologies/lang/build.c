@@ -230,7 +230,8 @@ static bool build_sites(struct lang *l)
 		unsigned site = t->nsites++;
 		site_keys(l, &t->sites[site], e);
 		t->sites[site].first_peer = t->npeers;
-		site_peers(l, site, e);
+		if (strlen(e->key) < LH_NAME_MAX) /* else complained about, and so would be every peer */
+			site_peers(l, site, e);
 	}
 	unique_peers(l);
 	struct lh_peer *fit = realloc(t->peers, (t->npeers ? t->npeers : 1) * sizeof *fit);

@@ -36,10 +36,12 @@ static bool next_line(const struct lang_source *s, const char **at, size_t *numb
 	return false;
 }
 
-static bool read_line(struct lang *l, const struct lang_source *s, const struct line *line, struct lang_node **cells,
+/* Cells that are missing or wrong are bad and empty: complained about once, here. */
+static void read_line(struct lang *l, const struct lang_source *s, const struct line *line, struct lang_node **cells,
 		      size_t columns)
 {
 	const char *p = line->begin;
+	bool wrong = false;
 	for (size_t c = 0; c < columns; c++) {
 		const char *comma = memchr(p, ',', (size_t)(line->end - p)), *from = p, *to = comma ? comma : line->end;
 		while (from < to && (*from == ' ' || *from == '\t'))
@@ -48,19 +50,19 @@ static bool read_line(struct lang *l, const struct lang_source *s, const struct 
 			to--;
 		struct lang_span at = { s, line->number, characters(line->begin, from), line->number,
 					characters(line->begin, to) };
-		if (memchr(from, 0, (size_t)(to - from)) || memchr(from, '"', (size_t)(to - from))) {
-			lang_error(l, &at, "quotes and NUL are not allowed in a table");
-			return false;
-		}
 		cells[c] = lang_node_new(l, LANG_SCALAR, &at);
-		cells[c]->text = lang_strndup(l, from, (size_t)(to - from));
-		if ((comma == NULL) != (c + 1 == columns)) {
+		if (!wrong && (memchr(from, 0, (size_t)(to - from)) || memchr(from, '"', (size_t)(to - from)))) {
+			lang_error(l, &at, "quotes and NUL are not allowed in a table");
+			cells[c]->bad = true;
+		} else if (!wrong && (comma == NULL) != (c + 1 == columns)) {
 			lang_error(l, &at, "this row has not as many cells as the header (%zu)", columns);
-			return false;
+			wrong = true;
 		}
+		cells[c]->bad |= wrong;
+		if (!cells[c]->bad)
+			cells[c]->text = lang_strndup(l, from, (size_t)(to - from));
 		p = comma ? comma + 1 : line->end;
 	}
-	return true;
 }
 
 bool lang_csv_read(struct lang *l, const struct lang_node *path, size_t max_columns, struct lang_csv *ret)
@@ -86,8 +88,7 @@ bool lang_csv_read(struct lang *l, const struct lang_node *path, size_t max_colu
 	csv.cells = lang_alloc(l, rows * csv.columns * sizeof *csv.cells);
 	number = 0;
 	for (const char *at = s->text; next_line(s, &at, &number, &line); csv.rows++)
-		if (!read_line(l, s, &line, &csv.cells[csv.rows * csv.columns], csv.columns))
-			return false;
+		read_line(l, s, &line, &csv.cells[csv.rows * csv.columns], csv.columns);
 	*ret = csv;
 	return true;
 }

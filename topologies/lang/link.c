@@ -393,7 +393,7 @@ static void missing_pairs(struct lang *l)
 			if (missing++ < 4)
 				list = lang_printf(l, "%s%s%s->%s", list, *list ? ", " : "", t->sites[a].name, t->sites[b].name);
 		}
-	if (!missing || (matrix && matrix->value->bad))
+	if (!missing)
 		return;
 	lang_error(l, matrix ? &matrix->key_at : &sites->key_at, "nothing is said about %s%s; give matrix.rtt, matrix.delay "
 		   "or an entry of links", list, missing > 4 ? lang_printf(l, " and %u more links", missing - 4) : "");
@@ -402,11 +402,14 @@ static void missing_pairs(struct lang *l)
 void lang_links(struct lang *l)
 {
 	struct lh_topology *t = &l->exp.topology;
+	struct lang_entry *links = lang_find(l->root, "links"), *matrix = lang_find(l->root, "matrix");
+	struct lang_entry *sites = lang_find(l->root, "sites");
+	bool sound = !(links && links->value->bad) && !(matrix && matrix->value->bad) && !sites->value->bad;
+	size_t before = l->errors;
 	build_matrix(l);
 	build_lans(l);
 	build_links(l);
-	struct lang_entry *links = lang_find(l->root, "links");
-	if (!links || !links->value->bad)
+	if (sound && l->errors == before) /* else it may be there, misspelt */
 		missing_pairs(l);
 	for (unsigned i = 0; i < t->nsites * t->nsites; i++) {
 		unsigned from = i / t->nsites, to = i % t->nsites;

@@ -40,6 +40,8 @@ static void print_limits(const struct lang_value *v, FILE *out)
 		fprintf(out, ", %s ... %s", lh_bps_print(v->min, low, sizeof low), lh_bps_print(v->max, high, sizeof high));
 	} else if (v->scalar == T_REAL || v->scalar == T_INTEGER || v->scalar == T_PACE) {
 		fprintf(out, ", %.12g ... %.12g", v->real_min, v->real_max);
+	} else if (v->scalar == T_COUNT && v->max && v->min == v->max) {
+		fprintf(out, ", %llu", (unsigned long long)v->min);
 	} else if (v->scalar == T_COUNT && v->max) {
 		fprintf(out, ", %llu ... %llu", (unsigned long long)v->min, (unsigned long long)v->max);
 	} else if (v->scalar == T_SIZE && v->max) {

@@ -119,8 +119,9 @@ static struct lang_entry *list_step(struct setter *s, struct lang_node *list, co
 	return NULL;
 }
 
-/* One step down; `parent` is the entry that holds `node` (NULL at the root). */
-static struct lang_entry *step(struct setter *s, struct lang_node *node, const char *word, const struct lang_span *at)
+/* One step down from `node`. What is not there yet is made: a list when an index follows, else a map. */
+static struct lang_entry *step(struct setter *s, struct lang_node *node, const char *word, const struct lang_span *at,
+			       bool index_follows)
 {
 	if (node->kind == LANG_LIST)
 		return list_step(s, node, word, at);
@@ -135,7 +136,7 @@ static struct lang_entry *step(struct setter *s, struct lang_node *node, const c
 		node->tail = &node->first;
 	}
 	struct lang_entry *e = lang_find(node, word);
-	return e ? e : lang_append(s->l, node, word, at, lang_node_new(s->l, LANG_MAP, at));
+	return e ? e : lang_append(s->l, node, word, at, lang_node_new(s->l, index_follows ? LANG_LIST : LANG_MAP, at));
 }
 
 static void set_one(struct lang *l, struct lang_node *root, const char *text)
@@ -149,6 +150,10 @@ static void set_one(struct lang *l, struct lang_node *root, const char *text)
 		lang_error(l, &all, "--set wants a.b=value, for example matrix.rtt.us.eu=100ms");
 		return;
 	}
+	if (!equals[1]) {
+		lang_error(l, &all, "--set: no value after =");
+		return;
+	}
 	struct lang_node *value = lang_parse(l, s.source, (size_t)(equals + 1 - text));
 	struct lang_node *node = root;
 	struct lang_entry *e = NULL;
@@ -159,7 +164,8 @@ static void set_one(struct lang *l, struct lang_node *root, const char *text)
 			lang_error(l, &at, "--set: a name is missing between the points, or there are too many");
 			return;
 		}
-		e = step(&s, node, lang_strndup(l, p, (size_t)(end - p)), &at);
+		bool index_follows = *end == '.' && strspn(end + 1, "0123456789") == strcspn(end + 1, ".=");
+		e = step(&s, node, lang_strndup(l, p, (size_t)(end - p)), &at, index_follows && end[1] != '.');
 		if (!e)
 			return;
 		node = e->value;

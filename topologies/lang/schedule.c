@@ -57,14 +57,17 @@ static bool trace_header(struct lang *l, struct trace *t)
 		size_t i = 1;
 		while (i < 6 && strcmp(known[i], cell->text))
 			i++;
+		bool twice = false;
 		for (size_t before = 1; before < c; before++)
-			if (!strcmp(t->csv.cells[before]->text, cell->text))
-				i = 6;
-		if (i == 6)
-			lang_error(l, &cell->at, "\"%s\" is no column of a trace, or twice%s", cell->text,
-				   lang_nearest(l, cell->text, known, 6)), good = false;
+			twice |= !strcmp(t->csv.cells[before]->text, cell->text);
+		if (twice)
+			lang_error(l, &cell->at, "column \"%s\" is there twice", cell->text);
+		else if (i == 6)
+			lang_error(l, &cell->at, "\"%s\" is no column of a trace%s", cell->text,
+				   lang_nearest(l, cell->text, known, 6));
 		else
 			t->keys[c] = lang_key_find(S_SET, cell->text);
+		good &= t->keys[c] != NULL;
 	}
 	return good;
 }

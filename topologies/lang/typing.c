@@ -149,12 +149,14 @@ static void type_queue(struct lang *l, struct lang_node *n, const char *what)
 }
 
 /* What a number without its unit probably was meant to be. */
-static const char *unit_hint(struct lang *l, const struct lang_node *n, enum lang_type type)
+static const char *unit_hint(struct lang *l, const struct lang_node *n, const struct lang_value *v)
 {
+	enum lang_type type = v->scalar;
 	double real;
 	if (!real_parse(n->text, "", &real) || n->text[0] == '-' || strpbrk(n->text, "eE"))
 		return "";
-	const char *unit = type == T_TIME || type == T_TIME_OR_PATH ? "ms" : type == T_SHARE ? "%"
+	bool long_time = type == T_TIME && v->max > (uint64_t)(60 * LH_NS_PER_S); /* when, or for how long; no delay */
+	const char *unit = long_time ? "s" : type == T_TIME || type == T_TIME_OR_PATH ? "ms" : type == T_SHARE ? "%"
 		: type == T_SIZE ? "KiB" : type == T_PACE ? "/s" : "mbit";
 	return lang_printf(l, "; did you mean %s%s?", n->text, unit);
 }
@@ -184,7 +186,7 @@ static void type_unit(struct lang *l, struct lang_node *n, const struct lang_val
 		got = n->v.ppb;
 	}
 	if (rc)
-		complain(l, n, what, lang_printf(l, "%s%s", err.text, unit_hint(l, n, v->scalar)));
+		complain(l, n, what, lang_printf(l, "%s%s", err.text, unit_hint(l, n, v)));
 	else
 		limits(l, n, v, what, got);
 }
@@ -204,7 +206,7 @@ static void type_number(struct lang *l, struct lang_node *n, const struct lang_v
 			complain(l, n, what, lang_printf(l, "\"%s\" is not a whole number", n->text));
 	} else if (!real_parse(n->text, pace ? "/s" : "", &real)) {
 		complain(l, n, what, lang_printf(l, pace ? "\"%s\" is not a pace like 40/s%s" : "\"%s\" is not a number%s",
-						 n->text, pace ? unit_hint(l, n, T_PACE) : ""));
+						 n->text, pace ? unit_hint(l, n, v) : ""));
 	} else if (real < v->real_min || real > v->real_max) {
 		complain(l, n, what, lang_printf(l, "\"%s\" is not within %.12g ... %.12g%s", n->text, v->real_min,
 						 v->real_max, pace ? "/s" : ""));
@@ -226,7 +228,7 @@ static void type_time_or_path(struct lang *l, struct lang_node *n, const struct 
 	if (!n->v.time_or_path.is_time)
 		return;
 	if (lh_ns_parse(n->text, &n->v.time_or_path.ns, &err))
-		complain(l, n, what, lang_printf(l, "%s%s", err.text, unit_hint(l, n, T_TIME)));
+		complain(l, n, what, lang_printf(l, "%s%s", err.text, unit_hint(l, n, v)));
 	else
 		limits(l, n, v, what, (uint64_t)n->v.time_or_path.ns);
 }
