@@ -1,0 +1,281 @@
+/* The all-reduce over the loopback transport: frames of different peers arrive in an order drawn from the seed, peers
+ * run ahead into the next round, windows and pipes are as small as they can be. What must hold whatever the order:
+ * the sum is right, all replicas have the same bytes, and a peer sends just the bytes of the formula.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/allreduce.h"
+#include "comm/loopback.h"
+#include "comm/pattern_butterfly.h"
+#include "hash.h"
+#include "lhtest.h"
+
+enum { PEERS_MAX = 16, ROUNDS = 3 };
+
+struct peer {
+	struct lh_allreduce *a;
+	uint32_t round;  /* the one it is in */
+	float *vector;   /* own gradient in, sum out */
+	float *sums;     /* [ROUNDS][n] what came out */
+};
+
+struct job {
+	unsigned npeers;
+	uint64_t n;
+	enum lh_wire wire;
+	size_t part_bytes;
+	unsigned window, depth;
+	bool integers;
+	struct peer peers[PEERS_MAX];
+	uint64_t draws;
+};
+
+static unsigned draw(struct job *j, unsigned below)
+{
+	return (unsigned)(lh_mix64(lh_test_seed() + ++j->draws * LH_MIX64_STEP) % below);
+}
+
+/* The gradient of a peer in a round; integers stay exact in fp16, for 16 peers too. */
+static float gradient(const struct job *j, unsigned rank, uint32_t round, uint64_t i)
+{
+	uint64_t r = lh_mix64((i * PEERS_MAX + rank) * 64 + round);
+	return j->integers ? (float)((int)(r % 200) - 100) : (float)((double)(int64_t)r * 0x1p-63);
+}
+
+static int read_vector(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	memcpy(dst, ((struct peer *)ctx)->vector + offset, n * sizeof *dst);
+	return 0;
+}
+
+static int write_vector(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	memcpy(((struct peer *)ctx)->vector + offset, src, n * sizeof *src);
+	return 0;
+}
+
+static int begin(struct job *j, unsigned rank, struct lh_err *err)
+{
+	struct peer *p = &j->peers[rank];
+	p->round++;
+	for (uint64_t i = 0; i < j->n; i++)
+		p->vector[i] = gradient(j, rank, p->round, i);
+	return lh_allreduce_start(p->a, p->round, err);
+}
+
+/* Let peers drawn at random take turns; who is done begins the next round at once. */
+static void run(struct job *j, struct lh_loopback *hub)
+{
+	struct lh_err err = LH_ERR_INIT;
+	unsigned finished = 0;
+	bool over[PEERS_MAX] = { false };
+	for (unsigned i = 0; i < j->npeers; i++)
+		if (draw(j, 2)) /* the others meet their first frames before they begin */
+			CU_ASSERT_EQUAL_FATAL(begin(j, i, &err), 0);
+	for (unsigned long turns = 0; finished < j->npeers; turns++) {
+		unsigned i = draw(j, j->npeers);
+		struct peer *p = &j->peers[i];
+		struct lh_transport *t = lh_loopback_endpoint(hub, i);
+		if (turns > 20000000) {
+			CU_FAIL_FATAL("deadlock");
+		}
+		if (!p->round) {
+			CU_ASSERT_EQUAL_FATAL(begin(j, i, &err), 0);
+		}
+		int rc = t->ops->progress(t, &err);
+		if (rc)
+			printf("# %s\n", err.text);
+		CU_ASSERT_EQUAL_FATAL(rc, 0);
+		if (over[i] || !lh_allreduce_done(p->a))
+			continue;
+		memcpy(p->sums + (p->round - 1) * j->n, p->vector, j->n * sizeof(float));
+		over[i] = p->round == ROUNDS;
+		finished += over[i];
+		if (!over[i])
+			CU_ASSERT_EQUAL_FATAL(begin(j, i, &err), 0);
+	}
+}
+
+/* What a peer sends a round, from the definition: its part of every other block to the owner of it, and its own
+ * block to every other peer, each in parts with a header each. */
+static uint64_t expected_bytes(const struct job *j, unsigned rank)
+{
+	uint64_t eb = j->wire == LH_WIRE_FP16 ? 2 : 4, part = (j->part_bytes ? j->part_bytes : 512 * 1024) / eb, bytes = 0;
+	uint64_t own = j->n / j->npeers + (rank < j->n % j->npeers);
+	for (unsigned i = 0; i < j->npeers; i++) {
+		uint64_t other = j->n / j->npeers + (i < j->n % j->npeers);
+		if (i != rank)
+			bytes += (own + other) * eb + 20 * ((own + part - 1) / part + (other + part - 1) / part);
+	}
+	return bytes;
+}
+
+/* Against the sum in double. fp16: half an ulp of each contribution and of the result, 1e-6 for subnormals; both:
+ * half an ulp of fp32 for each addition. */
+static void check_sums(const struct job *j)
+{
+	for (uint32_t round = 1; round <= ROUNDS; round++)
+		for (uint64_t i = 0; i < j->n; i++) {
+			double sum = 0, magnitude = 0;
+			for (unsigned r = 0; r < j->npeers; r++) {
+				sum += gradient(j, r, round, i);
+				magnitude += fabs(gradient(j, r, round, i));
+			}
+			float got = j->peers[0].sums[(round - 1) * j->n + i];
+			double half_ulp = (j->wire == LH_WIRE_FP16 ? 0x1p-11 : 0) + j->npeers * 0x1p-24;
+			double bound = j->integers ? 0 : half_ulp * (magnitude + fabs(sum)) * 1.01 + 1e-6;
+			if (fabs(got - sum) > bound) {
+				printf("# N %u n %llu element %llu: %g, not %g\n", j->npeers, (unsigned long long)j->n,
+				       (unsigned long long)i, (double)got, sum);
+				CU_FAIL("sum");
+				return;
+			}
+		}
+	for (unsigned r = 1; r < j->npeers; r++)
+		CU_ASSERT_EQUAL(memcmp(j->peers[0].sums, j->peers[r].sums, ROUNDS * j->n * sizeof(float)), 0);
+}
+
+static void check_job(struct job *j)
+{
+	struct lh_loopback *hub;
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(j->npeers, j->depth, lh_test_seed(), &hub, &err), 0);
+	for (unsigned i = 0; i < j->npeers; i++) {
+		struct peer *p = &j->peers[i];
+		*p = (struct peer){ 0 };
+		p->vector = calloc(j->n + 1, sizeof(float));
+		p->sums = calloc(ROUNDS * j->n + 1, sizeof(float));
+		CU_ASSERT_TRUE_FATAL(p->vector && p->sums);
+		struct lh_allreduce_config c = {
+			.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(j->wire), .scale = 1, .rank = i,
+			.npeers = j->npeers, .n = j->n, .part_bytes = j->part_bytes, .window = j->window,
+			.read = read_vector, .write = write_vector, .ctx = p,
+		};
+		CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, i), &p->a, &err), 0);
+	}
+	run(j, hub);
+	check_sums(j);
+	uint64_t sent = 0, received = 0;
+	for (unsigned i = 0; i < j->npeers; i++) {
+		struct lh_transport *t = lh_loopback_endpoint(hub, i);
+		CU_ASSERT_EQUAL(t->bytes_sent, ROUNDS * expected_bytes(j, i));
+		CU_ASSERT_EQUAL(lh_allreduce_bytes(j->peers[i].a), expected_bytes(j, i));
+		sent += t->bytes_sent;
+		received += t->bytes_received;
+		lh_allreduce_free(j->peers[i].a);
+		free(j->peers[i].vector);
+		free(j->peers[i].sums);
+	}
+	CU_ASSERT_EQUAL(sent, received);
+	lh_loopback_free(hub);
+}
+
+static void test_every_size(void)
+{
+	for (unsigned n = 1; n <= PEERS_MAX; n++) {
+		const uint64_t lengths[] = { 0, 1, n - 1, n, n + 1, 97, 1023 };
+		for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
+			for (int fp16 = 0; fp16 < 2; fp16++) {
+				struct job j = { .npeers = n, .n = lengths[k], .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32,
+						 .part_bytes = 16, .window = 1 + n % 3, .depth = 1 + n % 2, .integers = true };
+				check_job(&j);
+			}
+	}
+}
+
+static void test_reals(void)
+{
+	for (unsigned n = 1; n <= PEERS_MAX; n += 3)
+		for (int fp16 = 0; fp16 < 2; fp16++) {
+			struct job j = { .npeers = n, .n = 5003, .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32, .part_bytes = 256,
+					 .window = 2, .depth = 3 };
+			check_job(&j);
+		}
+}
+
+/* Parts of full size, and the window that the code chooses itself. */
+static void test_full_parts(void)
+{
+	struct job j = { .npeers = 3, .n = 2500001, .wire = LH_WIRE_FP16, .depth = 2, .integers = true };
+	check_job(&j);
+}
+
+/* Each of these is one step off the protocol: refused, not believed. */
+static void test_refusals(void)
+{
+	static const struct lh_frame bad[] = {
+		{ LH_FRAME_CONTRIBUTION, 1, 1, 16 }, /* part 0 comes first */
+		{ LH_FRAME_CONTRIBUTION, 1, 0, 15 }, { LH_FRAME_CONTRIBUTION, 1, 0, 512 },
+		{ LH_FRAME_CONTRIBUTION, 0, 0, 16 }, { LH_FRAME_CONTRIBUTION, 3, 0, 16 },
+		{ LH_FRAME_CONTRIBUTION, 2, 0, 16 }, /* nobody is ahead while round 1 is not summed */
+		{ LH_FRAME_CONTRIBUTION, 1, UINT32_MAX, 16 },
+		{ LH_FRAME_RESULT, 1, 0, 16 },       /* of a contribution that was not sent */
+		{ LH_FRAME_RESULT, 2, 0, 16 }, { LH_FRAME_PING, 0, 0, 0 },
+	};
+	struct lh_loopback *hub;
+	float vector[64] = { 0 };
+	struct peer p = { .vector = vector };
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(2, 1, 1, &hub, &err), 0);
+	struct lh_transport *t = lh_loopback_endpoint(hub, 0);
+	struct lh_allreduce_config c = {
+		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 2, .n = 64,
+		.part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
+	};
+	struct lh_allreduce *a;
+	CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, t, &a, &err), 0);
+	CU_ASSERT_EQUAL(lh_allreduce_start(a, 2, &err), -EINVAL); /* rounds count from 1, one by one */
+	CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(a, 1, &err), 0);
+	CU_ASSERT_EQUAL(lh_allreduce_start(a, 2, &err), -EINVAL);
+	void *to;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		CU_ASSERT_EQUAL(t->user->receive_begin(t->user_ctx, 1, &bad[i], &to, &err), -EPROTO);
+	struct lh_frame good = { LH_FRAME_CONTRIBUTION, 1, 0, 16 };
+	for (; good.part < 2; good.part++) {
+		CU_ASSERT_EQUAL_FATAL(t->user->receive_begin(t->user_ctx, 1, &good, &to, &err), 0);
+		memset(to, 0, 16);
+		CU_ASSERT_EQUAL_FATAL(t->user->receive_end(t->user_ctx, 1, &good, to, &err), 0);
+	}
+	/* Part 2 was allowed by result 0, which was never taken off our hands: ahead of its window. */
+	CU_ASSERT_EQUAL_FATAL(t->user->receive_begin(t->user_ctx, 1, &good, &to, &err), 0);
+	CU_ASSERT_EQUAL(t->user->receive_end(t->user_ctx, 1, &good, to, &err), -EPROTO);
+	lh_allreduce_free(a);
+	lh_loopback_free(hub);
+}
+
+static size_t ring_transfers(unsigned npeers, unsigned rank, struct lh_transfer *ret, size_t cap)
+{
+	if (cap)
+		ret[0] = (struct lh_transfer){ 0, LH_TRANSFER_REDUCE, rank, (rank + 1) % npeers, rank };
+	return 1;
+}
+
+static void test_foreign_pattern(void)
+{
+	struct lh_pattern ring = lh_pattern_butterfly;
+	ring.name = "ring";
+	ring.transfers = ring_transfers;
+	struct lh_loopback *hub;
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_allreduce *a;
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(3, 1, 1, &hub, &err), 0);
+	struct lh_allreduce_config c = { .pattern = &ring, .codec = lh_wire_codec(LH_WIRE_FP32), .scale = 1, .npeers = 3, .n = 9 };
+	CU_ASSERT_EQUAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, 0), &a, &err), -ENOTSUP);
+	lh_loopback_free(hub);
+}
+
+static const struct lh_test tests[] = {
+	{ "every_size", test_every_size, 0 },
+	{ "reals", test_reals, 0 },
+	{ "full_parts", test_full_parts, 0 },
+	{ "refusals", test_refusals, 0 },
+	{ "foreign_pattern", test_foreign_pattern, 0 },
+};
+
+int main(int argc, char **argv)
+{
+	return lh_test_main(argc, argv, "allreduce", tests, sizeof tests / sizeof *tests);
+}
