@@ -11,6 +11,7 @@ static void cut(char *text, size_t size, int len)
 		memcpy(text + size - 4, "...", 4);
 }
 
+__attribute__((format(printf, 5, 0)))
 static int set(struct lh_err *err, enum lh_exit exit, int code, const char *tail, const char *fmt, va_list ap)
 {
 	if (!err)

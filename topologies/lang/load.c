@@ -26,23 +26,27 @@ struct lang_source *lang_source_text(struct lang *l, const char *name, const cha
 	return s;
 }
 
-/* A file's text in the arena. Only regular files: a fifo would block, a device has no end. */
+static const char *unfit(const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) ? strerror(EISDIR) : !S_ISREG(st->st_mode) ? "Not a regular file"
+		: st->st_size > LANG_FILE_MAX ? "Larger than 4 MiB" : NULL;
+}
+
+/* A file's text in the arena. Only regular files: a fifo would block, a device has no end, and opening some devices
+ * does something; so it is looked at before it is opened, and again in case it was exchanged meanwhile. */
 static const char *slurp(struct lang *l, const char *path, size_t *ret_len, const char **ret_why)
 {
 	struct stat st;
+	*ret_why = stat(path, &st) ? strerror(errno) : unfit(&st);
+	if (*ret_why)
+		return NULL;
 	l->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (l->fd < 0 || fstat(l->fd, &st)) {
 		*ret_why = strerror(errno);
 		return NULL;
 	}
 	char *text = NULL;
-	*ret_why = NULL;
-	if (S_ISDIR(st.st_mode))
-		*ret_why = strerror(EISDIR);
-	else if (!S_ISREG(st.st_mode))
-		*ret_why = "Not a regular file";
-	else if (st.st_size > LANG_FILE_MAX)
-		*ret_why = "Larger than 4 MiB";
+	*ret_why = unfit(&st);
 	size_t len = 0, size = (size_t)st.st_size;
 	if (!*ret_why)
 		text = lang_alloc(l, size + 1);
@@ -60,6 +64,8 @@ static const char *slurp(struct lang *l, const char *path, size_t *ret_len, cons
 
 struct lang_source *lang_source_file(struct lang *l, const char *path, const struct lang_span *at)
 {
+	if (lang_is_preset(path))
+		return lang_source_preset(l, path, at);
 	const char *why, *slash = strrchr(path, '/');
 	size_t len;
 	const char *text = slurp(l, path, &len, &why);
@@ -77,7 +83,7 @@ struct lang_source *lang_source_file(struct lang *l, const char *path, const str
 
 const char *lang_path_from(struct lang *l, const char *dir, const char *path)
 {
-	return path[0] == '/' ? path : lang_printf(l, "%s%s", dir, path);
+	return path[0] == '/' || lang_is_preset(path) ? path : lang_printf(l, "%s%s", dir, path);
 }
 
 static struct lang_span span(const struct loader *ld, const yaml_mark_t *from, const yaml_mark_t *to)
