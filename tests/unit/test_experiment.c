@@ -356,6 +356,21 @@ static void presets_load(void)
 	lh_experiment_done(&e);
 }
 
+static void presets_are_in_the_program(void)
+{
+	struct lh_experiment e = load_file("preset:study/c-8"), f = load_file(lh_test_path("../topologies/study/c-8.yaml"));
+	CU_ASSERT_STRING_EQUAL(e.canonical, f.canonical);
+	lh_experiment_done(&e);
+	lh_experiment_done(&f);
+	e = load("include: preset:transatlantic\nlonghaul: 1\nsites: {us: {peers: 5}}\n", NULL);
+	CU_ASSERT_EQUAL(e.topology.npeers, 7);
+	lh_experiment_done(&e);
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_EQUAL(lh_experiment_load("preset:lam", NULL, 0, NULL, &e, &err), -ENOENT);
+	CU_ASSERT_STRING_EQUAL(err.text, "preset:lam: no such preset; did you mean \"lan\"?");
+	CU_ASSERT_EQUAL(err.exit, LH_EXIT_INPUT);
+}
+
 static void placements_are_current(void)
 {
 	char command[4200];
@@ -473,6 +488,7 @@ int main(int argc, char **argv)
 		{ "includes_tables_and_traces", includes_tables_and_traces },
 		{ "set_reaches_everything", set_reaches_everything },
 		{ "presets_load", presets_load },
+		{ "presets_are_in_the_program", presets_are_in_the_program },
 		{ "placements_are_current", placements_are_current },
 		{ "the_catalogue", the_catalogue },
 		{ "the_schema_is_json", the_schema_is_json },

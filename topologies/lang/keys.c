@@ -35,7 +35,7 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_FILE), "description", { T_TEXT, .max = 4000 }, false, NULL, "free text" },
 	{ IN(S_FILE), "seed", { T_COUNT }, false, "1", "of everything random in the network" },
 	{ IN(S_FILE), "include", { T_PATH, .item = &path_item, .max_items = 32 }, false, NULL,
-	  "files merged first, in this order: maps key by key, everything else replaced; relative to this file" },
+	  "files merged first, in this order, relative to this file; `preset:lan` is the preset of that name" },
 	{ IN(S_FILE), "ip", { T_CHOICE, .choices = "4 6" }, false, "4",
 	  "what peers talk; both families are always set up" },
 	{ IN(S_FILE), "sites", { .map = S_SITES }, true, NULL, "at least one site, at most 64" },

@@ -165,6 +165,9 @@ const char *lang_nearest(struct lang *l, const char *word, const char *const *wo
 struct lang_source *lang_source_text(struct lang *l, const char *name, const char *dir, const char *text, size_t len);
 /* Reads a file; complains at `at` (NULL: into l->err) and returns NULL when it cannot. */
 struct lang_source *lang_source_file(struct lang *l, const char *path, const struct lang_span *at);
+/* A source that the program carries: "preset:lan", "preset:study/c-8" (preset.c). */
+bool lang_is_preset(const char *path);
+struct lang_source *lang_source_preset(struct lang *l, const char *path, const struct lang_span *at);
 /* The tree of a source; NULL after a syntax error (reported). Columns of the first line are moved right by
  * `skip`, the characters of source->text before the YAML begins. */
 struct lang_node *lang_parse(struct lang *l, const struct lang_source *source, size_t skip);
