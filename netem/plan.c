@@ -176,12 +176,14 @@ static void set_rate(struct build *b, uint32_t iface, lh_bps rate, lh_bytes queu
 static void add_router(struct build *b, uint32_t netns)
 {
 	/* IPv4's conf/default comes from the host's first namespace, which may say anything. No link-local addresses:
-	 * with none there is no duplicate detection, no router solicitation, no multicast report on a link. */
+	 * with none there is no duplicate detection and no router solicitation. conf/all alone decides what is forwarded;
+	 * an interface that called itself a router would join the routers' group and report that on the link. */
 	static const char *const settings[][2] = {
 		{ "net/ipv4/ip_forward", "1" },
 		{ "net/ipv4/conf/all/rp_filter", "0" },
 		{ "net/ipv4/conf/default/rp_filter", "0" },
 		{ "net/ipv6/conf/all/forwarding", "1" },
+		{ "net/ipv6/conf/default/forwarding", "0" },
 		{ "net/ipv6/conf/default/addr_gen_mode", "1" },
 	};
 	add_op(b, LH_OP_NETNS, netns, LH_PLAN_NOT);
