@@ -1,0 +1,468 @@
+/* A network on the running kernel, links without delay and with a token bucket: who reaches whom, by which interface,
+ * live changes, and what is left when any operation fails. Twice: as whoever runs the tests and as an ordinary user. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lhnet.h"
+#include "lhtest.h"
+#include "net.h"
+#include "op.h"
+#include "read.h"
+
+enum { WAIT_MS = 1000, NO_ANSWER_MS = 150 };
+
+/* --- everybody reaches everybody --- */
+
+static struct lh_topology *mixed_topology(void)
+{
+	struct lh_topology *t = lh_test_topology(3, 3);
+	if (!t)
+		return NULL;
+	lh_test_rate_all(t, 100000000);
+	t->links[1].imp.rate_bps = 0;                 /* a->b: no qdisc */
+	t->sites[1].access = (struct lh_access){ .up_bps = 50000000, .down_bps = 40000000 };
+	t->peers[4].nic_bps = 30000000;               /* b-1, behind an access box too */
+	t->peers[8].nic_bps = 20000000;               /* c-2 */
+	t->links[2 * 3 + 0].mode = LH_MODE_PACKET;    /* c's packets one by one */
+	return t;
+}
+
+static int body_everybody(void *ctx)
+{
+	struct lh_topology *t = mixed_topology();
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	unsigned all[9];
+	for (unsigned i = 0; i < t->npeers; i++)
+		all[i] = i;
+	struct lh_test_echo_job job = { .t = t, .to = all, .nto = t->npeers, .count = 1, .wait_ms = WAIT_MS };
+	for (unsigned from = 0; from < t->npeers; from++)
+		LH_CHECK(lh_test_echo_from(net, from, &job) == 18);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void everybody(void) { lh_test_in_cell(body_everybody, NULL, false); }
+static void everybody_as_user(void) { lh_test_in_cell(body_everybody, NULL, true); }
+
+/* A site alone, with one peer and with two. */
+static int body_one_site(void *ctx)
+{
+	for (unsigned peers = 0; peers < 3; peers++) {
+		struct lh_topology *t = lh_test_topology(1, peers);
+		struct lh_net *net;
+		struct lh_err err = LH_ERR_INIT;
+		LH_CHECK(t);
+		LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+		if (peers == 2)
+			LH_CHECK(lh_test_reach(net, t, 0, 1, WAIT_MS) == 2);
+		LH_CHECK_OK(lh_net_down(net, &err), &err);
+		lh_test_topology_free(t);
+	}
+	return 0;
+}
+
+static void one_site(void) { lh_test_in_cell(body_one_site, NULL, false); }
+
+/* --- by which interface --- */
+
+static long link_packets(struct lh_net *net, unsigned from, unsigned to)
+{
+	const struct lh_plan_if *i = &net->plan->ifs[net->plan->link_if[from * net->plan->nsites + to]];
+	if (lh_net_enter(net, i->netns, NULL))
+		return -1;
+	long n = lh_test_tx_packets(i->name);
+	return lh_net_enter(net, LH_PLAN_NOT, NULL) ? -1 : n;
+}
+
+/* Echoes from one peer to another cross the links from->to and to->from, exactly, and no other. */
+static int check_crossing(struct lh_net *net, const struct lh_topology *t, unsigned p, unsigned q, int family)
+{
+	enum { COUNT = 20 };
+	unsigned n = t->nsites, from = t->peers[p].site, to = t->peers[q].site;
+	long before[9];
+	for (unsigned i = 0; i < n * n; i++)
+		LH_CHECK((before[i] = link_packets(net, i / n, i % n)) >= 0);
+	struct lh_test_echo_job job = { t, &q, 1, family, COUNT, 2, WAIT_MS };
+	LH_CHECK(lh_test_echo_from(net, p, &job) == COUNT);
+	for (unsigned i = 0; i < n * n; i++) {
+		long want = i == from * n + to || i == to * n + from ? (from == to ? 2 * COUNT : COUNT) : 0;
+		long got = link_packets(net, i / n, i % n) - before[i];
+		if (got != want)
+			printf("# %s to %s: link %u->%u carried %ld packets, not %ld\n", t->peers[p].name,
+			       t->peers[q].name, i / n, i % n, got, want);
+		LH_CHECK(got == want);
+	}
+	return 0;
+}
+
+static int body_crossing(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(3, 2);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	lh_test_rate_all(t, 100000000);
+	t->sites[1].access.up_bps = 50000000;
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	for (unsigned p = 0; p < t->npeers; p++)
+		for (unsigned q = 0; q < t->npeers; q++)
+			if (p != q)
+				LH_CHECK(!check_crossing(net, t, p, q, (p + q) % 2 ? AF_INET : AF_INET6));
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void crossing(void) { lh_test_in_cell(body_crossing, NULL, false); }
+
+/* --- rate --- */
+
+struct transfer {
+	const char *address;
+	lh_ns for_ns;
+	int report;
+};
+
+static int sink(void *ctx)
+{
+	const struct transfer *x = ctx;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in me = { .sin_family = AF_INET, .sin_port = htons(5000) };
+	char buf[2048];
+	uint64_t bytes = 0;
+	lh_ns first = 0, last = 0;
+	if (bind(fd, (struct sockaddr *)&me, sizeof me) || write(x->report, "r", 1) != 1)
+		return 1;
+	struct pollfd p = { fd, POLLIN, 0 };
+	while (poll(&p, 1, first ? 300 : 3000) > 0) {
+		ssize_t n = recv(fd, buf, sizeof buf, 0);
+		last = lh_clock_ns();
+		if (first)
+			bytes += (uint64_t)n + 42; /* the frame as the qdisc counts it */
+		else
+			first = last;
+	}
+	uint64_t bps = last > first ? bytes * 8 * LH_NS_PER_S / (uint64_t)(last - first) : 0;
+	return write(x->report, &bps, sizeof bps) == sizeof bps ? 0 : 1;
+}
+
+static int source(void *ctx)
+{
+	const struct transfer *x = ctx;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(5000) };
+	static const char buf[1400];
+	lh_ns end = lh_clock_ns() + x->for_ns;
+	if (inet_pton(AF_INET, x->address, &to.sin_addr) != 1)
+		return 1;
+	while (lh_clock_ns() < end) {
+		for (int i = 0; i < 8; i++)
+			sendto(fd, buf, sizeof buf, 0, (struct sockaddr *)&to, sizeof to);
+		usleep(500); /* 180 Mbit/s offered */
+	}
+	return 0;
+}
+
+/* Rate that arrives at q when p floods it with datagrams. */
+static uint64_t flood(struct lh_net *net, const struct lh_topology *t, unsigned p, unsigned q)
+{
+	char address[64], ready;
+	int fds[2], status;
+	pid_t a, b;
+	uint64_t bps = 0;
+	if (pipe(fds) || lh_net_peer_address(t, q, false, address, sizeof address))
+		return 0;
+	struct transfer x = { address, LH_NS_PER_S / 2, fds[1] };
+	if (!lh_net_fork(net, q, sink, &x, &a, NULL, NULL) && read(fds[0], &ready, 1) == 1 &&
+	    !lh_net_fork(net, p, source, &x, &b, NULL, NULL)) {
+		waitpid(b, &status, 0);
+		if (read(fds[0], &bps, sizeof bps) != sizeof bps)
+			bps = 0;
+		waitpid(a, &status, 0);
+	}
+	close(fds[0]);
+	close(fds[1]);
+	return bps;
+}
+
+static bool near(uint64_t got, uint64_t want)
+{
+	bool ok = got > want * 90 / 100 && got < want * 108 / 100;
+	if (!ok)
+		printf("# asked %llu bit/s, got %llu\n", (unsigned long long)want, (unsigned long long)got);
+	return ok;
+}
+
+static int body_rate(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 2);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	lh_test_rate_all(t, 60000000);
+	t->links[1].imp.rate_bps = 20000000; /* a->b */
+	t->peers[3].nic_bps = 8000000;       /* b-1 */
+	t->sites[1].access.up_bps = 12000000;
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	LH_CHECK(near(flood(net, t, 0, 2), 20000000));
+	LH_CHECK(near(flood(net, t, 2, 0), 12000000)); /* the access link, not the 60 of the pair */
+	LH_CHECK(near(flood(net, t, 0, 3), 8000000));  /* the NIC, downwards */
+	LH_CHECK(near(flood(net, t, 3, 2), 8000000));  /* upwards, in the site */
+	LH_CHECK(near(flood(net, t, 0, 1), 60000000)); /* the LAN */
+	struct lh_impairment imp = { .rate_bps = 5000000 };
+	LH_CHECK_OK(lh_net_set_link(net, 0, 1, &imp, &err), &err);
+	LH_CHECK(near(flood(net, t, 0, 2), 5000000));
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void rate(void) { lh_test_in_cell(body_rate, NULL, false); }
+
+/* --- live changes --- */
+
+static int kind_now(struct lh_net *net, unsigned from, unsigned to, struct lh_qdisc_seen *ret)
+{
+	uint32_t iface = net->plan->link_if[from * net->plan->nsites + to];
+	const struct lh_plan_if *i = &net->plan->ifs[iface];
+	struct lh_reader *r;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK_OK(lh_net_enter(net, i->netns, &err), &err);
+	LH_CHECK_OK(lh_reader_open(&r, &err), &err);
+	LH_CHECK_OK(lh_net_enter(net, LH_PLAN_NOT, &err), &err);
+	LH_CHECK_OK(lh_read_root_qdisc(r, i->ifindex, ret, &err), &err);
+	lh_reader_close(r);
+	return 0;
+}
+
+static int body_change(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 1);
+	struct lh_net *net;
+	struct lh_qdisc_seen seen;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	LH_CHECK(!kind_now(net, 0, 1, &seen) && strcmp(seen.kind, "tbf"));
+	/* nothing -> rate -> other rate -> nothing -> rate */
+	static const lh_bps rates[] = { 10000000, 123456000, 0, 7000000 };
+	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+		struct lh_impairment imp = { .rate_bps = rates[i] };
+		LH_CHECK_OK(lh_net_set_link(net, 0, 1, &imp, &err), &err);
+		LH_CHECK(!kind_now(net, 0, 1, &seen));
+		LH_CHECK(!strcmp(seen.kind, "tbf") == (rates[i] != 0));
+		LH_CHECK(!lh_qdisc_compare("link a->b", &net->qdisc[net->plan->link_if[1]], &seen, NULL, NULL));
+		LH_CHECK(lh_test_reach(net, t, 0, 1, WAIT_MS) == 2);
+	}
+	LH_CHECK(!kind_now(net, 1, 0, &seen) && strcmp(seen.kind, "tbf")); /* the other direction was not touched */
+	/* what the kernel refuses leaves the old state, and the error names the link */
+	struct lh_impairment bad = { .rate_bps = 7000000 };
+	int netns = net->plan->ifs[net->plan->link_if[1]].ifindex;
+	net->plan->ifs[net->plan->link_if[1]].ifindex = 4711;
+	LH_CHECK(lh_net_set_link(net, 0, 1, &bad, &err) == -ENODEV);
+	LH_CHECK(!strncmp(err.text, "link a->b: ", 11) && err.exit == LH_EXIT_MACHINE);
+	net->plan->ifs[net->plan->link_if[1]].ifindex = netns;
+	LH_CHECK(lh_net_set_link(net, 0, 2, &bad, &err) == -EINVAL);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void change(void) { lh_test_in_cell(body_change, NULL, false); }
+
+static int cut_and_heal(struct lh_net *net, const struct lh_topology *t, unsigned p, unsigned q)
+{
+	unsigned from = t->peers[p].site, to = t->peers[q].site;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(lh_test_reach(net, t, p, q, WAIT_MS) == 2);
+	LH_CHECK_OK(lh_net_cut_link(net, from, to, true, &err), &err);
+	long there = link_packets(net, from, to), back = link_packets(net, to, from);
+	LH_CHECK(lh_test_reach(net, t, p, q, NO_ANSWER_MS) == 0);
+	LH_CHECK(link_packets(net, from, to) == there);
+	if (from != to) { /* the other direction goes on: requests of q get to p, its answers do not get back */
+		LH_CHECK(lh_test_reach(net, t, q, p, NO_ANSWER_MS) == 0);
+		LH_CHECK(link_packets(net, to, from) == back + 2);
+	}
+	LH_CHECK_OK(lh_net_cut_link(net, from, to, false, &err), &err);
+	LH_CHECK(lh_test_reach(net, t, p, q, WAIT_MS) == 2);
+	return 0;
+}
+
+static int body_cut(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(3, 2);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	t->links[1].imp.rate_bps = 10000000; /* a->b has a token bucket, a->c nothing */
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	LH_CHECK(!cut_and_heal(net, t, 0, 2));
+	LH_CHECK(!cut_and_heal(net, t, 0, 4));
+	LH_CHECK(!cut_and_heal(net, t, 0, 1)); /* its own LAN */
+	/* a change while cut does not heal, and what healing brings is the state last set */
+	struct lh_impairment imp = { .rate_bps = 33000000 };
+	struct lh_qdisc_seen seen;
+	LH_CHECK_OK(lh_net_cut_link(net, 0, 1, true, &err), &err);
+	LH_CHECK_OK(lh_net_set_link(net, 0, 1, &imp, &err), &err);
+	LH_CHECK(lh_test_reach(net, t, 0, 2, NO_ANSWER_MS) == 0);
+	LH_CHECK_OK(lh_net_cut_link(net, 0, 1, false, &err), &err);
+	LH_CHECK(lh_test_reach(net, t, 0, 2, WAIT_MS) == 2);
+	LH_CHECK(!kind_now(net, 0, 1, &seen) && seen.q.tbf.rate_bps == 33000000);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void cut(void) { lh_test_in_cell(body_cut, NULL, false); }
+
+/* --- failures --- */
+
+static int stop_at(void *ctx, size_t done, size_t total, const char *what)
+{
+	return done == *(size_t *)ctx ? -EINTR : 0;
+}
+
+static ino_t netns_now(void)
+{
+	char text[64] = "";
+	ssize_t n = readlink("/proc/self/ns/net", text, sizeof text - 1);
+	return n > 5 ? strtoul(text + 5, NULL, 10) : 0;
+}
+
+/* Nothing may stay behind where any operation fails: no open file (and so no namespace), no interface, and the process is
+ * where it was. */
+static int body_fail_each(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 1);
+	struct lh_plan *plan;
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	lh_test_rate_all(t, 10000000);
+	t->sites[0].access.up_bps = 5000000;
+	t->peers[1].nic_bps = 4000000;
+	t->links[1].mode = LH_MODE_PACKET;
+	LH_CHECK_OK(lh_plan_new(t, NULL, &plan, &err), &err);
+	ino_t home = netns_now();
+	int files = lh_test_open_files();
+	size_t n = lh_plan_count(plan);
+	for (size_t at = 0; at < n; at++) {
+		char want[256];
+		err = (struct lh_err)LH_ERR_INIT;
+		LH_CHECK(lh_net_up(t, plan, stop_at, &at, &net, &err) == -EINTR);
+		LH_CHECK(err.exit == LH_EXIT_MACHINE);
+		lh_op_print(plan, &plan->ops[at], want, sizeof want);
+		LH_CHECK(!strncmp(err.text, want, strlen(want)));
+		LH_CHECK(lh_test_open_files() == files);
+		LH_CHECK(home && netns_now() == home);
+	}
+	LH_CHECK_OK(lh_net_up(t, plan, NULL, NULL, &net, &err), &err);
+	LH_CHECK(lh_test_reach(net, t, 0, 1, WAIT_MS) == 2);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	LH_CHECK(lh_test_open_files() == files);
+	lh_plan_free(plan);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void fail_each(void) { lh_test_in_cell(body_fail_each, NULL, false); }
+static void fail_each_as_user(void) { lh_test_in_cell(body_fail_each, NULL, true); }
+
+/* The kernel's own refusal, in a batch and outside one: the right operation is named, with the kernel's words. */
+static int body_refused(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 2);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	int files = lh_test_open_files();
+	LH_CHECK(t);
+	strcpy(t->peers[2].tcp.congestion, "nonsense");
+	LH_CHECK(lh_test_up(t, &net, &err) < 0);
+	printf("# %s\n", err.text);
+	LH_CHECK(!strncmp(err.text, "peer b-0: route ", 16) && strstr(err.text, "nonsense"));
+	strcpy(t->peers[2].tcp.congestion, "cubic");
+	t->peers[3].tcp.rmem[0] = 0; /* the kernel wants at least 1 */
+	LH_CHECK(lh_test_up(t, &net, &err) == -EINVAL);
+	printf("# %s\n", err.text);
+	LH_CHECK(!strncmp(err.text, "peer b-1: sysctl net/ipv4/tcp_rmem = 0 131072 6291456: ", 55));
+	LH_CHECK(strstr(err.text, "Invalid argument"));
+	LH_CHECK(lh_test_open_files() == files);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void refused(void) { lh_test_in_cell(body_refused, NULL, false); }
+
+/* --- several networks --- */
+
+static int body_two(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 2);
+	struct lh_net *one, *two;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	LH_CHECK_OK(lh_test_up(t, &one, &err), &err);
+	LH_CHECK_OK(lh_test_up(t, &two, &err), &err);
+	long before = link_packets(two, 0, 1);
+	LH_CHECK(lh_test_reach(one, t, 0, 2, WAIT_MS) == 2);
+	LH_CHECK(link_packets(two, 0, 1) == before);
+	LH_CHECK_OK(lh_net_cut_link(two, 0, 1, true, &err), &err);
+	LH_CHECK(lh_test_reach(one, t, 0, 2, WAIT_MS) == 2);
+	LH_CHECK(lh_test_reach(two, t, 0, 2, NO_ANSWER_MS) == 0);
+	LH_CHECK_OK(lh_net_down(one, &err), &err);
+	LH_CHECK(lh_test_reach(two, t, 0, 1, WAIT_MS) == 2);
+	LH_CHECK_OK(lh_net_down(two, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void two(void) { lh_test_in_cell(body_two, NULL, false); }
+
+/* A quiet network stays quiet: no address resolution, no router solicitation, no group report crosses a link. */
+static int body_quiet(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 2);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	usleep(1500 * 1000);
+	for (unsigned i = 0; i < 4; i++)
+		LH_CHECK(link_packets(net, i / 2, i % 2) == 0);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void quiet(void) { lh_test_in_cell(body_quiet, NULL, false); }
+
+static const struct lh_test tests[] = {
+	{ "everybody reaches everybody", everybody, LH_TEST_FORK },
+	{ "everybody reaches everybody, as an ordinary user", everybody_as_user, LH_TEST_FORK },
+	{ "one site, 0 to 2 peers", one_site, LH_TEST_FORK },
+	{ "traffic crosses its link's interface and no other", crossing, LH_TEST_FORK },
+	{ "rates of links, access and NIC", rate, LH_TEST_FORK },
+	{ "a live change", change, LH_TEST_FORK },
+	{ "cut and heal", cut, LH_TEST_FORK },
+	{ "each operation fails in turn", fail_each, LH_TEST_FORK },
+	{ "each operation fails in turn, as an ordinary user", fail_each_as_user, LH_TEST_FORK },
+	{ "what the kernel refuses is named", refused, LH_TEST_FORK },
+	{ "two networks do not meet", two, LH_TEST_FORK },
+	{ "a quiet network", quiet, LH_TEST_FORK },
+};
+
+int main(int argc, char **argv)
+{
+	return lh_test_main(argc, argv, "net", tests, sizeof tests / sizeof *tests);
+}
