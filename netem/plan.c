@@ -472,19 +472,30 @@ static int check(const struct lh_topology *t, struct lh_err *err)
 	return 0;
 }
 
-static lh_bytes memory_bytes(const struct lh_plan *p)
+/* What one link can hold. Two bounds, the smaller counts: its queue slots, each a frame of 1514 bytes (2304 in the
+ * kernel's own count, truesize) or in gso mode a superpacket of up to 44 of them; and what TCP keeps in flight, one stream
+ * per pair of peers, each its send buffer and a copy of it as the packets that it was cut into. */
+static lh_bytes link_memory(const struct lh_topology *t, unsigned from, unsigned to, uint32_t limit_packets)
 {
-	/* A queued packet of 1514 bytes costs the kernel 2304 (skb and its data, as truesize counts them). */
-	enum { TRUESIZE_OF_FRAME = 2304 };
+	enum { FRAME_TRUESIZE = 2304, FRAMES_A_SUPERPACKET = 44 };
+	const struct lh_site *s = &t->sites[from];
+	lh_bytes slots = (lh_bytes)limit_packets * FRAME_TRUESIZE, streams = 0;
+	if (t->links[(size_t)from * t->nsites + to].mode == LH_MODE_GSO)
+		slots *= FRAMES_A_SUPERPACKET;
+	for (unsigned i = s->first_peer; i < s->first_peer + s->npeers; i++)
+		streams += 2 * (lh_bytes)t->peers[i].tcp.wmem[2] * (t->sites[to].npeers - (from == to));
+	return slots < streams ? slots : streams;
+}
+
+static lh_bytes memory_bytes(const struct lh_topology *t, const struct lh_plan *p)
+{
 	lh_bytes sum = 0;
 	for (size_t i = 0; i < p->nifs; i++) {
-		const struct lh_qdisc *q = &p->ifs[i].qdisc;
-		lh_bytes one = 0;
-		if (q->kind == LH_QDISC_NETEM)
-			one = (lh_bytes)q->limit_packets * TRUESIZE_OF_FRAME;
-		else if (q->kind == LH_QDISC_TBF)
-			one = (lh_bytes)q->tbf.limit_bytes * 3 / 2;
-		sum = sum + one < sum ? UINT64_MAX : sum + one;
+		const struct lh_plan_if *f = &p->ifs[i];
+		if (f->qdisc.kind == LH_QDISC_NETEM)
+			sum += link_memory(t, (unsigned)f->link_from, (unsigned)f->link_to, f->qdisc.limit_packets);
+		else if (f->qdisc.kind == LH_QDISC_TBF)
+			sum += (lh_bytes)f->qdisc.tbf.limit_bytes * 3 / 2; /* counts bytes; 2304 for 1514 */
 	}
 	return sum;
 }
@@ -523,7 +534,7 @@ int lh_plan_new(const struct lh_topology *t, const struct lh_plan_options *opt, 
 		lh_plan_free(p);
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan of %s", t->name);
 	}
-	p->memory_bytes = memory_bytes(p);
+	p->memory_bytes = memory_bytes(t, p);
 	*ret_plan = p;
 	return 0;
 }

@@ -9,12 +9,12 @@
 
 static void print_text(const struct lh_plan *plan, FILE *out)
 {
-	char bytes[32], line[256];
+	char line[256];
 	fprintf(out, "plan of %s: %zu operations, %zu namespaces, %zu interfaces\n", plan->name, plan->nops, plan->nnetns,
 		plan->nifs);
 	fprintf(out, "needs sch_netem: %s\n", plan->needs_netem ? "yes" : "no");
-	fprintf(out, "kernel memory for full queues: up to %s\n\n",
-		lh_bytes_print(plan->memory_bytes, bytes, sizeof bytes));
+	fprintf(out, "kernel memory for bytes in flight and full queues: up to %" PRIu64 " KiB\n\n",
+		(plan->memory_bytes + 1023) / 1024);
 	for (size_t i = 0; i < plan->nops; i++) {
 		const struct lh_op *op = &plan->ops[i];
 		fprintf(out, "%5zu  %s", i + 1, lh_op_print(plan, op, line, sizeof line));

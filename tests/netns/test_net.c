@@ -2,10 +2,13 @@
  * live changes, and what is left when any operation fails. Twice: as whoever runs the tests and as an ordinary user. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -447,6 +450,57 @@ static int body_quiet(void *ctx)
 
 static void quiet(void) { lh_test_in_cell(body_quiet, NULL, false); }
 
+/* --- the printed commands --- */
+
+static int run_commands(const struct lh_plan *plan)
+{
+	struct lh_err err = LH_ERR_INIT;
+	FILE *sh = popen("PATH=$PATH:/usr/sbin:/sbin; exec sh -e >/dev/null", "we");
+	LH_CHECK(sh);
+	LH_CHECK_OK(lh_plan_print(plan, LH_PLAN_COMMANDS, sh, &err), &err);
+	LH_CHECK(pclose(sh) == 0);
+	return 0;
+}
+
+/* ip, tc and sysctl, told what the plan prints, make a network in which everybody reaches everybody too. */
+static int body_commands(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 2);
+	struct lh_plan *plan;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	lh_test_rate_all(t, 100000000);
+	t->sites[0].access.up_bps = 50000000;
+	t->peers[3].nic_bps = 20000000;
+	t->peers[3].tcp.initcwnd = 4;
+	LH_CHECK_OK(lh_plan_new(t, NULL, &plan, &err), &err);
+	LH_CHECK(!mount("tmpfs", "/run", "tmpfs", 0, NULL)); /* /run/netns, in our mount namespace only */
+	LH_CHECK(!run_commands(plan));
+	for (unsigned p = 0; p < t->npeers; p++) {
+		char path[96], text[8][64];
+		const char *addresses[8];
+		snprintf(path, sizeof path, "/run/netns/%s", t->peers[p].name);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		LH_CHECK(fd >= 0 && !setns(fd, CLONE_NEWNET));
+		for (unsigned i = 0; i < 8; i++) {
+			LH_CHECK(!lh_net_peer_address(t, i / 2, i % 2, text[i], sizeof text[i]));
+			addresses[i] = text[i];
+		}
+		LH_CHECK(lh_test_echo(addresses, 8, 1, 0, WAIT_MS) == 8);
+		close(fd);
+	}
+	lh_plan_free(plan);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void commands(void)
+{
+	if (access("/sbin/tc", X_OK) && access("/usr/sbin/tc", X_OK))
+		lh_test_skip("iproute2", "no tc");
+	lh_test_in_cell(body_commands, NULL, false);
+}
+
 static const struct lh_test tests[] = {
 	{ "everybody reaches everybody", everybody, LH_TEST_FORK },
 	{ "everybody reaches everybody, as an ordinary user", everybody_as_user, LH_TEST_FORK },
@@ -459,6 +513,7 @@ static const struct lh_test tests[] = {
 	{ "each operation fails in turn, as an ordinary user", fail_each_as_user, LH_TEST_FORK },
 	{ "what the kernel refuses is named", refused, LH_TEST_FORK },
 	{ "two networks do not meet", two, LH_TEST_FORK },
+	{ "the printed commands make the same network", commands, LH_TEST_FORK },
 	{ "a quiet network", quiet, LH_TEST_FORK },
 };
 
