@@ -354,7 +354,7 @@ static void build_links(struct lang *l)
 {
 	struct lang_entry *links = lang_find(l->root, "links");
 	size_t pairs = (size_t)l->exp.topology.nsites * l->exp.topology.nsites;
-	for (int one_way = 0; one_way < 2 && links; one_way++) {
+	for (int one_way = 0; one_way < 2 && links && links->value->kind == LANG_LIST; one_way++) {
 		struct lang_span *seen = lang_alloc(l, sizeof *seen * pairs);
 		for (struct lang_entry *e = links->value->first; e; e = e->next) {
 			struct lang_ends ends;

@@ -54,7 +54,7 @@ static void print_value(const struct lang_value *v, FILE *out)
 {
 	const char *or = "";
 	if (v->scalar == T_CHOICE) {
-		for (const char *p = v->choices; *p; p += strcspn(p, " "), p += *p == ' ') {
+		for (const char *p = v->choices ? v->choices : ""; *p; p += strcspn(p, " "), p += *p == ' ') {
 			fprintf(out, "%s`%.*s`", or, (int)strcspn(p, " "), p);
 			or = ", ";
 		}
@@ -97,6 +97,7 @@ int lh_schema_print_reference(FILE *out, struct lh_err *err)
 /* --- JSON Schema --- */
 
 #define NUMBER "[0-9]+(\\.[0-9]+)?"
+#define NAME "^(?=.*[A-Za-z])[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$"
 
 static const char *section_id(int section)
 {
@@ -155,7 +156,7 @@ static json_t *scalar_schema(const struct lang_value *v)
 	case T_INTEGER: return json_pack("{s:s, s:f, s:f}", "type", "integer", "minimum", v->real_min, "maximum", v->real_max);
 	case T_REAL: return json_pack("{s:s, s:f, s:f}", "type", "number", "minimum", v->real_min, "maximum", v->real_max);
 	case T_BOOL: return json_pack("{s:[{s:s}, {s:[s,s,s,s]}]}", "anyOf", "type", "boolean", "enum", "yes", "no", "on", "off");
-	case T_NAME: return pattern("^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$");
+	case T_NAME: return pattern(NAME);
 	case T_TEXT: return json_pack("{s:s, s:I}", "type", "string", "maxLength", (json_int_t)v->max);
 	case T_CHOICE: return choices(v->choices);
 	case T_QUEUE: return pattern("^(auto|" NUMBER "bdp|[0-9]+packets)$");
@@ -207,8 +208,16 @@ static json_t *section_schema(int section)
 		if (k->required)
 			json_array_append_new(required, json_string(k->key));
 	}
-	return json_pack("{s:s, s:o, s:o, s:o}", "type", "object", "properties", properties, "required", required,
-			 "additionalProperties", names);
+	json_t *schema = json_pack("{s:s, s:o, s:o, s:o}", "type", "object", "properties", properties, "required", required,
+				   "additionalProperties", names);
+	if (!json_is_false(names))
+		json_object_set_new(schema, "propertyNames", json_pack("{s:s, s:i}", "pattern", NAME, "maxLength",
+								       LH_NAME_MAX - 1));
+	if (section == S_SITES) {
+		json_object_set_new(schema, "minProperties", json_integer(1));
+		json_object_set_new(schema, "maxProperties", json_integer(LH_SITES_MAX));
+	}
+	return schema;
 }
 
 int lh_schema_print(FILE *out, struct lh_err *err)

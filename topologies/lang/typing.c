@@ -344,6 +344,10 @@ void lang_type(struct lang *l, struct lang_node *node, const struct lang_value *
 			complain(l, node, what, lang_printf(l, "must be %s%s, not %s", value->scalar && value->map
 				 ? "a single value or " : value->scalar && value->item ? "a single value or " : "", wants,
 				 kind_name(node->kind)));
+		/* What is in it has no type; later passes must not look. */
+		node->first = NULL;
+		node->tail = &node->first;
+		node->count = 0;
 	}
 }
 
