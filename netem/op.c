@@ -10,6 +10,7 @@
 #include <netlink/msg.h>
 #include <unistd.h>
 
+#include "ethtool.h"
 #include "link.h"
 #include "netns.h"
 #include "route.h"
