@@ -451,14 +451,25 @@ static void print_loss(FILE *out, const struct lh_impairment *c)
 		fputs(" ecn", out);
 }
 
+/* tc 6.1 knows no "ns" here and cuts off what is below a microsecond. */
+static void print_time(FILE *out, const char *before, lh_ns ns)
+{
+	if (ns % LH_NS_PER_MS == 0)
+		fprintf(out, "%s%" PRId64 "ms", before, ns / LH_NS_PER_MS);
+	else if (ns % LH_NS_PER_US == 0)
+		fprintf(out, "%s%" PRId64 "us", before, ns / LH_NS_PER_US);
+	else
+		fprintf(out, "%s%" PRId64 ".%03" PRId64 "us", before, ns / LH_NS_PER_US, ns % LH_NS_PER_US);
+}
+
 static void print_delay(FILE *out, const struct lh_impairment *c)
 {
 	if (!c->delay_ns && !c->jitter_ns)
 		return;
-	fprintf(out, " delay %" PRId64 "ns", c->delay_ns);
+	print_time(out, " delay ", c->delay_ns);
 	if (!c->jitter_ns)
 		return;
-	fprintf(out, " %" PRId64 "ns", c->jitter_ns);
+	print_time(out, " ", c->jitter_ns);
 	if (c->jitter_corr_ppb)
 		print_percent(out, " ", c->jitter_corr_ppb);
 	if (c->dist != LH_DIST_UNIFORM)
@@ -481,7 +492,8 @@ static void netem_print_tc(const struct lh_qdisc *q, FILE *out)
 	if (c.rate_bps && c.rate_overhead_bytes)
 		fprintf(out, " %" PRId32, c.rate_overhead_bytes);
 	if (c.slot_max_ns) {
-		fprintf(out, " slot %" PRId64 "ns %" PRId64 "ns", c.slot_min_ns, c.slot_max_ns);
+		print_time(out, " slot ", c.slot_min_ns);
+		print_time(out, " ", c.slot_max_ns);
 		if (c.slot_packets)
 			fprintf(out, " packets %" PRIu32, c.slot_packets);
 		if (c.slot_bytes)

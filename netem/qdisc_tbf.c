@@ -18,6 +18,8 @@
 /* Time to send the bucket at the rate, as the kernel stores it. */
 static uint32_t bucket_ticks(uint32_t burst_bytes, lh_bps rate_bps)
 {
+	if (!rate_bps)
+		return UINT32_MAX;
 	unsigned __int128 ns = (unsigned __int128)burst_bytes * LH_NS_PER_S / lh_rate_bytes(rate_bps);
 	ns >>= LH_PSCHED_SHIFT;
 	return ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;

@@ -275,9 +275,9 @@ static void tc_line(void)
 	struct lh_qdisc q = { .kind = LH_QDISC_NETEM, .limit_packets = 5000, .imp = {
 		.delay_ns = 50 * LH_NS_PER_MS, .jitter_ns = LH_NS_PER_MS, .jitter_corr_ppb = 250000000, .dist = LH_DIST_NORMAL,
 		.loss_model = LH_LOSS_RANDOM, .loss_ppb = 1000000, .reorder_ppb = 20000000, .reorder_gap = 5,
-		.rate_bps = 200000000, .rate_overhead_bytes = 24, .slot_min_ns = 1000, .slot_max_ns = 2000, .slot_bytes = 9 } };
-	CU_ASSERT_STRING_EQUAL(tc_of(&q), "netem limit 5000 delay 50000000ns 1000000ns 25% distribution normal loss 0.1% "
-			       "reorder 2% gap 5 rate 200000000bit 24 slot 1000ns 2000ns bytes 9");
+		.rate_bps = 200000000, .rate_overhead_bytes = 24, .slot_min_ns = 1000, .slot_max_ns = 2001, .slot_bytes = 9 } };
+	CU_ASSERT_STRING_EQUAL(tc_of(&q), "netem limit 5000 delay 50ms 1ms 25% distribution normal loss 0.1% "
+			       "reorder 2% gap 5 rate 200000000bit 24 slot 1us 2.001us bytes 9");
 	q.imp = (struct lh_impairment){ .loss_model = LH_LOSS_GEMODEL, .ge_p_ppb = 1, .ge_1h_ppb = LH_PPB_ONE };
 	CU_ASSERT_STRING_EQUAL(tc_of(&q), "netem limit 5000 loss gemodel 0.0000001% 0% 100% 0%");
 	lh_qdisc_for_rate(8000000, 0, &q);
