@@ -38,7 +38,7 @@ ip -n c.gw link add lan0 up index 4 address 02:6c:68:00:00:0b group 1 numtxqueue
 ip netns exec a.gw ethtool -K lan0 gro off
 ip -n a.gw neigh replace 169.254.1.1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
 ip -n a.gw neigh replace fe80::1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
-tc -n a.gw qdisc replace dev lan0 root netem limit 262144 delay 250000ns
+tc -n a.gw qdisc replace dev lan0 root netem limit 262144 delay 250us
 ip -n a.gw link set lan1 up
 ip netns exec a.gw ethtool -K lan1 gro off
 ip -n a.gw neigh replace 169.254.1.1 dev lan1 lladdr 02:6c:68:00:00:01 nud permanent
@@ -52,19 +52,19 @@ ip -6 -n a.gw route replace fd6c:6800:0:1::/64 via fe80::1 dev lan0 onlink proto
 ip netns exec a.gw ethtool -K w1 gro off
 ip -n a.gw neigh replace 169.254.1.1 dev w1 lladdr 02:6c:68:00:00:04 nud permanent
 ip -n a.gw neigh replace fe80::1 dev w1 lladdr 02:6c:68:00:00:04 nud permanent
-tc -n a.gw qdisc replace dev w1 root netem limit 10012 delay 40250000ns rate 1000000000bit
+tc -n a.gw qdisc replace dev w1 root netem limit 10012 delay 40250us rate 1000000000bit
 ip -n a.gw route replace 10.17.0.0/16 via 169.254.1.1 dev w1 onlink proto static table main
 ip -6 -n a.gw route replace fd6c:6800:0:2::/64 via fe80::1 dev w1 onlink proto static table main
 ip netns exec a.gw ethtool -K w2 gro off
 ip -n a.gw neigh replace 169.254.1.1 dev w2 lladdr 02:6c:68:00:00:06 nud permanent
 ip -n a.gw neigh replace fe80::1 dev w2 lladdr 02:6c:68:00:00:06 nud permanent
-tc -n a.gw qdisc replace dev w2 root netem limit 262144 delay 40500000ns 2000000ns rate 8000000000000000000bit
+tc -n a.gw qdisc replace dev w2 root netem limit 262144 delay 40500us 2ms rate 8000000000000000000bit
 ip -n a.gw route replace 10.18.0.0/16 via 169.254.1.1 dev w2 onlink proto static table main
 ip -6 -n a.gw route replace fd6c:6800:0:3::/64 via fe80::1 dev w2 onlink proto static table main
 ip netns exec b.gw ethtool -K lan0 tso off gso off tx-udp-segmentation off gro off
 ip -n b.gw neigh replace 169.254.1.1 dev lan0 lladdr 02:6c:68:00:00:08 nud permanent
 ip -n b.gw neigh replace fe80::1 dev lan0 lladdr 02:6c:68:00:00:08 nud permanent
-tc -n b.gw qdisc replace dev lan0 root netem limit 262144 delay 250000ns
+tc -n b.gw qdisc replace dev lan0 root netem limit 262144 delay 250us
 ip -n b.gw link set lan1 up
 ip netns exec b.gw ethtool -K lan1 tso off gso off tx-udp-segmentation off gro off
 ip -n b.gw neigh replace 169.254.1.1 dev lan1 lladdr 02:6c:68:00:00:07 nud permanent
@@ -79,19 +79,19 @@ ip -n b.gw link set w0 up
 ip netns exec b.gw ethtool -K w0 tso off gso off tx-udp-segmentation off gro off
 ip -n b.gw neigh replace 169.254.1.1 dev w0 lladdr 02:6c:68:00:00:03 nud permanent
 ip -n b.gw neigh replace fe80::1 dev w0 lladdr 02:6c:68:00:00:03 nud permanent
-tc -n b.gw qdisc replace dev w0 root netem limit 262144 delay 40750000ns loss 0.1%
+tc -n b.gw qdisc replace dev w0 root netem limit 262144 delay 40750us loss 0.1%
 ip -n b.gw route replace 10.16.0.0/16 via 169.254.1.1 dev w0 onlink proto static table main
 ip -6 -n b.gw route replace fd6c:6800:0:1::/64 via fe80::1 dev w0 onlink proto static table main
 ip netns exec b.gw ethtool -K w2 tso off gso off tx-udp-segmentation off gro off
 ip -n b.gw neigh replace 169.254.1.1 dev w2 lladdr 02:6c:68:00:00:0a nud permanent
 ip -n b.gw neigh replace fe80::1 dev w2 lladdr 02:6c:68:00:00:0a nud permanent
-tc -n b.gw qdisc replace dev w2 root netem limit 262144 delay 41250000ns
+tc -n b.gw qdisc replace dev w2 root netem limit 262144 delay 41250us
 ip -n b.gw route replace 10.18.0.0/16 via 169.254.1.1 dev w2 onlink proto static table main
 ip -6 -n b.gw route replace fd6c:6800:0:3::/64 via fe80::1 dev w2 onlink proto static table main
 ip netns exec c.gw ethtool -K lan0 gro off
 ip -n c.gw neigh replace 169.254.1.1 dev lan0 lladdr 02:6c:68:00:00:0c nud permanent
 ip -n c.gw neigh replace fe80::1 dev lan0 lladdr 02:6c:68:00:00:0c nud permanent
-tc -n c.gw qdisc replace dev lan0 root netem limit 262144 delay 250000ns
+tc -n c.gw qdisc replace dev lan0 root netem limit 262144 delay 250us
 ip -n c.gw link set lan1 up
 ip netns exec c.gw ethtool -K lan1 gro off
 ip -n c.gw neigh replace 169.254.1.1 dev lan1 lladdr 02:6c:68:00:00:0b nud permanent
@@ -106,14 +106,14 @@ ip -n c.gw link set w0 up
 ip netns exec c.gw ethtool -K w0 gro off
 ip -n c.gw neigh replace 169.254.1.1 dev w0 lladdr 02:6c:68:00:00:05 nud permanent
 ip -n c.gw neigh replace fe80::1 dev w0 lladdr 02:6c:68:00:00:05 nud permanent
-tc -n c.gw qdisc replace dev w0 root netem limit 262144 delay 41500000ns
+tc -n c.gw qdisc replace dev w0 root netem limit 262144 delay 41500us
 ip -n c.gw route replace 10.16.0.0/16 via 169.254.1.1 dev w0 onlink proto static table main
 ip -6 -n c.gw route replace fd6c:6800:0:1::/64 via fe80::1 dev w0 onlink proto static table main
 ip -n c.gw link set w1 up
 ip netns exec c.gw ethtool -K w1 gro off
 ip -n c.gw neigh replace 169.254.1.1 dev w1 lladdr 02:6c:68:00:00:09 nud permanent
 ip -n c.gw neigh replace fe80::1 dev w1 lladdr 02:6c:68:00:00:09 nud permanent
-tc -n c.gw qdisc replace dev w1 root netem limit 262144 delay 41750000ns
+tc -n c.gw qdisc replace dev w1 root netem limit 262144 delay 41750us
 ip -n c.gw route replace 10.17.0.0/16 via 169.254.1.1 dev w1 onlink proto static table main
 ip -6 -n c.gw route replace fd6c:6800:0:2::/64 via fe80::1 dev w1 onlink proto static table main
 ip netns add a-0
