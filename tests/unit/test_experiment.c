@@ -267,6 +267,46 @@ static void a_schedule_plays_in_time_order(void)
 	lh_experiment_done(&e);
 }
 
+/* Jitter, loss and rate that end take along what depended on them; what is given with them must still fit. */
+static void an_impairment_that_ends_takes_its_parts_along(void)
+{
+	static const char link[] = "links=[{between: [us, eu], jitter: 1ms, distribution: normal, jitter-correlation: 5%, "
+		"loss: 1%, ecn: yes, rate: 1gbit, queue: 5packets, overhead: 24, slot: {min: 1ms}}]";
+	struct lh_experiment e = load(two, link, "schedule=[{at: 1s, from: us, to: eu, set: {jitter: 0ms, loss: 0%, "
+				      "rate: none, slot: none}}, {at: 2s, from: us, to: eu, set: {jitter: 2ms}}]", NULL), bad;
+	const struct lh_impairment *i = &e.changes[0].imp;
+	CU_ASSERT(i->dist == LH_DIST_UNIFORM && !i->jitter_corr_ppb && !i->ecn && i->queue_kind == LH_QUEUE_AUTO);
+	CU_ASSERT(!i->queue_packets && !i->rate_overhead_bytes && !i->slot_min_ns && !i->slot_max_ns && i->delay_ns == imp(&e, 0, 1)->delay_ns);
+	CU_ASSERT(e.changes[1].imp.jitter_ns == 2000000 && e.changes[1].imp.dist == LH_DIST_UNIFORM);
+	check_round_trip(&e);
+	lh_experiment_done(&e);
+	struct lh_override set[] = { { link }, { "schedule=[{at: 1s, from: us, to: eu, set: {loss: 0%, ecn: yes}}]" } };
+	CU_ASSERT_EQUAL(lh_experiment_load_text("t", two, sizeof two - 1, set, 2, NULL, &bad, NULL), -EINVAL);
+}
+
+/* The largest schedule that is taken has a canonical form that is taken. */
+static void the_largest_schedule(void)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	fputs("longhaul: 1\nsites: {a-site-with-a-long-name: {}, b-site-with-a-long-name: {}}\n"
+	      "matrix: {rtt: 5ms}\nschedule:\n", out);
+	for (unsigned i = 0; i < 10000; i++)
+		fprintf(out, "  - {at: %ums, between: [a-site-with-a-long-name, b-site-with-a-long-name], set: "
+			"{rtt: %ums, jitter: %uus, loss: {4-state: {p13: 1%%}}, rate: %umbit}}\n", i, 5 + i % 2, 1 + i % 3, 1 + i % 5);
+	fclose(out);
+	struct lh_experiment e = load(text, NULL);
+	CU_ASSERT_EQUAL(e.nchanges, 20000);
+	check_round_trip(&e);
+	lh_experiment_done(&e);
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_override more = { "schedule.10000={at: 1h, kill: a-site-with-a-long-name-0}" };
+	CU_ASSERT_EQUAL(lh_experiment_load_text("t", text, len, &more, 1, NULL, &e, &err), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "more than 20000 changes"));
+	free(text);
+}
+
 static void a_later_loss_makes_packet_mode(void)
 {
 	struct lh_experiment e = load(two, NULL);
@@ -483,6 +523,8 @@ int main(int argc, char **argv)
 		{ "delays_in_every_form", delays_in_every_form },
 		{ "every_key_arrives", every_key_arrives },
 		{ "a_schedule_plays_in_time_order", a_schedule_plays_in_time_order },
+		{ "an_impairment_that_ends_takes_its_parts_along", an_impairment_that_ends_takes_its_parts_along },
+		{ "the_largest_schedule", the_largest_schedule },
 		{ "a_later_loss_makes_packet_mode", a_later_loss_makes_packet_mode },
 		{ "three_groups_are_two_partitions", three_groups_are_two_partitions },
 		{ "includes_tables_and_traces", includes_tables_and_traces },

@@ -1,6 +1,8 @@
-/* canonical.c - an experiment as YAML again: one file, everything said, nothing left to defaults.
+/* canonical.c - an experiment as YAML again: one file, includes and tables and --set resolved, every peer and every
+ * direction of every link said by itself.
  *
- * It is what a run's manifest keeps, and loading it gives the same experiment.
+ * It is what a run's manifest keeps, and loading it gives the same experiment. Numbers with a default are written
+ * out; an impairment that a link does not have is left out. The limits in lang.h are such that it always loads.
  */
 #include "lang.h"
 
@@ -95,38 +97,79 @@ static void put_loss(FILE *out, const struct lh_impairment *i)
 	fputs("}}", out);
 }
 
-/* All keys of a link after its delay, the neutral ones too: in a `set:` they must undo what was before. */
-static void put_impairment(FILE *out, const struct lh_impairment *i, bool in_set)
+static bool same_loss(const struct lh_impairment *a, const struct lh_impairment *b)
+{
+	return a->loss_model == b->loss_model && a->loss_ppb == b->loss_ppb && a->loss_corr_ppb == b->loss_corr_ppb &&
+	       a->ge_p_ppb == b->ge_p_ppb && a->ge_r_ppb == b->ge_r_ppb && a->ge_1h_ppb == b->ge_1h_ppb &&
+	       a->ge_1k_ppb == b->ge_1k_ppb && a->p13_ppb == b->p13_ppb && a->p31_ppb == b->p31_ppb &&
+	       a->p32_ppb == b->p32_ppb && a->p23_ppb == b->p23_ppb && a->p14_ppb == b->p14_ppb;
+}
+
+static void put_portion(FILE *out, const char *key, lh_ppb share, lh_ppb correlation)
+{
+	fprintf(out, ", %s: {", key);
+	put_share(out, "", "percent", share);
+	put_share(out, ", ", "correlation", correlation);
+	fputc('}', out);
+}
+
+static void put_slot(FILE *out, const struct lh_impairment *i)
 {
 	char text[32];
+	if (!i->slot_min_ns) {
+		fputs(", slot: none", out);
+		return;
+	}
+	fprintf(out, ", slot: {min: %s", lh_ns_print(i->slot_min_ns, text, sizeof text));
+	put_time(out, "max", i->slot_max_ns);
+	fprintf(out, ", packets: %" PRIu32, i->slot_packets);
+	fprintf(out, ", bytes: %s}", lh_bytes_print(i->slot_bytes, text, sizeof text));
+}
+
+/* The delay, and every other key in which the state differs from the one it is laid over. */
+static void put_impairment(FILE *out, const struct lh_impairment *i, const struct lh_impairment *over)
+{
+	struct lh_impairment base = *over;
+	char text[32];
+	lang_impairment_drop(&base, !i->jitter_ns, i->loss_model == LH_LOSS_NONE, !i->rate_bps);
 	fprintf(out, "delay: %s", lh_ns_print(i->delay_ns, text, sizeof text));
-	put_time(out, "jitter", i->jitter_ns);
-	if (i->jitter_ns) {
+	if (i->jitter_ns != over->jitter_ns)
+		put_time(out, "jitter", i->jitter_ns);
+	if (i->dist != base.dist)
 		fprintf(out, ", distribution: %s", dist_names[i->dist]);
+	if (i->jitter_corr_ppb != base.jitter_corr_ppb)
 		put_share(out, ", ", "jitter-correlation", i->jitter_corr_ppb);
+	if (i->jitter_reorders != base.jitter_reorders)
 		fprintf(out, ", jitter-reorders: %s", i->jitter_reorders ? "yes" : "no");
+	if (!same_loss(i, over))
+		put_loss(out, i);
+	if (i->ecn != base.ecn)
+		fprintf(out, ", ecn: %s", i->ecn ? "yes" : "no");
+	if (i->reorder_ppb != base.reorder_ppb || i->reorder_corr_ppb != base.reorder_corr_ppb ||
+	    i->reorder_gap != base.reorder_gap) {
+		put_share(out, ", reorder: {", "percent", i->reorder_ppb);
+		put_share(out, ", ", "correlation", i->reorder_corr_ppb);
+		fprintf(out, ", gap: %" PRIu32 "}", i->reorder_gap);
 	}
-	put_loss(out, i);
-	fprintf(out, ", ecn: %s", i->ecn ? "yes" : "no");
-	put_share(out, ", reorder: {", "percent", i->reorder_ppb);
-	put_share(out, ", ", "correlation", i->reorder_corr_ppb);
-	fprintf(out, ", gap: %" PRIu32 "}", i->reorder_gap);
-	put_share(out, ", duplicate: {", "percent", i->duplicate_ppb);
-	put_share(out, ", ", "correlation", i->duplicate_corr_ppb);
-	put_share(out, "}, corrupt: {", "percent", i->corrupt_ppb);
-	put_share(out, ", ", "correlation", i->corrupt_corr_ppb);
-	put_rate(out, "}, ", "rate", i->rate_bps);
-	fprintf(out, ", overhead: %" PRId32, i->rate_overhead_bytes);
-	put_queue(out, i->queue_kind, i->queue_bdp_milli, i->queue_packets);
-	if (i->slot_min_ns) {
-		fprintf(out, ", slot: {min: %s", lh_ns_print(i->slot_min_ns, text, sizeof text));
-		put_time(out, "max", i->slot_max_ns);
-		fprintf(out, ", packets: %" PRIu32, i->slot_packets);
-		fprintf(out, ", bytes: %s}", lh_bytes_print(i->slot_bytes, text, sizeof text));
-	}
-	if (!in_set && i->seed)
+	if (i->duplicate_ppb != base.duplicate_ppb || i->duplicate_corr_ppb != base.duplicate_corr_ppb)
+		put_portion(out, "duplicate", i->duplicate_ppb, i->duplicate_corr_ppb);
+	if (i->corrupt_ppb != base.corrupt_ppb || i->corrupt_corr_ppb != base.corrupt_corr_ppb)
+		put_portion(out, "corrupt", i->corrupt_ppb, i->corrupt_corr_ppb);
+	if (i->rate_bps != over->rate_bps)
+		put_rate(out, ", ", "rate", i->rate_bps);
+	if (i->rate_overhead_bytes != base.rate_overhead_bytes)
+		fprintf(out, ", overhead: %" PRId32, i->rate_overhead_bytes);
+	if (i->queue_kind != base.queue_kind || i->queue_bdp_milli != base.queue_bdp_milli ||
+	    i->queue_packets != base.queue_packets)
+		put_queue(out, i->queue_kind, i->queue_bdp_milli, i->queue_packets);
+	if (i->slot_min_ns != base.slot_min_ns || i->slot_max_ns != base.slot_max_ns ||
+	    i->slot_packets != base.slot_packets || i->slot_bytes != base.slot_bytes)
+		put_slot(out, i);
+	if (i->seed != base.seed)
 		fprintf(out, ", seed: %" PRIu64, i->seed);
 }
+
+static const struct lh_impairment neutral;
 
 static void put_peer(FILE *out, const struct lh_peer *p)
 {
@@ -150,7 +193,7 @@ static void put_site(FILE *out, const struct lh_topology *t, unsigned index)
 	fprintf(out, "  %s:\n", s->name);
 	if (lan->given) {
 		fputs("    lan: {", out);
-		put_impairment(out, &lan->imp, false);
+		put_impairment(out, &lan->imp, &neutral);
 		fputs("}\n", out);
 	}
 	fputs("    provider: ", out);
@@ -177,7 +220,7 @@ static void put_links(FILE *out, const struct lh_topology *t)
 			if (from == to)
 				continue;
 			fprintf(out, "  - {from: %s, to: %s, ", t->sites[from].name, t->sites[to].name);
-			put_impairment(out, &lh_topology_link(t, from, to)->imp, false);
+			put_impairment(out, &lh_topology_link(t, from, to)->imp, &neutral);
 			fputs("}\n", out);
 		}
 }
@@ -217,7 +260,8 @@ static void put_group(FILE *out, const struct lh_topology *t, uint64_t mask, boo
 	fputc(']', out);
 }
 
-static void put_change(FILE *out, const struct lh_topology *t, const struct lh_change *c)
+/* before: the state of every link up to here; kept up to date. */
+static void put_change(FILE *out, const struct lh_topology *t, const struct lh_change *c, struct lh_impairment *before)
 {
 	const char *from = t->sites[c->from].name, *to = t->sites[c->to].name;
 	char text[32];
@@ -225,7 +269,8 @@ static void put_change(FILE *out, const struct lh_topology *t, const struct lh_c
 	switch (c->kind) {
 	case LH_CHANGE_LINK:
 		fprintf(out, "from: %s, to: %s, set: {", from, to);
-		put_impairment(out, &c->imp, true);
+		put_impairment(out, &c->imp, &before[c->from * t->nsites + c->to]);
+		before[c->from * t->nsites + c->to] = c->imp;
 		fputc('}', out);
 		break;
 	case LH_CHANGE_CUT:
@@ -244,6 +289,21 @@ static void put_change(FILE *out, const struct lh_topology *t, const struct lh_c
 		break;
 	}
 	fputs("}\n", out);
+}
+
+static int put_schedule(FILE *out, const struct lh_experiment *exp)
+{
+	const struct lh_topology *t = &exp->topology;
+	struct lh_impairment *before = calloc((size_t)t->nsites * t->nsites, sizeof *before);
+	if (!before)
+		return -ENOMEM;
+	for (unsigned i = 0; i < t->nsites * t->nsites; i++)
+		before[i] = t->links[i].imp;
+	fputs(exp->nchanges ? "schedule:\n" : "", out);
+	for (size_t i = 0; i < exp->nchanges; i++)
+		put_change(out, t, &exp->changes[i], before);
+	free(before);
+	return 0;
 }
 
 int lang_canonical(struct lh_experiment *exp, struct lh_err *err)
@@ -266,10 +326,7 @@ int lang_canonical(struct lh_experiment *exp, struct lh_err *err)
 	if (exp->training.given)
 		put_training(out, &exp->training);
 	put_probe(out, &exp->probe);
-	fputs(exp->nchanges ? "schedule:\n" : "", out);
-	for (size_t i = 0; i < exp->nchanges; i++)
-		put_change(out, t, &exp->changes[i]);
-	bool failed = ferror(out);
+	bool failed = put_schedule(out, exp) || ferror(out);
 	if (fclose(out) || failed)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%s: canonical form", t->name);
 	return 0;

@@ -80,9 +80,9 @@ bool lang_csv_read(struct lang *l, const struct lang_node *path, size_t max_colu
 	for (const char *at = s->text; next_line(s, &at, &number, &line); rows++)
 		for (const char *p = line.begin; rows == 0 && p < line.end; p++)
 			csv.columns += *p == ',';
-	if (rows < 2 || csv.columns > max_columns || rows > LANG_TRACE_MAX) {
+	if (rows < 2 || csv.columns > max_columns || rows > LANG_CHANGES_MAX) {
 		lang_error(l, &path->at, "%s: a table is a header and 1 ... %d rows of at most %zu cells", s->name,
-			   LANG_TRACE_MAX, max_columns);
+			   LANG_CHANGES_MAX - 1, max_columns);
 		return false;
 	}
 	csv.cells = lang_alloc(l, rows * csv.columns * sizeof *csv.cells);

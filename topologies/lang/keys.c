@@ -113,7 +113,7 @@ const struct lang_key lang_keys[] = {
 	  "bytes added to each packet for the rate; 24 for Ethernet framing" },
 	{ IMPAIRED, "queue", { T_QUEUE }, false, NULL,
 	  "before the bottleneck: `0.5bdp`, `500packets`, or `auto` (default: one BDP)" },
-	{ IMPAIRED, "slot", { .map = S_SLOT }, false, NULL, "deliver in bursts" },
+	{ IMPAIRED, "slot", { T_CHOICE, .choices = "none", .map = S_SLOT }, false, NULL, "deliver in bursts; default: none" },
 	{ IN(S_LINK) | IN(S_LAN), "seed", { T_COUNT }, false, NULL, "of this link; default: derived from the file's" },
 
 	{ IN(S_LOSS), "random", { T_SHARE }, false, NULL, "each packet for itself" },

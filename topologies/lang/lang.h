@@ -22,15 +22,15 @@
 #include "longhaul/experiment.h"
 
 enum {
-	LANG_FILE_MAX = 4 << 20,    /* bytes of a file */
+	LANG_FILE_MAX = 8 << 20,    /* bytes of a file */
 	LANG_DEPTH_MAX = 16,        /* of nesting */
 	LANG_MAP_MAX = 256,         /* keys of one map */
-	LANG_LIST_MAX = 10000,      /* items of one list */
+	LANG_LIST_MAX = 20000,      /* items of one list */
 	LANG_NODES_MAX = 400000,    /* of one load, includes counted */
 	LANG_INCLUDE_MAX = 8,       /* depth of includes */
 	LANG_SOURCES_MAX = 256,     /* files and --set of one load */
 	LANG_DIAG_MAX = 50,         /* diagnostics kept; the rest is counted */
-	LANG_TRACE_MAX = 100000,    /* changes of one schedule, rows of traces included */
+	LANG_CHANGES_MAX = 20000,   /* of one schedule, both directions and rows of traces counted */
 };
 
 /* --- sources and places ------------------------------------------------ */
@@ -202,6 +202,8 @@ struct lang_state {
 /* An rtt is split between the two directions of a pair; one direction alone cannot have one. */
 enum lang_way { LANG_ONE_WAY, LANG_FORWARD, LANG_BACKWARD };
 void lang_state_apply(struct lang *l, struct lang_state *state, const struct lang_node *map, enum lang_way way);
+/* What goes with the jitter, the loss, the rate: without them it has no meaning, and is reset. */
+void lang_impairment_drop(struct lh_impairment *imp, bool jitter, bool loss, bool rate);
 void lang_state_check(struct lang *l, const struct lang_state *state, const char *what);
 void lang_links(struct lang *l);
 struct lang_ends {

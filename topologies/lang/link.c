@@ -76,6 +76,10 @@ static void apply_reorder(struct lang *l, struct lh_impairment *imp, const struc
 
 static void apply_slot(struct lang *l, struct lh_impairment *imp, const struct lang_node *n)
 {
+	imp->slot_min_ns = imp->slot_max_ns = 0;
+	imp->slot_packets = imp->slot_bytes = 0;
+	if (n->kind == LANG_SCALAR)
+		return;
 	struct lang_entry *max = lang_find(n, "max");
 	imp->slot_min_ns = lang_find(n, "min")->value->v.ns;
 	imp->slot_max_ns = max ? max->value->v.ns : imp->slot_min_ns;
@@ -101,6 +105,31 @@ static void apply_delay(struct lang *l, struct lang_state *s, const struct lang_
 	const struct lang_node *n = rtt ? rtt->value : delay->value;
 	s->imp.delay_ns = delay ? n->v.ns : way == LANG_FORWARD ? n->v.ns - n->v.ns / 2 : n->v.ns / 2;
 	s->delay = n->at;
+}
+
+void lang_impairment_drop(struct lh_impairment *imp, bool jitter, bool loss, bool rate)
+{
+	if (jitter)
+		imp->dist = LH_DIST_UNIFORM, imp->jitter_corr_ppb = 0, imp->jitter_reorders = false;
+	if (loss)
+		imp->ecn = false;
+	if (rate) {
+		imp->rate_overhead_bytes = 0;
+		imp->queue_kind = LH_QUEUE_AUTO;
+		imp->queue_bdp_milli = imp->queue_packets = 0;
+	}
+}
+
+/* Jitter 0, loss 0 % or rate none, laid over a state, take along what depended on them. */
+static void take_along(struct lang_state *s, const struct lang_node *map)
+{
+	static const struct lang_span nowhere;
+	struct lang_entry *jitter = lang_find(map, "jitter"), *loss = lang_find(map, "loss"), *rate = lang_find(map, "rate");
+	bool no_jitter = jitter && !jitter->value->v.ns, no_rate = rate && !rate->value->v.bps;
+	bool no_loss = loss && loss->value->kind == LANG_SCALAR && !loss->value->v.ppb;
+	lang_impairment_drop(&s->imp, no_jitter, no_loss, no_rate);
+	if (no_jitter)
+		s->distribution = nowhere;
 }
 
 static void apply_jitter(struct lang_state *s, const struct lang_node *map)
@@ -138,6 +167,7 @@ void lang_state_apply(struct lang *l, struct lang_state *s, const struct lang_no
 		s->bad = true;
 		return;
 	}
+	take_along(s, map);
 	apply_delay(l, s, map, way);
 	apply_jitter(s, map);
 	apply_rate(s, map);

@@ -29,7 +29,7 @@ struct lang_source *lang_source_text(struct lang *l, const char *name, const cha
 static const char *unfit(const struct stat *st)
 {
 	return S_ISDIR(st->st_mode) ? strerror(EISDIR) : !S_ISREG(st->st_mode) ? "Not a regular file"
-		: st->st_size > LANG_FILE_MAX ? "Larger than 4 MiB" : NULL;
+		: st->st_size > LANG_FILE_MAX ? "Larger than 8 MiB" : NULL;
 }
 
 /* A file's text in the arena. Only regular files: a fifo would block, a device has no end, and opening some devices
@@ -217,7 +217,7 @@ static void read_children(struct loader *ld, struct lang_node *node, unsigned de
 		} else {
 			struct lang_node *item = read_node(ld, &event, depth);
 			if (item && node->count >= LANG_LIST_MAX)
-				fail(ld, &item->at, "too many items in one list (10000)");
+				fail(ld, &item->at, "too many items in one list (20000)");
 			else if (item)
 				lang_append(ld->l, node, NULL, &item->at, item);
 		}

@@ -21,14 +21,15 @@ struct event {
 
 struct events {
 	struct event *first, **tail;
-	size_t count;
+	size_t count, changes;
 };
 
 static struct event *add_event(struct lang *l, struct events *list, const struct event *model,
 			       const struct lang_span *at)
 {
-	if (list->count >= LANG_TRACE_MAX) {
-		lang_error(l, at, "more than %d changes", LANG_TRACE_MAX);
+	list->changes += 1 + model->ends.both;
+	if (list->changes > LANG_CHANGES_MAX) {
+		lang_error(l, at, "more than %d changes, counting each direction of a link", LANG_CHANGES_MAX);
 		return NULL;
 	}
 	struct event *e = lang_alloc(l, sizeof *e);
