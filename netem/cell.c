@@ -253,8 +253,9 @@ static int watch_open(struct watch *w)
 	sigaddset(&set, SIGCHLD);
 	for (size_t i = 0; i < sizeof pass / sizeof *pass; i++) {
 		struct sigaction sa;
-		/* nohup and background shells ignore some on purpose; a blocked signal would come through. */
-		if (!sigaction(pass[i], NULL, &sa) && sa.sa_handler != SIG_IGN)
+		/* nohup ignores SIGHUP on purpose; blocked, it would come through. (Shells without job control ignore
+		 * SIGINT for background jobs; there an explicit kill -INT is meant all the same.) */
+		if (pass[i] != SIGHUP || (!sigaction(SIGHUP, NULL, &sa) && sa.sa_handler != SIG_IGN))
 			sigaddset(&set, pass[i]);
 	}
 	w->fd = signalfd(-1, &set, SFD_CLOEXEC);

@@ -51,7 +51,7 @@ struct lh_uml_caps {
 	bool usable;
 	char kernel_path[256]; /* linux.uml */
 	char release[65];      /* of the guest's modules */
-	char why[160];         /* missing package, missing module directory, noexec scratch ... with the remedy */
+	char why[320];         /* missing package, missing module directory, noexec scratch ... with the remedy */
 };
 int lh_uml_probe(struct lh_uml_caps *ret, struct lh_err *err);
 /* Boot, run, return the command's exit status (128 + signal when it was killed). stdout and stderr of the
