@@ -33,6 +33,8 @@ static const char *table_name(uint32_t table, char buf[12])
 {
 	if (table == LH_TABLE_MAIN)
 		return "main";
+	if (table == LH_TABLE_LOCAL)
+		return "local";
 	snprintf(buf, 12, "%u", table);
 	return buf;
 }
@@ -175,9 +177,12 @@ void lh_op_route_command(const struct lh_plan *plan, const struct lh_op *op, FIL
 	char to[64], via[64], table[12];
 	struct lh_address far;
 	lh_address_far_end(op->route.to.family == AF_INET6, &far);
-	fprintf(out, "%s -n %s route replace %s via %s dev %s onlink proto static table %s", ip(&op->route.to),
-		label(plan, op), lh_address_print(&op->route.to, true, to, sizeof to),
-		lh_address_print(&far, false, via, sizeof via), ifname(plan, op), table_name(op->route.table, table));
+	fprintf(out, "%s -n %s route replace %s%s", ip(&op->route.to), label(plan, op), op->route.local ? "local " : "",
+		lh_address_print(&op->route.to, true, to, sizeof to));
+	if (!op->route.local)
+		fprintf(out, " via %s", lh_address_print(&far, false, via, sizeof via));
+	fprintf(out, " dev %s%s proto static table %s", ifname(plan, op), op->route.local ? "" : " onlink",
+		table_name(op->route.table, table));
 	if (op->route.initcwnd)
 		fprintf(out, " initcwnd %u", op->route.initcwnd);
 	if (op->route.congestion[0])

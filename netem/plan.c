@@ -381,6 +381,12 @@ static void add_peer(struct build *b, unsigned peer)
 	for (int v6 = 0; v6 < 2; v6++) {
 		lh_address_peer(pe->site, k, v6, &a);
 		add_op(b, LH_OP_ADDRESS, netns, eth)->address = a;
+		if (v6) {
+			/* The kernel adds this route for an address without duplicate detection in a worker, some time
+			 * later; what arrives before would be refused. */
+			struct lh_op *op = add_route(b, eth, LH_TABLE_LOCAL, &a);
+			op->route.local = true;
+		}
 		lh_address_any(v6, &a);
 		struct lh_op *op = add_route(b, eth, LH_TABLE_MAIN, &a);
 		op->route.initcwnd = pe->tcp.initcwnd;

@@ -67,6 +67,7 @@ struct lh_op {
 		struct {
 			struct lh_address to;
 			uint32_t table;
+			bool local;          /* delivered here, not by way of the far end */
 			uint32_t initcwnd;   /* 0: not given */
 			char congestion[16]; /* "": not given */
 		} route;
@@ -95,6 +96,7 @@ struct lh_plan {
 };
 
 /* Table numbers of gateways: what the peers of the site may reach by way of the LAN interface. */
+#define LH_TABLE_LOCAL 255
 #define LH_TABLE_MAIN 254
 #define LH_TABLE_LAN 100
 

@@ -38,16 +38,18 @@ static int set_nexthop(struct rtnl_route *route, const struct lh_op *op, int ifi
 	struct lh_address far;
 	lh_address_far_end(op->route.to.family == AF_INET6, &far);
 	struct rtnl_nexthop *nh = rtnl_route_nh_alloc();
-	struct nl_addr *via = to_libnl(&far);
-	if (!nh || !via) {
+	struct nl_addr *via = op->route.local ? NULL : to_libnl(&far);
+	if (!nh || (!via && !op->route.local)) {
 		if (nh)
 			rtnl_route_nh_free(nh);
 		nl_addr_put(via);
 		return -1;
 	}
 	rtnl_route_nh_set_ifindex(nh, ifindex);
-	rtnl_route_nh_set_gateway(nh, via);
 	rtnl_route_add_nexthop(route, nh);
+	if (op->route.local)
+		return 0;
+	rtnl_route_nh_set_gateway(nh, via);
 	/* The far end is there though no address of ours is in its prefix. */
 	rtnl_route_set_flags(route, RTNH_F_ONLINK);
 	nl_addr_put(via);
@@ -65,7 +67,7 @@ struct nl_msg *lh_msg_route(const struct lh_op *op, int ifindex)
 	rtnl_route_set_table(route, op->route.table);
 	rtnl_route_set_protocol(route, RTPROT_STATIC);
 	rtnl_route_set_scope(route, RT_SCOPE_UNIVERSE);
-	rtnl_route_set_type(route, RTN_UNICAST);
+	rtnl_route_set_type(route, op->route.local ? RTN_LOCAL : RTN_UNICAST);
 	if (rtnl_route_set_dst(route, to) < 0 || set_nexthop(route, op, ifindex))
 		goto out;
 	if (rtnl_route_build_add_request(route, NLM_F_CREATE | NLM_F_REPLACE, &msg) < 0) {

@@ -131,6 +131,7 @@ ip -n a-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:0d nud permanent
 ip -n a-0 addr add 10.16.0.1/32 dev eth0
 ip -n a-0 route replace 0.0.0.0/0 via 169.254.1.1 dev eth0 onlink proto static table main congctl cubic
 ip -n a-0 addr add fd6c:6800:0:1::1/128 dev eth0 nodad
+ip -6 -n a-0 route replace local fd6c:6800:0:1::1/128 dev eth0 proto static table local
 ip -6 -n a-0 route replace ::/0 via fe80::1 dev eth0 onlink proto static table main congctl cubic
 ip netns add b-0
 ip netns exec b-0 sysctl -qw net/ipv4/tcp_rmem='4096 131072 6291456'
@@ -147,6 +148,7 @@ ip -n b-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:0f nud permanent
 ip -n b-0 addr add 10.17.0.1/32 dev eth0
 ip -n b-0 route replace 0.0.0.0/0 via 169.254.1.1 dev eth0 onlink proto static table main congctl cubic
 ip -n b-0 addr add fd6c:6800:0:2::1/128 dev eth0 nodad
+ip -6 -n b-0 route replace local fd6c:6800:0:2::1/128 dev eth0 proto static table local
 ip -6 -n b-0 route replace ::/0 via fe80::1 dev eth0 onlink proto static table main congctl cubic
 ip netns add c-0
 ip netns exec c-0 sysctl -qw net/ipv4/tcp_rmem='4096 131072 6291456'
@@ -163,6 +165,7 @@ ip -n c-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:11 nud permanent
 ip -n c-0 addr add 10.18.0.1/32 dev eth0
 ip -n c-0 route replace 0.0.0.0/0 via 169.254.1.1 dev eth0 onlink proto static table main congctl cubic
 ip -n c-0 addr add fd6c:6800:0:3::1/128 dev eth0 nodad
+ip -6 -n c-0 route replace local fd6c:6800:0:3::1/128 dev eth0 proto static table local
 ip -6 -n c-0 route replace ::/0 via fe80::1 dev eth0 onlink proto static table main congctl cubic
 ip netns exec a.gw ethtool -K p0 gro off
 ip -n a.gw neigh replace 169.254.1.1 dev p0 lladdr 02:6c:68:00:00:0e nud permanent

@@ -35,6 +35,7 @@ ip -n a-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:03 nud permanent
 ip -n a-0 addr add 10.16.0.1/32 dev eth0
 ip -n a-0 route replace 0.0.0.0/0 via 169.254.1.1 dev eth0 onlink proto static table main congctl cubic
 ip -n a-0 addr add fd6c:6800:0:1::1/128 dev eth0 nodad
+ip -6 -n a-0 route replace local fd6c:6800:0:1::1/128 dev eth0 proto static table local
 ip -6 -n a-0 route replace ::/0 via fe80::1 dev eth0 onlink proto static table main congctl cubic
 ip netns add a-1
 ip netns exec a-1 sysctl -qw net/ipv4/tcp_rmem='4096 131072 6291456'
@@ -50,6 +51,7 @@ ip -n a-1 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:05 nud permanent
 ip -n a-1 addr add 10.16.0.2/32 dev eth0
 ip -n a-1 route replace 0.0.0.0/0 via 169.254.1.1 dev eth0 onlink proto static table main congctl cubic
 ip -n a-1 addr add fd6c:6800:0:1::2/128 dev eth0 nodad
+ip -6 -n a-1 route replace local fd6c:6800:0:1::2/128 dev eth0 proto static table local
 ip -6 -n a-1 route replace ::/0 via fe80::1 dev eth0 onlink proto static table main congctl cubic
 ip -n a.gw neigh replace 169.254.1.1 dev p0 lladdr 02:6c:68:00:00:04 nud permanent
 ip -n a.gw neigh replace fe80::1 dev p0 lladdr 02:6c:68:00:00:04 nud permanent
