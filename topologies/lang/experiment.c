@@ -62,6 +62,8 @@ char *lang_printf(struct lang *l, const char *fmt, ...)
 
 static void lang_done(struct lang *l)
 {
+	while (l->nevents)
+		yaml_event_delete(&l->events[--l->nevents]);
 	if (l->parsing)
 		yaml_parser_delete(&l->parser);
 	if (l->fd >= 0)

@@ -24,6 +24,7 @@
 enum {
 	LANG_FILE_MAX = 8 << 20,    /* bytes of a file */
 	LANG_DEPTH_MAX = 16,        /* of nesting */
+	LANG_EVENTS_MAX = 2 * LANG_DEPTH_MAX + 8, /* of libyaml open at a time */
 	LANG_MAP_MAX = 256,         /* keys of one map */
 	LANG_LIST_MAX = 20000,      /* items of one list */
 	LANG_NODES_MAX = 400000,    /* of one load, includes counted */
@@ -135,6 +136,8 @@ struct lang {
 	struct lang_block *blocks;
 	yaml_parser_t parser;
 	bool parsing;
+	yaml_event_t events[LANG_EVENTS_MAX];
+	size_t nevents;
 	int fd;
 	size_t nodes;
 	unsigned nsources;

@@ -147,16 +147,23 @@ static void syntax_error(struct loader *ld)
 	ld->failed = true;
 }
 
-/* The next event; false at an error (reported). The caller deletes the event. */
-static bool next_event(struct loader *ld, yaml_event_t *event)
+/* The next event, NULL at an error (reported). It stays open until event_done(); the ones that are open are kept in
+ * the load, so that they are freed even when memory ends meanwhile. Two for each level of nesting is the most. */
+static yaml_event_t *next_event(struct loader *ld)
 {
-	if (ld->failed)
-		return false;
-	if (!yaml_parser_parse(&ld->l->parser, event)) {
+	struct lang *l = ld->l;
+	if (ld->failed || l->nevents == LANG_EVENTS_MAX)
+		return NULL;
+	if (!yaml_parser_parse(&l->parser, &l->events[l->nevents])) {
 		syntax_error(ld);
-		return false;
+		return NULL;
 	}
-	return true;
+	return &l->events[l->nevents++];
+}
+
+static void event_done(struct loader *ld)
+{
+	yaml_event_delete(&ld->l->events[--ld->l->nevents]);
 }
 
 static const char *refused_feature(const yaml_event_t *e)
@@ -189,11 +196,11 @@ static void add_key(struct loader *ld, struct lang_node *map, yaml_event_t *even
 		return;
 	}
 	char *key = lang_strndup(ld->l, text, len);
-	yaml_event_t value;
-	if (!next_event(ld, &value))
+	yaml_event_t *value = next_event(ld);
+	if (!value)
 		return;
-	struct lang_node *node = read_node(ld, &value, depth);
-	yaml_event_delete(&value);
+	struct lang_node *node = read_node(ld, value, depth);
+	event_done(ld);
 	struct lang_entry *old = lang_find(map, key);
 	if (old)
 		lang_error(ld->l, &at, "\"%s\" is given twice; the first is in line %zu", key, old->key_at.line + 1);
@@ -206,24 +213,21 @@ static void add_key(struct loader *ld, struct lang_node *map, yaml_event_t *even
 /* The content of a map or list up to its end event. */
 static void read_children(struct loader *ld, struct lang_node *node, unsigned depth)
 {
-	yaml_event_t event;
-	while (next_event(ld, &event)) {
-		bool end = event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT;
+	bool end = false;
+	for (yaml_event_t *event; !end && (event = next_event(ld)); event_done(ld)) {
+		end = event->type == YAML_MAPPING_END_EVENT || event->type == YAML_SEQUENCE_END_EVENT;
 		if (end) {
-			node->at.end_line = event.end_mark.line;
-			node->at.end_col = event.end_mark.column + (event.end_mark.line ? 0 : ld->skip);
+			node->at.end_line = event->end_mark.line;
+			node->at.end_col = event->end_mark.column + (event->end_mark.line ? 0 : ld->skip);
 		} else if (node->kind == LANG_MAP) {
-			add_key(ld, node, &event, depth);
+			add_key(ld, node, event, depth);
 		} else {
-			struct lang_node *item = read_node(ld, &event, depth);
+			struct lang_node *item = read_node(ld, event, depth);
 			if (item && node->count >= LANG_LIST_MAX)
 				fail(ld, &item->at, "too many items in one list (20000)");
 			else if (item)
 				lang_append(ld->l, node, NULL, &item->at, item);
 		}
-		yaml_event_delete(&event);
-		if (end)
-			return;
 	}
 }
 
@@ -260,16 +264,16 @@ static struct lang_node *read_node(struct loader *ld, yaml_event_t *event, unsig
 static struct lang_node *read_stream(struct loader *ld)
 {
 	struct lang_node *root = NULL;
-	yaml_event_t event;
-	for (bool more = true; more && next_event(ld, &event); yaml_event_delete(&event)) {
-		struct lang_span at = span(ld, &event.start_mark, &event.end_mark);
-		if (event.type == YAML_STREAM_END_EVENT)
+	bool more = true;
+	for (yaml_event_t *event; more && (event = next_event(ld)); event_done(ld)) {
+		struct lang_span at = span(ld, &event->start_mark, &event->end_mark);
+		if (event->type == YAML_STREAM_END_EVENT)
 			more = false;
-		else if (event.type == YAML_DOCUMENT_START_EVENT && root)
+		else if (event->type == YAML_DOCUMENT_START_EVENT && root)
 			fail(ld, &at, "only one document a file");
-		else if (event.type != YAML_STREAM_START_EVENT && event.type != YAML_DOCUMENT_START_EVENT &&
-			 event.type != YAML_DOCUMENT_END_EVENT)
-			root = read_node(ld, &event, 0);
+		else if (event->type != YAML_STREAM_START_EVENT && event->type != YAML_DOCUMENT_START_EVENT &&
+			 event->type != YAML_DOCUMENT_END_EVENT)
+			root = read_node(ld, event, 0);
 	}
 	return root;
 }
