@@ -2,8 +2,37 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 
 #include "run.h"
+
+static void print_json(const struct lh_result *result)
+{
+	json_t *doc = lh_result_json(result);
+
+	json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+	putchar('\n');
+	json_decref(doc);
+}
+
+/* A result says why there is none. */
+static void print_failed(const struct lh_session *s, const struct lh_err *err)
+{
+	struct lh_result result = {
+		.exp = &s->exp, .netem = LH_NETEM_NONE,
+		.failure = { .kind = LH_FAILURE_SETUP, .peer = -1, .exit_status = err->exit },
+	};
+	const struct lh_judge_input in = { .topology = &s->exp.topology, .failure = &result.failure };
+	struct utsname u;
+
+	if (!s->inv->json)
+		return;
+	if (uname(&u) == 0)
+		snprintf(result.kernel_release, sizeof result.kernel_release, "%s", u.release);
+	snprintf(result.failure.text, sizeof result.failure.text, "%s", err->text);
+	lh_judge(&in, &result.verdict);
+	print_json(&result);
+}
 
 static int run_body(struct lh_session *s)
 {
@@ -22,14 +51,10 @@ static int run_body(struct lh_session *s)
 		return lh_fail(&err);
 	}
 	int status = lh_run_execute(r, s, &s->exp, &opt);
-	if (s->inv->json) {
-		json_t *doc = lh_result_json(&r->result);
-		json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
-		putchar('\n');
-		json_decref(doc);
-	} else {
+	if (s->inv->json)
+		print_json(&r->result);
+	else
 		lh_result_print(&r->result, stdout);
-	}
 	if (r->result.verdict.nreasons) {
 		lh_err_set(&err, LH_EXIT_BROKE, -1, "%s", r->result.verdict.reasons[0]);
 		lh_fail(&err);
@@ -41,7 +66,7 @@ static int run_body(struct lh_session *s)
 
 int cmd_run(const struct lh_invocation *inv)
 {
-	const struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true };
+	const struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true, .failed = print_failed };
 
 	return lh_session_main(inv, &opt, run_body);
 }

@@ -23,7 +23,8 @@ struct sweeping {
 	struct lh_session *s;
 	struct lh_sweep sweep;
 	struct lh_sweep_step *order;
-	size_t nsteps, at;
+	bool *skip;                   /* [nsteps]: an earlier process completed it */
+	size_t nsteps, at, left;      /* left: to run, this one included */
 	struct lh_result_row *rows;   /* [ncells][runs] */
 	bool *done;                   /* the same */
 	struct lh_sweep_cell *cells;
@@ -69,12 +70,14 @@ static int open_sweep(struct sweeping *w, struct lh_err *err)
 	rows = (size_t)w->sweep.ncells * w->sweep.runs;
 	w->nsteps = (size_t)w->sweep.ncells * (w->sweep.runs + w->sweep.warmup);
 	w->order = calloc(w->nsteps, sizeof *w->order);
+	w->skip = calloc(w->nsteps, sizeof *w->skip);
 	w->rows = calloc(rows, sizeof *w->rows);
 	w->done = calloc(rows, sizeof *w->done);
 	w->cells = calloc(w->sweep.ncells, sizeof *w->cells);
-	if (!w->order || !w->rows || !w->done || !w->cells)
+	if (!w->order || !w->skip || !w->rows || !w->done || !w->cells)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "a sweep of %u cells", w->sweep.ncells);
 	lh_sweep_order(&w->sweep, w->order);
+	w->left = w->nsteps;
 	return lh_rundir_attach(w->s->out_dir, &w->dir, err);
 }
 
@@ -162,7 +165,7 @@ static void set_prefix(struct sweeping *w, const char *cell)
 
 	if (w->executed)
 		lh_progress_duration_text((double)(lh_clock_ns() - w->began_ns) / 1e9 / (double)w->executed *
-					  (double)(w->nsteps - w->at), left, sizeof left);
+					  (double)w->left, left, sizeof left);
 	snprintf(w->progress.prefix, sizeof w->progress.prefix, "[%zu/%zu, %s left] %.30s: ", w->at + 1, w->nsteps, left, cell);
 }
 
@@ -173,8 +176,8 @@ static void take_result(struct sweeping *w, const struct lh_sweep_step *step, co
 
 	if (doc && lh_result_row_parse(doc, &row, NULL) == 0) {
 		snprintf(row.dir, sizeof row.dir, "%s", dir);
-		lh_progress_note(&w->progress, "%s samples/s %.4g, granularity %.3g, efficiency %.3g%s%s",
-				 counts(w, step) ? "" : "(warm-up)", row.throughput_sps, row.granularity, row.efficiency,
+		lh_progress_note(&w->progress, "%ssamples/s %.4g, granularity %.3g, efficiency %.3g%s%s",
+				 counts(w, step) ? "" : "(warm-up) ", row.throughput_sps, row.granularity, row.efficiency,
 				 row.valid ? "" : "  NOT VALID: ", row.valid ? "" : row.reason);
 		if (counts(w, step)) {
 			w->rows[row_of(w, step)] = row;
@@ -246,52 +249,103 @@ static int sweep_body(struct lh_session *s)
 		rc = settle_plan(&w, &err);
 	lh_progress_init(&w.progress, stderr, s->inv->quiet, s->inv->envp);
 	w.progress.terse = true;
+	for (size_t i = 0; rc == 0 && s->inv->resume_dir && i < w.nsteps; i++) {
+		w.skip[i] = take_done(&w, &w.order[i]);
+		w.left -= w.skip[i];
+	}
+	if (rc == 0)
+		rc = renew_tables(&w, &err);
 	for (w.at = 0; rc == 0 && !w.stop && w.at < w.nsteps; w.at++) {
-		if (s->inv->resume_dir && take_done(&w, &w.order[w.at]))
+		if (w.skip[w.at])
 			continue;
 		rc = run_step(&w, &w.order[w.at], &err);
+		w.left--;
 		if (rc == 0)
 			rc = renew_tables(&w, &err);
 	}
 	w.progress.prefix[0] = 0;
 	lh_progress_clear(&w.progress);
-	if (rc == 0 && w.executed == 0)
-		rc = renew_tables(&w, &err);
-	if (w.cells && w.executed + (rc == 0) > 0)
+	if (w.executed || rc == 0)
 		print_sweep(&w);
 	if (w.dir.fd >= 0)
 		close(w.dir.fd);
 	lh_sweep_done(&w.sweep);
 	free(w.order);
+	free(w.skip);
 	free(w.rows);
 	free(w.done);
 	free(w.cells);
 	return rc < 0 ? lh_fail(&err) : w.worst;
 }
 
+/* What the session must know of all cells before it chooses a kernel. */
+struct survey {
+	struct lh_experiment largest; /* by peers, then by kernel memory */
+	lh_bytes memory;
+	bool any, needs_netem;
+};
+
+static int survey_cell(struct survey *v, struct lh_experiment *exp, struct lh_err *err)
+{
+	struct lh_plan *plan;
+	int rc = lh_plan_new(&exp->topology, NULL, &plan, err);
+
+	if (rc < 0) {
+		lh_experiment_done(exp);
+		return rc;
+	}
+	lh_bytes memory = lh_plan_memory_bytes(plan);
+	unsigned npeers = exp->topology.npeers, most = v->any ? v->largest.topology.npeers : 0;
+	v->needs_netem = v->needs_netem || lh_plan_needs_netem(plan);
+	lh_plan_free(plan);
+	if (v->any && (npeers < most || (npeers == most && memory <= v->memory))) {
+		lh_experiment_done(exp);
+		return 0;
+	}
+	if (v->any)
+		lh_experiment_done(&v->largest);
+	v->largest = *exp;
+	v->memory = memory;
+	v->any = true;
+	return 0;
+}
+
 /* Every cell must load before anything is touched. */
-static int check_cells(const struct lh_invocation *inv, struct lh_err *err)
+static int check_cells(const struct lh_invocation *inv, struct survey *v, struct lh_err *err)
 {
 	struct lh_sweep sweep;
 	int rc = sweep_init(inv, &sweep, err);
 
+	if (rc < 0)
+		return rc;
 	for (unsigned c = 0; rc == 0 && c < sweep.ncells; c++) {
 		struct lh_experiment exp;
+		char cell[256];
 		rc = lh_sweep_load(&sweep, c, inv->file, inv->overrides, inv->noverrides, stderr, &exp, err);
 		if (rc == 0)
-			lh_experiment_done(&exp);
+			rc = survey_cell(v, &exp, err);
+		if (rc < 0 && c > 0)
+			lh_err_wrap(err, "%s", lh_sweep_cell_text(&sweep, c, cell, sizeof cell));
 	}
-	if (rc == 0 || sweep.naxes)
-		lh_sweep_done(&sweep);
+	lh_sweep_done(&sweep);
 	return rc;
 }
 
 int cmd_sweep(const struct lh_invocation *inv)
 {
-	const struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true };
+	struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true };
 	struct lh_err err = LH_ERR_INIT;
+	struct survey v = { .any = false };
+	int rc = check_cells(inv, &v, &err), status;
 
-	if (check_cells(inv, &err) < 0)
-		return lh_fail(&err);
-	return lh_session_main(inv, &opt, sweep_body);
+	if (rc == 0) {
+		opt.largest = &v.largest;
+		opt.needs_netem = v.needs_netem;
+		status = lh_session_main(inv, &opt, sweep_body);
+	} else {
+		status = lh_fail(&err);
+	}
+	if (v.any)
+		lh_experiment_done(&v.largest);
+	return status;
 }

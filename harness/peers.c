@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum watch { WATCH_EVENTS, WATCH_EXIT, WATCH_WAKE }; /* upper half of epoll_event.data */
@@ -220,6 +221,20 @@ void lh_peers_command(struct lh_peers *ps, char command)
 	for (unsigned i = 0; i < ps->n; i++)
 		if (ps->procs[i].pid > 0 && !ps->procs[i].exited)
 			(void)!send(ps->procs[i].control_fd, &command, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+lh_ns lh_peers_cpu_ns(const struct lh_peers *ps)
+{
+	lh_ns sum = 0;
+
+	for (unsigned i = 0; i < ps->n; i++) {
+		struct timespec ts;
+		clockid_t clock;
+		if (ps->procs[i].pid > 0 && !ps->procs[i].exited && clock_getcpuclockid(ps->procs[i].pid, &clock) == 0 &&
+		    clock_gettime(clock, &ts) == 0)
+			sum += ts.tv_sec * LH_NS_PER_S + ts.tv_nsec;
+	}
+	return sum;
 }
 
 void lh_peers_kill(struct lh_peers *ps, unsigned peer)

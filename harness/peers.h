@@ -50,6 +50,8 @@ int lh_peers_wait(struct lh_peers *ps, lh_ns until_ns, const struct lh_peers_han
 
 /* A command byte to every running peer. A peer that is gone is found by its exit, not here. */
 void lh_peers_command(struct lh_peers *ps, char command);
+/* CPU time that all peers together have used. */
+lh_ns lh_peers_cpu_ns(const struct lh_peers *ps);
 /* SIGKILL one. */
 void lh_peers_kill(struct lh_peers *ps, unsigned peer);
 

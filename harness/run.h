@@ -60,7 +60,7 @@ struct lh_run {
 	struct lh_changes changes;
 	struct lh_watch watch;
 	struct lh_probe_watch *pings; /* the background probe; NULL: not running */
-	lh_ns state_since_ns, last_event_ns;
+	lh_ns state_since_ns, last_event_ns, last_cpu_ns;
 	uint32_t committed;           /* epochs that every peer has committed */
 	unsigned slowest;             /* index of the link with the largest measured RTT */
 	char last_cut[256];           /* what the schedule last cut; "" nothing */

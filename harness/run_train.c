@@ -22,6 +22,8 @@
 #define TICK_NS LH_NS_PER_S
 /* Less than this on all links together within a tick is not training (probes and keep-alives). */
 #define MOVING_BYTES 20000
+/* Nor is less CPU time than this of all peers together. */
+#define WORKING_NS (LH_NS_PER_S / 10)
 
 void lh_run_fail(struct lh_run *r, enum lh_failure_kind kind, int peer, int exit_status, const char *fmt, ...)
 {
@@ -238,8 +240,11 @@ static void tick(struct lh_run *r, lh_ns now)
 	uint64_t before = r->watch.bytes;
 	json_t *links = r->state >= LH_RUN_TRAINING ? lh_watch_tick(&r->watch, r->net) : NULL, *pings = NULL;
 
-	if (r->watch.bytes - before > MOVING_BYTES)
-		r->last_event_ns = now; /* a long exchange is not silence */
+	/* A long exchange is not silence, nor is a calculation that takes longer than its pace allows. */
+	lh_ns cpu = lh_peers_cpu_ns(&r->peers);
+	if (r->watch.bytes - before > MOVING_BYTES || cpu - r->last_cpu_ns > WORKING_NS)
+		r->last_event_ns = now;
+	r->last_cpu_ns = cpu;
 	if (links && lh_rundir_event(&r->dir, "links", now, json_pack("{s:o}", "links", links), &err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
 	if (r->pings)

@@ -231,9 +231,14 @@ static int memory_check(const struct lh_plan *plan, struct lh_err *err)
 			  lh_bytes_print(have / MIB * MIB, b, sizeof b));
 }
 
+static const struct lh_experiment *largest(const struct session_state *st)
+{
+	return st->opt->largest ? st->opt->largest : &st->s.exp;
+}
+
 static lh_bytes guest_memory(const struct session_state *st)
 {
-	const struct lh_experiment *exp = &st->s.exp;
+	const struct lh_experiment *exp = largest(st);
 	lh_bytes peer = exp->training.given ? GUEST_TRAINING_PEER_BYTES : GUEST_IDLE_PEER_BYTES;
 	if (exp->training.given && exp->training.engine == LH_ENGINE_PACED)
 		for (unsigned i = 0; i < exp->topology.npeers; i++) {
@@ -344,7 +349,7 @@ static int kernel_choose(const struct session_state *st, bool *ret_uml, struct l
 	*ret_uml = false;
 	if (st->s.inv->inside_uml)
 		return lh_uml_inside() ? 0 : lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--internal-inside-uml is not for use by hand");
-	if (choice != LH_KERNEL_UML && !host_kernel_refuses(lh_plan_needs_netem(st->plan), why, sizeof why))
+	if (choice != LH_KERNEL_UML && !host_kernel_refuses(st->opt->needs_netem || lh_plan_needs_netem(st->plan), why, sizeof why))
 		return 0;
 	if (choice == LH_KERNEL_HOST)
 		return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "--kernel host: %s; try --kernel uml, or see 'longhaul doctor'", why);
@@ -369,7 +374,7 @@ static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_er
 	if (!rc)
 		rc = find_parts(&st->s, err);
 	if (!rc)
-		rc = lh_plan_new(&st->s.exp.topology, NULL, &st->plan, err);
+		rc = lh_plan_new(&largest(st)->topology, NULL, &st->plan, err);
 	if (rc && err->exit == LH_EXIT_OK)
 		err->exit = LH_EXIT_INPUT;
 	if (!rc)
@@ -400,10 +405,13 @@ int lh_session_main(const struct lh_invocation *inv, const struct lh_session_opt
 		free(st);
 		return lh_fail(&err);
 	}
-	if (session_prepare(st, &uml, &err))
+	if (session_prepare(st, &uml, &err)) {
 		status = lh_fail(&err);
-	else
+		if (status == LH_EXIT_MACHINE && opt->failed)
+			opt->failed(&st->s, &err);
+	} else {
 		status = uml ? enter_uml(st) : enter_host(st);
+	}
 	lh_plan_free(st->plan);
 	lh_experiment_done(&st->s.exp);
 	free(st);

@@ -31,6 +31,12 @@ struct lh_session_options {
 	bool uses_out_dir;            /* -o is honoured: must not exist; made before the kernel is entered */
 	/* NULL, or what the command itself has to say about its words and the file; before anything is touched. */
 	int (*check)(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err);
+	/* A command that builds more networks than the file's: the one that takes the most memory, and whether any of
+	 * them needs netem. NULL, false: the file's own. */
+	const struct lh_experiment *largest;
+	bool needs_netem;
+	/* The machine cannot do it (the message is on stderr already); the body will not be called. May be NULL. */
+	void (*failed)(const struct lh_session *s, const struct lh_err *err);
 };
 
 /* Returns the exit status of the whole command. */
