@@ -1,0 +1,180 @@
+/* `longhaul run` across a real emulated ocean: the kernel is the host's where it has sch_netem, else User-Mode Linux, as
+ * the command decides by itself.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+#include "lhcli.h"
+#include "lhtest.h"
+
+static char topology[512];
+
+/* Skip where the machine has no such kernel; anything else is for the test to judge. */
+static void run(struct lh_cli *c, const char *const *args, const char *faults, int signal, int signal_ms)
+{
+	lh_cli_run(c, args, faults, signal, signal_ms);
+	if (c->status == 3 && strstr(c->err, "cannot stand in")) {
+		char why[256];
+		snprintf(why, sizeof why, "%.*s", (int)strcspn(c->err, "\n"), c->err);
+		lh_cli_close(c);
+		lh_test_skip("kernel", "%s", why);
+	}
+}
+
+static void expect(const struct lh_cli *c, int status, const char *says)
+{
+	CU_ASSERT_EQUAL(c->status, status);
+	if (says)
+		CU_ASSERT_PTR_NOT_NULL(strstr(c->err, says));
+	if (c->status != status || (says && !strstr(c->err, says)))
+		printf("# status %d, wanted %d\n# out: %s\n# err: %s\n", c->status, status, c->out, c->err);
+}
+
+static const json_t *at(const json_t *doc, const char *section, const char *key)
+{
+	return json_object_get(json_object_get(doc, section), key);
+}
+
+static double number(const json_t *v)
+{
+	return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static void check_links(const json_t *links)
+{
+	const json_t *link;
+	size_t i, wan = 0;
+
+	json_array_foreach(links, i, link) {
+		double asked = number(json_object_get(link, "rtt_spec_s")), got = number(json_object_get(link, "rtt_measured_s"));
+		CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(link, "verdict")), "ok");
+		CU_ASSERT_TRUE(json_is_null(json_object_get(link, "goodput_1_bit_per_s")));
+		CU_ASSERT_TRUE(fabs(got - asked) <= fmax(0.0005, 0.005 * asked));
+		wan += asked > 0.1;
+		if (asked > 0.1)
+			CU_ASSERT_TRUE(number(json_object_get(link, "train_bytes")) > 1e6);
+		CU_ASSERT_EQUAL(number(json_object_get(link, "train_drops")), 0);
+	}
+	CU_ASSERT_EQUAL(wan, 2);
+	CU_ASSERT_EQUAL(i, 4);
+}
+
+static void test_transatlantic(void)
+{
+	const char *const args[] = { "run", topology, "-o", "run", "--json", NULL };
+	struct lh_cli c;
+	const json_t *epoch;
+	size_t i;
+
+	lh_cli_open(&c);
+	run(&c, args, NULL, 0, 0);
+	expect(&c, 0, "epoch 6/6");
+	json_t *doc = json_loads(c.out, 0, NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(doc, "schema")), "longhaul-result/1");
+	const char *netem = json_string_value(at(doc, "environment", "netem"));
+	CU_ASSERT_TRUE(netem && (!strcmp(netem, "uml") || !strcmp(netem, "host")));
+	CU_ASSERT_TRUE(json_is_string(at(doc, "environment", "kernel_release")));
+	check_links(json_object_get(doc, "links"));
+	CU_ASSERT_TRUE(json_is_true(at(doc, "summary", "valid")));
+	CU_ASSERT_TRUE(json_is_true(at(doc, "summary", "replicas_identical")));
+	double calc = number(at(doc, "summary", "calc_s")), comm = number(at(doc, "summary", "comm_s"));
+	CU_ASSERT_DOUBLE_EQUAL(number(at(doc, "summary", "granularity")), calc / comm, 1e-9);
+	/* Five epochs of 64 samples at 4 x 40 a second; each exchange is two trips of at least 51 ms. */
+	CU_ASSERT_TRUE(calc >= 2 && calc < 2.2);
+	CU_ASSERT_TRUE(comm > 5 * 0.103 && comm < 5 * 3 * 0.103);
+	json_array_foreach(json_object_get(doc, "epochs"), i, epoch) {
+		CU_ASSERT_DOUBLE_EQUAL(number(json_object_get(epoch, "wall_s")), number(json_object_get(epoch, "calc_s")) +
+				       number(json_object_get(epoch, "comm_s")), 1e-9);
+		CU_ASSERT_EQUAL(number(json_object_get(epoch, "samples")), 64);
+		CU_ASSERT_TRUE(number(json_object_get(epoch, "comm_latency_s")) >= 0.103);
+	}
+	CU_ASSERT_EQUAL(i, 6);
+	json_array_foreach(json_object_get(doc, "peers"), i, epoch)
+		CU_ASSERT_TRUE(number(json_object_get(epoch, "lateness")) < 0.02);
+	CU_ASSERT_EQUAL(i, 4);
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
+static void test_cut(void)
+{
+	const char *const args[] = { "run", topology, "-o", "run", "--set", "training.deadline=3s", "--set",
+				     "schedule=[{at: 1s, cut: [us, eu]}]", NULL };
+	struct lh_cli c;
+
+	lh_cli_open(&c);
+	run(&c, args, NULL, 0, 0);
+	expect(&c, 4, "after link");
+	json_t *doc = lh_cli_result(&c);
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(doc, "failure", "kind")), "stalled");
+	CU_ASSERT_TRUE(json_is_string(at(doc, "failure", "peer")));
+	/* The exchange that it stops begins an epoch later at most; then the deadline, then the grace. */
+	double t = number(at(doc, "failure", "t_s"));
+	CU_ASSERT_TRUE(t >= 1 && t < 1 + 1 + 3 + 1);
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
+static void test_interrupted(void)
+{
+	const char *const args[] = { "run", topology, "-o", "run", "--set", "training.epochs=500", NULL };
+	struct lh_cli c;
+
+	lh_cli_open(&c);
+	run(&c, args, NULL, SIGINT, 9000);
+	expect(&c, 130, "interrupted by signal 2");
+	json_t *doc = lh_cli_result(&c);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
+	CU_ASSERT_TRUE(json_is_false(json_object_get(doc, "complete")));
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
+static void test_flipped_bit(void)
+{
+	const char *const args[] = { "run", topology, "-o", "run", "-q", "--set", "training.epochs=3", NULL };
+	struct lh_cli c;
+
+	lh_cli_open(&c);
+	run(&c, args, "flip=1:2", 0, 0); /* the hook finds its way into the guest */
+	expect(&c, 4, "peer us-1: its parameters differ from the others' after epoch 2");
+	lh_cli_close(&c);
+}
+
+static void test_sweep_over_delay(void)
+{
+	const char *const args[] = { "sweep", topology, "-o", "run", "--json", "-L", "rtt=10ms,150ms", "--runs", "1", "--set",
+				     "training.epochs=3", NULL };
+	struct lh_cli c;
+
+	lh_cli_open(&c);
+	run(&c, args, NULL, 0, 0);
+	expect(&c, 0, "[2/2, ");
+	json_t *doc = json_loads(c.out, 0, NULL), *cells = json_object_get(doc, "cells");
+	double g[2], rtt[2];
+	for (size_t i = 0; i < 2; i++) {
+		g[i] = number(json_object_get(json_object_get(json_array_get(cells, i), "granularity"), "median"));
+		rtt[i] = number(json_object_get(json_object_get(json_array_get(cells, i), "rtt_measured_s"), "median"));
+	}
+	CU_ASSERT_TRUE(fabs(rtt[0] - 0.010) < 0.0005 && fabs(rtt[1] - 0.150) < 0.00075);
+	CU_ASSERT_TRUE(g[0] > 3 * g[1]); /* more delay, less granularity */
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct lh_test tests[] = {
+		{ "transatlantic", test_transatlantic, LH_TEST_FORK },
+		{ "cut", test_cut, LH_TEST_FORK },
+		{ "interrupted", test_interrupted, LH_TEST_FORK },
+		{ "flipped_bit", test_flipped_bit, LH_TEST_FORK },
+		{ "sweep_over_delay", test_sweep_over_delay, LH_TEST_FORK },
+	};
+
+	snprintf(topology, sizeof topology, "%s", lh_test_path("../topologies/transatlantic.yaml"));
+	return lh_test_main(argc, argv, "training", tests, sizeof tests / sizeof *tests);
+}
