@@ -56,16 +56,16 @@ struct lh_experiment {
 	struct lh_topology topology;
 	struct lh_training training;
 	struct lh_probe_spec probe;
-	struct lh_change *changes; /* sorted by at_ns */
+	struct lh_change *changes; /* sorted by at_ns; links that only these make lossy are in packet mode already */
 	size_t nchanges;
 	char *canonical; /* the experiment as YAML again: includes and --set resolved; goes into the manifest */
 };
 
-/* One `--set a.b=value`; later ones win. */
+/* One `--set a.b=value`; later ones win. The value is YAML; topologies/README.md says how items of lists are named. */
 struct lh_override { const char *text; };
 
-/* Read and check `path`. On failure every diagnostic was printed to `diag`
- * (may be NULL), *err says how many, and nothing is allocated.
+/* Read and check `path`: a file, or "preset:NAME" for one of the presets in the program. On failure every diagnostic
+ * was printed to `diag` (may be NULL), *err says how many (or, without diag, the first), and nothing is allocated.
  * *ret_exp is the caller's to lh_experiment_done(). err->exit is LH_EXIT_INPUT. */
 int lh_experiment_load(const char *path, const struct lh_override *overrides, size_t noverrides,
 		       FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err);

@@ -202,8 +202,9 @@ static json_t *section_schema(int section)
 		}
 		if (*k->help)
 			json_object_set_new(value, "description", json_string(k->help));
+		bool number = k->value.scalar == T_COUNT || k->value.scalar == T_REAL;
 		if (k->def)
-			json_object_set_new(value, "default", json_string(k->def));
+			json_object_set_new(value, "default", number ? json_loads(k->def, JSON_DECODE_ANY, NULL) : json_string(k->def));
 		json_object_set_new(properties, k->key, value);
 		if (k->required)
 			json_array_append_new(required, json_string(k->key));
