@@ -213,7 +213,8 @@ static void print_route(char *text, size_t size, uint8_t type, int ifindex, uint
 	char window[24] = "";
 	if (initcwnd)
 		snprintf(window, sizeof window, " initcwnd %" PRIu32, initcwnd);
-	snprintf(text, size, "%s if %d%s%s%s", type == RTN_UNICAST ? "to" : type == RTN_BLACKHOLE ? "blackhole" : "other",
+	snprintf(text, size, "%s if %d%s%s%s", type == RTN_UNICAST ? "to" : type == RTN_LOCAL ? "local" :
+		 type == RTN_BLACKHOLE ? "blackhole" : "other",
 		 ifindex, window, *congestion ? " " : "", congestion);
 }
 
@@ -222,7 +223,7 @@ static void verify_route(struct verify *v, const struct lh_op *op)
 	const struct lh_plan_if *i = &v->net->plan->ifs[op->iface];
 	char name[64], to[48], asked[48], got[48] = "gone";
 	snprintf(name, sizeof name, "route %s", lh_address_print(&op->route.to, true, to, sizeof to));
-	print_route(asked, sizeof asked, RTN_UNICAST, i->ifindex, op->route.initcwnd, op->route.congestion);
+	print_route(asked, sizeof asked, op->route.local ? RTN_LOCAL : RTN_UNICAST, i->ifindex, op->route.initcwnd, op->route.congestion);
 	for (size_t k = 0; k < v->seen.nroutes; k++) {
 		const struct lh_seen_route *r = &v->seen.routes[k];
 		if (r->family != op->route.to.family || r->prefix != op->route.to.prefix || r->table != op->route.table ||
