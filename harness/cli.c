@@ -297,7 +297,7 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 	inv.command = command_find(argv[1]);
 	if (!inv.command)
 		return unknown_command(argv[1], err);
-	bool takes_file = !strncmp(inv.command->operands, "FILE", 4);
+	bool takes_file = !strncmp(inv.command->operands, "FILE", 4) || !strcmp(inv.command->operands, "[FILE]");
 	for (int i = 2; i < argc; i++) {
 		char *word = argv[i];
 		if (!strcmp(word, "--") && !had_dashes) {
