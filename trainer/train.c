@@ -328,9 +328,9 @@ int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops
 			*err = own;
 	}
 	*ret_signal = tr.signal;
+	lh_allreduce_free(tr.exchange); /* before the transport that it is attached to */
 	if (tr.t)
 		tr.t->ops->close(tr.t);
-	lh_allreduce_free(tr.exchange);
 	if (tr.engine)
 		engine->close(tr.engine);
 	free(tr.ids);

@@ -61,7 +61,7 @@ static double loss_of(const struct lhpeers *g, unsigned e)
 }
 
 /* Largest relative difference of the loss over all rounds between four peers and one, same samples, same batch. */
-static double compare_with_one(const char *model, enum lh_wire wire, double learning_rate)
+static double compare_with_one(const char *model, enum lh_wire wire, uint32_t epochs)
 {
 	double worst = 0;
 	lhpeers_init(&group, 4);
@@ -69,8 +69,8 @@ static double compare_with_one(const char *model, enum lh_wire wire, double lear
 	for (struct lhpeers *g = &group;; g = &single) {
 		strcpy(g->config.model, model);
 		g->config.wire = wire;
-		g->config.epochs = 12;
-		g->config.learning_rate = learning_rate;
+		g->config.epochs = epochs;
+		g->config.target_batch = strcmp(model, "text") ? 64 : 16; /* text takes its time, under sanitizers above all */
 		for (unsigned i = 0; i < g->config.size; i++)
 			g->endpoints[i].samples_per_s = g == &group ? 100 + 150 * i : 2000; /* uneven shares */
 		run_to_end(g);
@@ -82,7 +82,7 @@ static double compare_with_one(const char *model, enum lh_wire wire, double lear
 		double difference = fabs(loss_of(&group, e) / loss_of(&single, e) - 1);
 		worst = difference > worst ? difference : worst;
 	}
-	CU_ASSERT_TRUE(loss_of(&single, 11) < loss_of(&single, 0)); /* it does train */
+	CU_ASSERT_TRUE(loss_of(&single, epochs - 1) < loss_of(&single, 0)); /* it does train */
 	CU_ASSERT_TRUE(fabs(loss_of(&group, 0) / loss_of(&single, 0) - 1) < 1e-5); /* same parameters, same samples */
 	CU_ASSERT_TRUE(group.peer[0].has_eval && single.peer[0].has_eval && !group.peer[1].has_eval);
 	printf("# %s, %s: largest difference of a round's loss, 4 peers against 1: %.2g; held out %g and %g\n", model,
@@ -93,13 +93,13 @@ static double compare_with_one(const char *model, enum lh_wire wire, double lear
 /* The bounds: fp32 differs by the order of additions only; fp16 rounds each gradient to 11 bits. */
 static void test_four_equal_one_fp32(void)
 {
-	CU_ASSERT_TRUE(compare_with_one("digits", LH_WIRE_FP32, 0.002) < 1e-5);
-	CU_ASSERT_TRUE(compare_with_one("text", LH_WIRE_FP32, 0.002) < 1e-5);
+	CU_ASSERT_TRUE(compare_with_one("digits", LH_WIRE_FP32, 12) < 1e-5);
+	CU_ASSERT_TRUE(compare_with_one("text", LH_WIRE_FP32, 4) < 1e-5);
 }
 
 static void test_four_equal_one_fp16(void)
 {
-	CU_ASSERT_TRUE(compare_with_one("digits", LH_WIRE_FP16, 0.002) < 1e-2);
+	CU_ASSERT_TRUE(compare_with_one("digits", LH_WIRE_FP16, 12) < 1e-2);
 }
 
 /* The catalogue's engine: bytes by formula, no loss, busy with nothing, and the sum was checked by the engine. */
