@@ -340,6 +340,16 @@ static int no_kernel(const char *why, const char *uml_why, struct lh_err *err)
 	return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "%s, and User-Mode Linux cannot stand in: %s", why, uml_why);
 }
 
+/* What the schedule makes of a link later must be possible too (a cut is, without netem). */
+static bool needs_netem(const struct session_state *st)
+{
+	const struct lh_experiment *exp = &st->s.exp;
+	bool needs = st->opt->needs_netem || lh_plan_needs_netem(st->plan);
+	for (size_t i = 0; i < exp->nchanges; i++)
+		needs |= exp->changes[i].kind == LH_CHANGE_LINK && lh_impairment_needs_netem(&exp->changes[i].imp);
+	return needs;
+}
+
 /* *ret_uml: enter User-Mode Linux. */
 static int kernel_choose(const struct session_state *st, bool *ret_uml, struct lh_err *err)
 {
@@ -349,7 +359,7 @@ static int kernel_choose(const struct session_state *st, bool *ret_uml, struct l
 	*ret_uml = false;
 	if (st->s.inv->inside_uml)
 		return lh_uml_inside() ? 0 : lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--internal-inside-uml is not for use by hand");
-	if (choice != LH_KERNEL_UML && !host_kernel_refuses(st->opt->needs_netem || lh_plan_needs_netem(st->plan), why, sizeof why))
+	if (choice != LH_KERNEL_UML && !host_kernel_refuses(needs_netem(st), why, sizeof why))
 		return 0;
 	if (choice == LH_KERNEL_HOST)
 		return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "--kernel host: %s; try --kernel uml, or see 'longhaul doctor'", why);
