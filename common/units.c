@@ -79,8 +79,9 @@ static int number_parse(const char *text, struct number *ret, struct lh_err *err
 		const char *first = ++p;
 		for (; isdigit((unsigned char)*p); p++) {
 			if (p - first >= FRACTION_DIGITS_MAX)
-				return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: more than %d digits after the point",
-						  quote(text).text, FRACTION_DIGITS_MAX);
+				return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+						  "%s: more than %d digits after the point", quote(text).text,
+						  FRACTION_DIGITS_MAX);
 			n.fraction = n.fraction * 10 + (unsigned)(*p - '0');
 			n.fraction_scale *= 10;
 		}
@@ -169,7 +170,8 @@ static int bps_refuse_ps(const char *text, const struct number *n, struct lh_err
 	octets = bits * 8;
 	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
 			  "%s: %s has two readings; write %s for bits per second, or %s for bytes per second (tc's "
-			  "reading)", quote(text).text, quote(n->rest).text, lh_bps_print(bits, as_bits, sizeof as_bits),
+			  "reading)",
+			  quote(text).text, quote(n->rest).text, lh_bps_print(bits, as_bits, sizeof as_bits),
 			  lh_bps_print(octets, as_bytes, sizeof as_bytes));
 }
 
@@ -220,8 +222,8 @@ int lh_ppb_parse(const char *text, lh_ppb *ret_ppb, struct lh_err *err)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: a probability is written like 0.1%% or 0.001",
 				  quote(text).text);
 	if (!percent && !n.has_point && n.whole)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: a probability needs %% or a decimal point (1%% = 0.01)",
-				  quote(text).text);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				  "%s: a probability needs %% or a decimal point (1%% = 0.01)", quote(text).text);
 	uint64_t value;
 	rc = number_scale(text, &n, percent ? LH_PPB_ONE / 100 : LH_PPB_ONE, UINT64_MAX, "one in 10^9", &value, err);
 	if (rc)

@@ -1,4 +1,4 @@
-/* The experiment file: whatever comes in is refused with a place and a reason, or its canonical form is a fixed point. */
+/* The experiment file: what comes in is refused with a place and a reason, or its canonical form is a fixed point. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fclose(diag);
 	if (rc && (err.code != rc || err.exit != LH_EXIT_INPUT || !strstr(printed, ": error: ")))
 		abort();
-	if (!rc && (len || lh_experiment_load_text("again.yaml", e.canonical, strlen(e.canonical), NULL, 0, NULL, &again, &err)))
+	if (!rc && (len || lh_experiment_load_text("again.yaml", e.canonical, strlen(e.canonical), NULL, 0, NULL,
+						   &again, &err)))
 		abort();
 	if (!rc && strcmp(e.canonical, again.canonical))
 		abort();

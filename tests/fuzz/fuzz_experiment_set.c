@@ -33,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int rc = lh_experiment_load_text("base.yaml", base, sizeof base - 1, set, n, NULL, &e, &err);
 	if (rc && (err.code != rc || err.exit != LH_EXIT_INPUT || !err.text[0]))
 		abort();
-	if (!rc && (lh_experiment_load_text("again.yaml", e.canonical, strlen(e.canonical), NULL, 0, NULL, &again, &err) ||
-		    strcmp(e.canonical, again.canonical)))
+	if (!rc &&
+	    (lh_experiment_load_text("again.yaml", e.canonical, strlen(e.canonical), NULL, 0, NULL, &again, &err) ||
+	     strcmp(e.canonical, again.canonical)))
 		abort();
 	if (!rc) {
 		lh_experiment_done(&e);

@@ -83,7 +83,8 @@ static bool same_site(const struct lh_site *a, const struct lh_site *b)
 	       a->longitude_deg == b->longitude_deg && a->access.up_bps == b->access.up_bps &&
 	       a->access.down_bps == b->access.down_bps && a->access.queue_kind == b->access.queue_kind &&
 	       a->access.queue_bdp_milli == b->access.queue_bdp_milli &&
-	       a->access.queue_packets == b->access.queue_packets && a->first_peer == b->first_peer && a->npeers == b->npeers;
+	       a->access.queue_packets == b->access.queue_packets && a->first_peer == b->first_peer &&
+	       a->npeers == b->npeers;
 }
 
 static bool same_training(const struct lh_training *a, const struct lh_training *b)
@@ -145,7 +146,8 @@ static void sites_peers_and_inheritance(void)
 	CU_ASSERT(t->peers[3].site == 1 && t->peers[3].samples_per_s == 80 && t->peers[2].samples_per_s == 0);
 	CU_ASSERT_STRING_EQUAL(t->peers[3].tcp.congestion, "reno");
 	CU_ASSERT_STRING_EQUAL(t->peers[2].tcp.congestion, "cubic");
-	CU_ASSERT(t->peers[3].tcp.initcwnd == 20 && t->peers[3].tcp.rmem[2] == 6291456 && t->peers[3].tcp.wmem[2] == 4194304);
+	CU_ASSERT(t->peers[3].tcp.initcwnd == 20 && t->peers[3].tcp.rmem[2] == 6291456 &&
+		  t->peers[3].tcp.wmem[2] == 4194304);
 	CU_ASSERT(t->peers[3].tcp.slow_start_after_idle);
 	CU_ASSERT(e.training.given && e.training.epochs == 6 && e.training.wire == LH_WIRE_FP16);
 	CU_ASSERT(e.training.learning_rate == 0.002 && e.training.deadline_ns == 20 * LH_NS_PER_S);
@@ -181,7 +183,8 @@ static void delays_in_every_form(void)
 		 "sites.us.lan={rtt: 1ms}", NULL);
 	CU_ASSERT(imp(&e, 0, 1)->delay_ns == 5 * LH_NS_PER_MS && imp(&e, 1, 0)->delay_ns == 10 * LH_NS_PER_MS);
 	CU_ASSERT(imp(&e, 0, 1)->rate_bps == 1000000000 && imp(&e, 1, 0)->rate_bps == 1000000000);
-	CU_ASSERT(imp(&e, 0, 0)->delay_ns == 500000 && lh_topology_link(&e.topology, 0, 0)->rtt_spec_ns == LH_NS_PER_MS);
+	CU_ASSERT(imp(&e, 0, 0)->delay_ns == 500000 &&
+		  lh_topology_link(&e.topology, 0, 0)->rtt_spec_ns == LH_NS_PER_MS);
 	check_round_trip(&e);
 	lh_experiment_done(&e);
 }
@@ -193,17 +196,19 @@ static const char everything[] =
 	"seed: 18446744073709551615\n"
 	"ip: 6\n"
 	"sites:\n"
-	"  us: {provider: gc, zone: us-west1, at: [45.6, -121.2], access: {up: 1gbit, down: 2gbit, queue: 0.5bdp}, nic: 7gbit,\n"
-	"       lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, seed: 9}, peers: 3, device: T4}\n"
+	"  us: {provider: gc, zone: us-west1, at: [45.6, -121.2], access: {up: 1gbit, down: 2gbit, queue: 0.5bdp},\n"
+	"       nic: 7gbit, lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, seed: 9}, peers: 3, device: T4}\n"
 	"  eu: {device: RTX8000, tcp: {rmem: [4KiB, 64KiB, 32MiB], slow-start-after-idle: off}, access: {up: 5mbit}}\n"
 	"links:\n"
 	"  - {between: [us, eu], rtt: 103.11ms, jitter: 1ms, distribution: paretonormal, jitter-correlation: 25%,\n"
 	"     jitter-reorders: yes, loss: {gilbert-elliott: {p: 1%, r: 10%, 1-h: 70%, 1-k: 0.1%}}, ecn: yes,\n"
-	"     reorder: {percent: 1%, correlation: 50%, gap: 5}, duplicate: 2%, corrupt: {percent: 0.1%, correlation: 3%},\n"
+	"     reorder: {percent: 1%, correlation: 50%, gap: 5}, duplicate: 2%,\n"
+	"     corrupt: {percent: 0.1%, correlation: 3%},\n"
 	"     rate: 1gbit, overhead: -4, queue: 1.5bdp, slot: {min: 1ms, max: 2ms, packets: 20, bytes: 32KiB}}\n"
 	"  - {from: eu, to: us, loss: {4-state: {p13: 1%, p31: 10%, p32: 2%, p23: 3%, p14: 4%}}, ecn: no, rate: none,\n"
 	"     overhead: 0, queue: auto, seed: 7}\n"
-	"training: {engine: paced, model: CONV, wire: fp32, target-batch: 32768, microbatch: 32, epochs: 3, warmup: 0,\n"
+	"training: {engine: paced, model: CONV, wire: fp32, target-batch: 32768, microbatch: 32, epochs: 3,\n"
+	"           warmup: 0,\n"
 	"           learning-rate: 1e-4, seed: 3, deadline: 1min}\n"
 	"probe: {tolerance: {absolute: 1ms, relative: 2%}, pings: 7, goodput: 500ms, streams: 16}\n"
 	"schedule:\n"
@@ -238,7 +243,8 @@ static void every_key_arrives(void)
 	CU_ASSERT(i->duplicate_ppb == 20000000 && i->corrupt_ppb == 1000000 && i->corrupt_corr_ppb == 30000000);
 	CU_ASSERT(i->rate_bps == 1000000000 && i->rate_overhead_bytes == -4 && i->queue_bdp_milli == 1500);
 	CU_ASSERT(j->rate_bps == 0 && j->queue_kind == LH_QUEUE_AUTO && j->seed == 7 && i->seed == 0);
-	CU_ASSERT(i->slot_min_ns == 1000000 && i->slot_max_ns == 2000000 && i->slot_packets == 20 && i->slot_bytes == 32768);
+	CU_ASSERT(i->slot_min_ns == 1000000 && i->slot_max_ns == 2000000 && i->slot_packets == 20 &&
+		  i->slot_bytes == 32768);
 	CU_ASSERT(imp(&e, 0, 0)->queue_packets == 100 && imp(&e, 0, 0)->seed == 9);
 	CU_ASSERT(lh_topology_link(&e.topology, 0, 0)->mode == LH_MODE_PACKET); /* us sends packets one by one */
 	CU_ASSERT(e.training.engine == LH_ENGINE_PACED && e.training.learning_rate == 1e-4 && e.training.warmup == 0);
@@ -257,7 +263,8 @@ static void a_schedule_plays_in_time_order(void)
 	CU_ASSERT(c[0].imp.delay_ns == 70 * LH_NS_PER_MS && c[0].imp.loss_model == LH_LOSS_GEMODEL);
 	/* 10 s: both directions; loss and its parameters are gone, the jitter stays */
 	CU_ASSERT(c[1].from == 0 && c[2].from == 1 && c[1].imp.delay_ns + c[2].imp.delay_ns == 200 * LH_NS_PER_MS);
-	CU_ASSERT(c[1].imp.loss_model == LH_LOSS_NONE && c[1].imp.ge_p_ppb == 0 && c[2].imp.p13_ppb == 0 && !c[1].imp.ecn);
+	CU_ASSERT(c[1].imp.loss_model == LH_LOSS_NONE && c[1].imp.ge_p_ppb == 0 && c[2].imp.p13_ppb == 0 &&
+		  !c[1].imp.ecn);
 	CU_ASSERT(c[1].imp.jitter_ns == LH_NS_PER_MS && c[1].imp.rate_bps == 1000000000 && c[2].imp.rate_bps == 0);
 	CU_ASSERT(c[3].kind == LH_CHANGE_CUT && c[4].kind == LH_CHANGE_CUT && c[3].from != c[4].from);
 	CU_ASSERT(c[5].kind == LH_CHANGE_HEAL && c[5].from == 1 && c[5].to == 0);
@@ -270,13 +277,18 @@ static void a_schedule_plays_in_time_order(void)
 /* Jitter, loss and rate that end take along what depended on them; what is given with them must still fit. */
 static void an_impairment_that_ends_takes_its_parts_along(void)
 {
-	static const char link[] = "links=[{between: [us, eu], jitter: 1ms, distribution: normal, jitter-correlation: 5%, "
-		"loss: 1%, ecn: yes, rate: 1gbit, queue: 5packets, overhead: 24, slot: {min: 1ms}}]";
-	struct lh_experiment e = load(two, link, "schedule=[{at: 1s, from: us, to: eu, set: {jitter: 0ms, loss: 0%, "
-				      "rate: none, slot: none}}, {at: 2s, from: us, to: eu, set: {jitter: 2ms}}]", NULL), bad;
+	static const char link[] =
+	    "links=[{between: [us, eu], jitter: 1ms, distribution: normal, jitter-correlation: 5%, "
+	    "loss: 1%, ecn: yes, rate: 1gbit, queue: 5packets, overhead: 24, slot: {min: 1ms}}]";
+	struct lh_experiment e = load(two, link,
+				      "schedule=[{at: 1s, from: us, to: eu, set: {jitter: 0ms, loss: 0%, "
+				      "rate: none, slot: none}}, {at: 2s, from: us, to: eu, set: {jitter: 2ms}}]",
+				      NULL),
+			     bad;
 	const struct lh_impairment *i = &e.changes[0].imp;
 	CU_ASSERT(i->dist == LH_DIST_UNIFORM && !i->jitter_corr_ppb && !i->ecn && i->queue_kind == LH_QUEUE_AUTO);
-	CU_ASSERT(!i->queue_packets && !i->rate_overhead_bytes && !i->slot_min_ns && !i->slot_max_ns && i->delay_ns == imp(&e, 0, 1)->delay_ns);
+	CU_ASSERT(!i->queue_packets && !i->rate_overhead_bytes && !i->slot_min_ns && !i->slot_max_ns &&
+		  i->delay_ns == imp(&e, 0, 1)->delay_ns);
 	CU_ASSERT(e.changes[1].imp.jitter_ns == 2000000 && e.changes[1].imp.dist == LH_DIST_UNIFORM);
 	check_round_trip(&e);
 	lh_experiment_done(&e);
@@ -293,8 +305,10 @@ static void the_largest_schedule(void)
 	fputs("longhaul: 1\nsites: {a-site-with-a-long-name: {}, b-site-with-a-long-name: {}}\n"
 	      "matrix: {rtt: 5ms}\nschedule:\n", out);
 	for (unsigned i = 0; i < 10000; i++)
-		fprintf(out, "  - {at: %ums, between: [a-site-with-a-long-name, b-site-with-a-long-name], set: "
-			"{rtt: %ums, jitter: %uus, loss: {4-state: {p13: 1%%}}, rate: %umbit}}\n", i, 5 + i % 2, 1 + i % 3, 1 + i % 5);
+		fprintf(out,
+			"  - {at: %ums, between: [a-site-with-a-long-name, b-site-with-a-long-name], set: "
+			"{rtt: %ums, jitter: %uus, loss: {4-state: {p13: 1%%}}, rate: %umbit}}\n",
+			i, 5 + i % 2, 1 + i % 3, 1 + i % 5);
 	fclose(out);
 	struct lh_experiment e = load(text, NULL);
 	CU_ASSERT_EQUAL(e.nchanges, 20000);
@@ -341,19 +355,23 @@ static void includes_tables_and_traces(void)
 	CU_ASSERT(imp(&e, 2, 2)->delay_ns == 350000); /* the diagonal is the LAN */
 	CU_ASSERT_EQUAL_FATAL(e.nchanges, 6);
 	const struct lh_change *c = e.changes;
-	CU_ASSERT(c[0].at_ns == 2 * LH_NS_PER_S && c[0].imp.delay_ns == 50 * LH_NS_PER_MS && c[0].imp.rate_bps == 10000000);
-	CU_ASSERT(c[2].at_ns == 3 * LH_NS_PER_S && c[2].imp.delay_ns == 50 * LH_NS_PER_MS && c[2].imp.rate_bps == 20000000);
+	CU_ASSERT(c[0].at_ns == 2 * LH_NS_PER_S && c[0].imp.delay_ns == 50 * LH_NS_PER_MS &&
+		  c[0].imp.rate_bps == 10000000);
+	CU_ASSERT(c[2].at_ns == 3 * LH_NS_PER_S && c[2].imp.delay_ns == 50 * LH_NS_PER_MS &&
+		  c[2].imp.rate_bps == 20000000);
 	CU_ASSERT(c[4].at_ns == 4500 * LH_NS_PER_MS && c[4].imp.delay_ns == 60 * LH_NS_PER_MS);
-	CU_ASSERT(c[4].imp.rate_bps == 20000000 && c[4].imp.loss_ppb == 1000000 && c[4].imp.loss_model == LH_LOSS_RANDOM);
+	CU_ASSERT(c[4].imp.rate_bps == 20000000 && c[4].imp.loss_ppb == 1000000 &&
+		  c[4].imp.loss_model == LH_LOSS_RANDOM);
 	check_round_trip(&e);
 	lh_experiment_done(&e);
 }
 
 static void set_reaches_everything(void)
 {
-	struct lh_experiment e = load(two, "sites.us.peers=3", "training.target-batch=512", "sites.eu.peers.big.pace=90/s",
-				      "sites.eu.peers.0.pace=10/s", "links.eu-us.loss=0.1%", "tcp.congestion=bbr",
-				      "sites.asia.lan.rtt=1ms", "matrix.rtt={us: {eu: 9ms, asia: 8ms}, asia: {eu: 7ms}}", NULL);
+	struct lh_experiment e =
+	    load(two, "sites.us.peers=3", "training.target-batch=512", "sites.eu.peers.big.pace=90/s",
+		 "sites.eu.peers.0.pace=10/s", "links.eu-us.loss=0.1%", "tcp.congestion=bbr", "sites.asia.lan.rtt=1ms",
+		 "matrix.rtt={us: {eu: 9ms, asia: 8ms}, asia: {eu: 7ms}}", NULL);
 	CU_ASSERT(e.topology.nsites == 3 && e.topology.sites[0].npeers == 3 && e.training.target_batch == 512);
 	CU_ASSERT(e.topology.peers[3].samples_per_s == 10 && e.topology.peers[4].samples_per_s == 90);
 	CU_ASSERT(imp(&e, 0, 1)->loss_ppb == 1000000 && imp(&e, 0, 1)->delay_ns == 4500000);
@@ -363,8 +381,9 @@ static void set_reaches_everything(void)
 	check_round_trip(&e);
 	lh_experiment_done(&e);
 
-	e = load(two, "training.epochs=9", "training.epochs=7", "links.0.jitter=2ms", "links.1={from: eu, to: us, seed: 5}",
-		 "schedule.0={at: 1s, kill: big}", "training={model: text, pace: 3/s}", NULL); /* the last wins */
+	e = load(two, "training.epochs=9", "training.epochs=7", "links.0.jitter=2ms",
+		 "links.1={from: eu, to: us, seed: 5}", "schedule.0={at: 1s, kill: big}",
+		 "training={model: text, pace: 3/s}", NULL); /* the last wins */
 	CU_ASSERT(e.training.epochs == 6 && imp(&e, 0, 1)->jitter_ns == 2000000 && imp(&e, 1, 0)->seed == 5);
 	CU_ASSERT(e.nchanges == 1 && e.changes[0].peer == 3);
 	CU_ASSERT_STRING_EQUAL(e.training.model, "text");
@@ -398,7 +417,8 @@ static void presets_load(void)
 
 static void presets_are_in_the_program(void)
 {
-	struct lh_experiment e = load_file("preset:study/c-8"), f = load_file(lh_test_path("../topologies/study/c-8.yaml"));
+	struct lh_experiment e = load_file("preset:study/c-8"),
+			     f = load_file(lh_test_path("../topologies/study/c-8.yaml"));
 	CU_ASSERT_STRING_EQUAL(e.canonical, f.canonical);
 	lh_experiment_done(&e);
 	lh_experiment_done(&f);
@@ -431,7 +451,8 @@ static void the_catalogue(void)
 	size_t n = 0;
 	for (; lh_catalogue_at(n); n++)
 		CU_ASSERT(lh_catalogue_at(n)->samples_per_s > 0 && lh_catalogue_at(n)->parameters > 1000000 &&
-			  lh_catalogue_find(lh_catalogue_at(n)->model, lh_catalogue_at(n)->device) == lh_catalogue_at(n));
+			  lh_catalogue_find(lh_catalogue_at(n)->model, lh_catalogue_at(n)->device) ==
+			      lh_catalogue_at(n));
 	CU_ASSERT_EQUAL(n, 20);
 }
 
@@ -446,7 +467,8 @@ static void the_schema_is_json(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(schema);
 	json_t *defs = json_object_get(schema, "$defs");
 	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(schema, "$ref")), "#/$defs/file");
-	CU_ASSERT(json_is_object(json_object_get(json_object_get(json_object_get(defs, "training"), "properties"), "pace")));
+	CU_ASSERT(
+	    json_is_object(json_object_get(json_object_get(json_object_get(defs, "training"), "properties"), "pace")));
 	CU_ASSERT(json_is_false(json_object_get(json_object_get(defs, "link"), "additionalProperties")));
 	for (const char *p = text; (p = strstr(p, "\"#/$defs/")); p++) { /* every reference resolves */
 		char name[40] = "";

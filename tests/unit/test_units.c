@@ -59,7 +59,8 @@ static void wrong_texts_are_refused(void)
 {
 	static const struct { char kind; const char *text, *part; int code; } bad[] = {
 		{ 't', "100", "needs a unit", -EINVAL }, { 't', "", "not a number", -EINVAL },
-		{ 't', "-1ms", "sign", -EINVAL }, { 't', "+1ms", "sign", -EINVAL }, { 't', "inf", "not a number", -EINVAL },
+		{ 't', "-1ms", "sign", -EINVAL }, { 't', "+1ms", "sign", -EINVAL },
+		{ 't', "inf", "not a number", -EINVAL },
 		{ 't', "nan", "not a number", -EINVAL }, { 't', "0x10ms", "decimal", -EINVAL },
 		{ 't', "1e3ms", "exponent", -EINVAL }, { 't', "100 ms", "no space", -EINVAL },
 		{ 't', "100msx", "not a unit", -EINVAL }, { 't', "1.ms", "follow the point", -EINVAL },
@@ -75,7 +76,8 @@ static void wrong_texts_are_refused(void)
 		{ 'r', "20mb", "not a unit", -EINVAL }, { 'r', "20mbit/", "not a unit", -EINVAL },
 		{ 'b', "512", "needs a unit", -EINVAL }, { 'b', "1KB", "not a unit", -EINVAL },
 		{ 'b', "0.5B", "whole number", -EINVAL }, { 'b', "99999999999TiB", "too large", -ERANGE },
-		{ 'p', "1", "needs %", -EINVAL }, { 'p', "101%", "at most 100%", -ERANGE }, { 'p', "1.1", "at most", -ERANGE },
+		{ 'p', "1", "needs %", -EINVAL }, { 'p', "101%", "at most 100%", -ERANGE },
+		{ 'p', "1.1", "at most", -ERANGE },
 		{ 'p', "5 %", "written like", -EINVAL }, { 'p', "0.00000001%", "smaller than", -ERANGE },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -102,7 +104,7 @@ static void messages_stay_on_one_line(void)
 {
 	struct lh_err err = LH_ERR_INIT;
 	lh_ns ns;
-	CU_ASSERT_EQUAL(lh_ns_parse("1\nms and a very long tail that goes on and on and on and on", &ns, &err), -EINVAL);
+	CU_ASSERT_EQUAL(lh_ns_parse("1\nms and a long tail that goes on and on and on and on", &ns, &err), -EINVAL);
 	CU_ASSERT_PTR_NULL(strchr(err.text, '\n'));
 	CU_ASSERT(strlen(err.text) < 200);
 }

@@ -121,7 +121,8 @@ static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model
 			snprintf(text, sizeof text, "%s-%u", name ? name : t->sites[site].name,
 				 name ? (unsigned)i : t->sites[site].npeers);
 		if (strlen(text) >= LH_NAME_MAX) {
-			lang_error(l, at, "peer %s: the name is longer than %d characters; shorten the site's or the group's",
+			lang_error(l, at,
+				   "peer %s: the name is longer than %d characters; shorten the site's or the group's",
 				   text, LH_NAME_MAX - 1);
 			return;
 		}
@@ -139,7 +140,8 @@ static void site_peers(struct lang *l, unsigned site, const struct lang_entry *e
 	const struct lang_node *peers = lang_get(l, entry->value, S_SITE, "peers");
 	struct lang_entry *given = lang_find(entry->value, "peers");
 	if (peers->kind != LANG_LIST) {
-		add_peers(l, site, &model, NULL, peers->bad ? 1 : peers->v.count, given ? &given->value->at : &entry->key_at);
+		add_peers(l, site, &model, NULL, peers->bad ? 1 : peers->v.count,
+			  given ? &given->value->at : &entry->key_at);
 		return;
 	}
 	for (struct lang_entry *e = peers->first; e; e = e->next) {
@@ -205,7 +207,8 @@ static void site_keys(struct lang *l, struct lh_site *site, const struct lang_en
 		site->latitude_deg = n->first->value->v.real;
 		site->longitude_deg = n->first->next->value->v.real;
 		if (site->latitude_deg < -90 || site->latitude_deg > 90)
-			lang_error(l, &n->first->value->at, "a latitude is within -90 ... 90; write [latitude, longitude]");
+			lang_error(l, &n->first->value->at,
+				   "a latitude is within -90 ... 90; write [latitude, longitude]");
 	}
 	site_access(l, &site->access, good(entry->value, "access"));
 }
@@ -218,7 +221,8 @@ static bool build_sites(struct lang *l)
 		return false;
 	size_t n = sites->value->count;
 	if (n == 0 || n > LH_SITES_MAX) {
-		lang_error(l, &sites->key_at, n ? "%zu sites; at most %d" : "%zu sites; at least one of %d", n, LH_SITES_MAX);
+		lang_error(l, &sites->key_at, n ? "%zu sites; at most %d" : "%zu sites; at least one of %d", n,
+			   LH_SITES_MAX);
 		return false;
 	}
 	t->sites = make(l, n, sizeof *t->sites);

@@ -179,8 +179,10 @@ static void put_peer(FILE *out, const struct lh_peer *p)
 	if (p->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(p->samples_per_s, text));
 	put_rate(out, ", ", "nic", p->nic_bps);
-	fprintf(out, ",\n         tcp: {congestion: %s, rmem: [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], wmem: [%" PRIu32
-		", %" PRIu32 ", %" PRIu32 "],\n               slow-start-after-idle: %s, initial-window: %" PRIu32 "}}\n",
+	fprintf(out,
+		",\n         tcp: {congestion: %s, rmem: [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], wmem: [%" PRIu32
+		", %" PRIu32 ", %" PRIu32 "],\n               slow-start-after-idle: %s, initial-window: %" PRIu32
+		"}}\n",
 		t->congestion, t->rmem[0], t->rmem[1], t->rmem[2], t->wmem[0], t->wmem[1], t->wmem[2],
 		t->slow_start_after_idle ? "yes" : "no", t->initcwnd);
 }

@@ -56,8 +56,9 @@ static bool check_model(struct lang *l)
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(words[i], t->model))
 			return true;
-	lang_error(l, &at->at, "model: engine %s has no model \"%s\"; it has %s%s", t->engine == LH_ENGINE_CPU ? "cpu" : "paced",
-		   t->model, join(l, words, n), lang_nearest(l, t->model, words, n));
+	lang_error(l, &at->at, "model: engine %s has no model \"%s\"; it has %s%s",
+		   t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model, join(l, words, n),
+		   lang_nearest(l, t->model, words, n));
 	return false;
 }
 
@@ -69,22 +70,25 @@ static void check_peer(struct lang *l, unsigned i, bool model_known)
 	bool cpu = !strcmp(p->device, "cpu");
 	if (!cpu && !has_device(p->device)) {
 		size_t n = catalogue_words(NULL, true, words, 64);
-		lang_error(l, &l->peer_at[i], "peer %s: no device \"%s\" in the catalogue; it has cpu, %s%s", p->name, p->device,
-			   join(l, words, n), lang_nearest(l, p->device, words, n));
+		lang_error(l, &l->peer_at[i], "peer %s: no device \"%s\" in the catalogue; it has cpu, %s%s", p->name,
+			   p->device, join(l, words, n), lang_nearest(l, p->device, words, n));
 	} else if (t->given && t->engine == LH_ENGINE_CPU) {
 		if (!cpu)
-			lang_error(l, &l->peer_at[i], "peer %s: engine cpu trains on cpu, not on %s; or use engine paced", p->name,
+			lang_error(l, &l->peer_at[i],
+				   "peer %s: engine cpu trains on cpu, not on %s; or use engine paced", p->name,
 				   p->device);
 		const struct lang_node *pace = training_key(l, "pace");
 		if (p->samples_per_s <= 0 && t->samples_per_s <= 0 && !(pace && pace->bad))
-			lang_error(l, &l->peer_at[i], "peer %s: engine cpu needs a pace: training.pace, or the peer's", p->name);
+			lang_error(l, &l->peer_at[i], "peer %s: engine cpu needs a pace: training.pace, or the peer's",
+				   p->name);
 	} else if (t->given) {
 		size_t n = catalogue_words(t->model, true, words, 64);
 		if (p->samples_per_s > 0)
-			lang_error(l, &l->peer_at[i], "peer %s: engine paced takes its pace from the catalogue", p->name);
+			lang_error(l, &l->peer_at[i], "peer %s: engine paced takes its pace from the catalogue",
+				   p->name);
 		if (model_known && !lh_catalogue_find(t->model, p->device))
-			lang_error(l, &l->peer_at[i], "peer %s: the catalogue has no rate of %s on %s; it has %s", p->name, t->model,
-				   p->device, join(l, words, n));
+			lang_error(l, &l->peer_at[i], "peer %s: the catalogue has no rate of %s on %s; it has %s",
+				   p->name, t->model, p->device, join(l, words, n));
 	}
 }
 
@@ -95,7 +99,8 @@ static void check_numbers(struct lang *l)
 	const struct lang_node *micro = training_key(l, "microbatch"), *batch = training_key(l, "target-batch");
 	const struct lang_node *pace = training_key(l, "pace");
 	if (t->warmup >= t->epochs && !(warmup && warmup->bad) && !(epochs && epochs->bad) && (warmup || epochs))
-		lang_error(l, warmup ? &warmup->at : &epochs->at, "warmup (%u) leaves nothing of %u epochs", t->warmup, t->epochs);
+		lang_error(l, warmup ? &warmup->at : &epochs->at, "warmup (%u) leaves nothing of %u epochs", t->warmup,
+			   t->epochs);
 	if (t->microbatch > t->target_batch && !(micro && micro->bad) && !(batch && batch->bad) && (micro || batch))
 		lang_error(l, micro ? &micro->at : &batch->at, "microbatch (%u) is larger than the target batch (%llu)",
 			   t->microbatch, (unsigned long long)t->target_batch);

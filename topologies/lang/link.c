@@ -55,7 +55,8 @@ static void apply_loss(struct lang *l, struct lh_impairment *imp, const struct l
 		imp->p32_ppb = lang_get(l, four->value, S_4STATE, "p32")->v.ppb;
 		imp->p23_ppb = lang_get(l, four->value, S_4STATE, "p23")->v.ppb;
 		imp->p14_ppb = lang_get(l, four->value, S_4STATE, "p14")->v.ppb;
-		if ((uint64_t)imp->p13_ppb + imp->p14_ppb > LH_PPB_ONE || (uint64_t)imp->p31_ppb + imp->p32_ppb > LH_PPB_ONE)
+		if ((uint64_t)imp->p13_ppb + imp->p14_ppb > LH_PPB_ONE ||
+		    (uint64_t)imp->p31_ppb + imp->p32_ppb > LH_PPB_ONE)
 			lang_error(l, &four->value->at, "4-state: p13 + p14, and p31 + p32, are at most 100%%");
 	}
 }
@@ -124,7 +125,8 @@ void lang_impairment_drop(struct lh_impairment *imp, bool jitter, bool loss, boo
 static void take_along(struct lang_state *s, const struct lang_node *map)
 {
 	static const struct lang_span nowhere;
-	struct lang_entry *jitter = lang_find(map, "jitter"), *loss = lang_find(map, "loss"), *rate = lang_find(map, "rate");
+	struct lang_entry *jitter = lang_find(map, "jitter"), *loss = lang_find(map, "loss"),
+			  *rate = lang_find(map, "rate");
 	bool no_jitter = jitter && !jitter->value->v.ns, no_rate = rate && !rate->value->v.bps;
 	bool no_loss = loss && loss->value->kind == LANG_SCALAR && !loss->value->v.ppb;
 	lang_impairment_drop(&s->imp, no_jitter, no_loss, no_rate);
@@ -194,9 +196,11 @@ void lang_state_check(struct lang *l, const struct lang_state *s, const char *wh
 	if (s->bad)
 		return;
 	if (i->reorder_ppb && !i->delay_ns)
-		lang_error(l, &s->reorder, "%s: reorder needs a delay, since a reordered packet is one sent without it", what);
+		lang_error(l, &s->reorder, "%s: reorder needs a delay, since a reordered packet is one sent without it",
+			   what);
 	if (i->jitter_ns > i->delay_ns)
-		lang_error(l, &s->jitter, "%s: jitter is larger than the delay; no packet can arrive before it was sent", what);
+		lang_error(l, &s->jitter,
+			   "%s: jitter is larger than the delay; no packet can arrive before it was sent", what);
 	if (!i->jitter_ns && placed(&s->distribution))
 		lang_error(l, &s->distribution, "%s: distribution needs jitter", what);
 	if (!i->jitter_ns && i->jitter_corr_ppb)
@@ -228,7 +232,8 @@ bool lang_ends_list(struct lang *l, const struct lang_node *names, struct lang_e
 
 bool lang_ends(struct lang *l, const struct lang_node *map, const struct lang_span *at, struct lang_ends *ret)
 {
-	struct lang_entry *between = lang_find(map, "between"), *from = lang_find(map, "from"), *to = lang_find(map, "to");
+	struct lang_entry *between = lang_find(map, "between"), *from = lang_find(map, "from"),
+			  *to = lang_find(map, "to");
 	if (between && (from || to)) {
 		lang_error(l, &between->key_at, "give between, or from and to, not both");
 		return false;
@@ -239,7 +244,11 @@ bool lang_ends(struct lang *l, const struct lang_node *map, const struct lang_sp
 		struct lang_span begin = *at;
 		begin.end_line = begin.line;
 		begin.end_col = begin.col;
-		lang_error(l, from ? &from->key_at : to ? &to->key_at : &begin, "which sites? give between: [a, b], or from and to");
+		lang_error(l,
+			   from ? &from->key_at
+			   : to ? &to->key_at
+				: &begin,
+			   "which sites? give between: [a, b], or from and to");
 		return false;
 	}
 	ret->from = lang_site_find(l, from->value);
@@ -288,7 +297,8 @@ static void matrix_csv(struct lang *l, struct cell *cells, const struct lang_nod
 	if (!lang_csv_read(l, path, LH_SITES_MAX + 1, &csv))
 		return;
 	if (strcmp(csv.cells[0]->text, "site"))
-		lang_error(l, &csv.cells[0]->at, "the header begins with \"site\", then the names of the sites that receive");
+		lang_error(l, &csv.cells[0]->at,
+			   "the header begins with \"site\", then the names of the sites that receive");
 	for (size_t c = 1; c < csv.columns; c++)
 		columns[c] = lang_site_find(l, csv.cells[c]);
 	for (size_t r = 1; r < csv.rows; r++) {
@@ -336,7 +346,8 @@ static void matrix_pair(struct lang *l, const struct matrix *m, unsigned from, u
 		s->imp.delay_ns = delay->ns;
 		s->delay = delay->at;
 		if (!mirror->given)
-			lang_error(l, &delay->at, "the mirror entry is missing: the delay %s->%s is given, %s->%s is not", a, b, b, a);
+			lang_error(l, &delay->at,
+				   "the mirror entry is missing: the delay %s->%s is given, %s->%s is not", a, b, b, a);
 	} else if (rtt->given || back->given) {
 		const struct cell *own = rtt->given ? rtt : back;
 		s->imp.delay_ns = from < to ? own->ns - own->ns / 2 : own->ns / 2;
@@ -368,7 +379,8 @@ static void apply_link(struct lang *l, const struct lang_node *map, const struct
 		int from = back ? ends->to : ends->from, to = back ? ends->from : ends->to;
 		struct lang_span *before = &seen[(unsigned)from * t->nsites + (unsigned)to];
 		if (placed(before)) {
-			lang_error(l, &map->at, "link %s->%s has an entry already, in line %zu; put their keys together",
+			lang_error(l, &map->at,
+				   "link %s->%s has an entry already, in line %zu; put their keys together",
 				   lang_site_name(l, from), lang_site_name(l, to), before->line + 1);
 			return;
 		}
@@ -421,12 +433,15 @@ static void missing_pairs(struct lang *l)
 			if (a == b || lh_topology_link(t, a, b)->given)
 				continue;
 			if (missing++ < 4)
-				list = lang_printf(l, "%s%s%s->%s", list, *list ? ", " : "", t->sites[a].name, t->sites[b].name);
+				list = lang_printf(l, "%s%s%s->%s", list, *list ? ", " : "", t->sites[a].name,
+						   t->sites[b].name);
 		}
 	if (!missing)
 		return;
-	lang_error(l, matrix ? &matrix->key_at : &sites->key_at, "nothing is said about %s%s; give matrix.rtt, matrix.delay "
-		   "or an entry of links", list, missing > 4 ? lang_printf(l, " and %u more links", missing - 4) : "");
+	lang_error(l, matrix ? &matrix->key_at : &sites->key_at,
+		   "nothing is said about %s%s; give matrix.rtt, matrix.delay "
+		   "or an entry of links",
+		   list, missing > 4 ? lang_printf(l, " and %u more links", missing - 4) : "");
 }
 
 void lang_links(struct lang *l)

@@ -37,7 +37,8 @@ static void print_limits(const struct lang_value *v, FILE *out)
 			fprintf(out, ", %s ... %s", lh_ns_print((lh_ns)v->min, low, sizeof low),
 				lh_ns_print((lh_ns)v->max, high, sizeof high));
 	} else if (v->scalar == T_RATE || v->scalar == T_RATE_OR_NONE) {
-		fprintf(out, ", %s ... %s", lh_bps_print(v->min, low, sizeof low), lh_bps_print(v->max, high, sizeof high));
+		fprintf(out, ", %s ... %s", lh_bps_print(v->min, low, sizeof low),
+			lh_bps_print(v->max, high, sizeof high));
 	} else if (v->scalar == T_REAL || v->scalar == T_INTEGER || v->scalar == T_PACE) {
 		fprintf(out, ", %.12g ... %.12g", v->real_min, v->real_max);
 	} else if (v->scalar == T_COUNT && v->max && v->min == v->max) {
@@ -78,8 +79,8 @@ static void print_value(const struct lang_value *v, FILE *out)
 int lh_schema_print_reference(FILE *out, struct lh_err *err)
 {
 	for (int s = 1; s < S_COUNT; s++) {
-		fprintf(out, "### %s\n\n%s%s| key | value | default | meaning |\n| --- | --- | --- | --- |\n", lang_sections[s].title,
-			lang_sections[s].help, *lang_sections[s].help ? "\n\n" : "");
+		fprintf(out, "### %s\n\n%s%s| key | value | default | meaning |\n| --- | --- | --- | --- |\n",
+			lang_sections[s].title, lang_sections[s].help, *lang_sections[s].help ? "\n\n" : "");
 		for (size_t i = 0; i < lang_nkeys; i++) {
 			const struct lang_key *k = &lang_keys[i];
 			if (!(k->in & UINT32_C(1) << s))
@@ -153,9 +154,13 @@ static json_t *scalar_schema(const struct lang_value *v)
 		if (o && v->max)
 			json_object_set_new(o, "maximum", json_integer((json_int_t)v->max));
 		return o;
-	case T_INTEGER: return json_pack("{s:s, s:f, s:f}", "type", "integer", "minimum", v->real_min, "maximum", v->real_max);
-	case T_REAL: return json_pack("{s:s, s:f, s:f}", "type", "number", "minimum", v->real_min, "maximum", v->real_max);
-	case T_BOOL: return json_pack("{s:[{s:s}, {s:[s,s,s,s]}]}", "anyOf", "type", "boolean", "enum", "yes", "no", "on", "off");
+	case T_INTEGER:
+		return json_pack("{s:s, s:f, s:f}", "type", "integer", "minimum", v->real_min, "maximum", v->real_max);
+	case T_REAL:
+		return json_pack("{s:s, s:f, s:f}", "type", "number", "minimum", v->real_min, "maximum", v->real_max);
+	case T_BOOL:
+		return json_pack("{s:[{s:s}, {s:[s,s,s,s]}]}", "anyOf", "type", "boolean", "enum", "yes", "no", "on",
+				 "off");
 	case T_NAME: return pattern(NAME);
 	case T_TEXT: return json_pack("{s:s, s:I}", "type", "string", "maxLength", (json_int_t)v->max);
 	case T_CHOICE: return choices(v->choices);
@@ -173,7 +178,8 @@ static json_t *value_schema(const struct lang_value *v)
 	if (v->scalar)
 		json_array_append_new(forms, scalar_schema(v));
 	if (v->map)
-		json_array_append_new(forms, json_pack("{s:o}", "$ref", json_sprintf("#/$defs/%s", section_id(v->map))));
+		json_array_append_new(forms,
+				      json_pack("{s:o}", "$ref", json_sprintf("#/$defs/%s", section_id(v->map))));
 	if (v->item) {
 		json_t *list = json_pack("{s:s, s:o, s:I}", "type", "array", "items", value_schema(v->item), "minItems",
 					 (json_int_t)v->min_items);
@@ -204,13 +210,14 @@ static json_t *section_schema(int section)
 			json_object_set_new(value, "description", json_string(k->help));
 		bool number = k->value.scalar == T_COUNT || k->value.scalar == T_REAL;
 		if (k->def)
-			json_object_set_new(value, "default", number ? json_loads(k->def, JSON_DECODE_ANY, NULL) : json_string(k->def));
+			json_object_set_new(value, "default",
+					    number ? json_loads(k->def, JSON_DECODE_ANY, NULL) : json_string(k->def));
 		json_object_set_new(properties, k->key, value);
 		if (k->required)
 			json_array_append_new(required, json_string(k->key));
 	}
-	json_t *schema = json_pack("{s:s, s:o, s:o, s:o}", "type", "object", "properties", properties, "required", required,
-				   "additionalProperties", names);
+	json_t *schema = json_pack("{s:s, s:o, s:o, s:o}", "type", "object", "properties", properties, "required",
+				   required, "additionalProperties", names);
 	if (!json_is_false(names))
 		json_object_set_new(schema, "propertyNames", json_pack("{s:s, s:i}", "pattern", NAME, "maxLength",
 								       LH_NAME_MAX - 1));
@@ -226,8 +233,9 @@ int lh_schema_print(FILE *out, struct lh_err *err)
 	json_t *defs = json_object();
 	for (int s = 1; s < S_COUNT; s++)
 		json_object_set_new(defs, section_id(s), section_schema(s));
-	json_t *schema = json_pack("{s:s, s:s, s:s, s:o}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title",
-				   "longhaul experiment file, version 1", "$ref", "#/$defs/file", "$defs", defs);
+	json_t *schema =
+	    json_pack("{s:s, s:s, s:s, s:o}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title",
+		      "longhaul experiment file, version 1", "$ref", "#/$defs/file", "$defs", defs);
 	int rc = schema ? json_dumpf(schema, out, JSON_INDENT(2)) : -1;
 	json_decref(schema);
 	if (rc || fputc('\n', out) == EOF)

@@ -114,8 +114,9 @@ static struct lang_entry *list_step(struct setter *s, struct lang_node *list, co
 	for (e = list->first; e; e = e->next)
 		if (item_is(s->l, e->value, word))
 			return e;
-	lang_error(s->l, at, "no item \"%s\" in this list of %zu; use its index from 0, its name, or a-b, a->b for a link",
-		   word, list->count);
+	lang_error(s->l, at,
+		   "no item \"%s\" in this list of %zu; use its index from 0, its name, or a-b, a->b for a link", word,
+		   list->count);
 	return NULL;
 }
 
@@ -128,8 +129,8 @@ static struct lang_entry *step(struct setter *s, struct lang_node *node, const c
 	if (node->kind == LANG_SCALAR) {
 		/* tcp: default, and a key without value, hold a place that a map may take */
 		if (*node->text && strcmp(node->text, "default")) {
-			lang_error(s->l, at, "cannot go on to \"%s\": what is before it is the single value \"%s\"", word,
-				   node->text);
+			lang_error(s->l, at, "cannot go on to \"%s\": what is before it is the single value \"%s\"",
+				   word, node->text);
 			return NULL;
 		}
 		*node = *lang_node_new(s->l, LANG_MAP, at);
@@ -145,8 +146,9 @@ static void set_one(struct lang *l, struct lang_node *root, const char *text)
 	s.source = lang_source_text(l, "--set", "", text, strlen(text));
 	const char *equals = strchr(text, '='), *p = text;
 	struct lang_span all = part_span(&s, text, text + strlen(text));
-	if (!equals || equals == text || strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.>")
-	    < (size_t)(equals - text)) {
+	if (!equals || equals == text ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.>") <
+		(size_t)(equals - text)) {
 		lang_error(l, &all, "--set wants a.b=value, for example matrix.rtt.us.eu=100ms");
 		return;
 	}

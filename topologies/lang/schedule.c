@@ -50,7 +50,8 @@ static bool trace_header(struct lang *l, struct trace *t)
 	static const char *const known[] = { "time", "rtt", "delay", "rate", "loss", "jitter" };
 	bool good = true;
 	if (strcmp(t->csv.cells[0]->text, "time") || t->csv.columns < 2) {
-		lang_error(l, &t->csv.cells[0]->at, "the header begins with \"time\", then some of rtt, delay, jitter, rate, loss");
+		lang_error(l, &t->csv.cells[0]->at,
+			   "the header begins with \"time\", then some of rtt, delay, jitter, rate, loss");
 		return false;
 	}
 	for (size_t c = 1; c < t->csv.columns; c++) {
@@ -194,7 +195,8 @@ static void read_event(struct lang *l, struct events *list, const struct lang_no
 		lang_error(l, &begin, "what happens? give one of set, cut, heal, partition, kill, trace");
 	} else if (!at && strcmp(what->key, "trace")) {
 		lang_error(l, &begin, "when? \"at\" is missing");
-	} else if (!link && ((e = lang_find(map, "between")) || (e = lang_find(map, "from")) || (e = lang_find(map, "to")))) {
+	} else if (!link &&
+		   ((e = lang_find(map, "between")) || (e = lang_find(map, "from")) || (e = lang_find(map, "to")))) {
 		lang_error(l, &e->key_at, "%s: belongs to set and trace only; write %s: [a, b]", e->key, what->key);
 	} else if (link) {
 		if (!lang_ends(l, map, &map->at, &model.ends))
@@ -252,7 +254,10 @@ static void play(struct lang *l, const struct events *list)
 	for (size_t i = 0; i < n; i++) {
 		const struct event *e = sorted[i];
 		bool forward = e->ends.from < e->ends.to;
-		emit(l, e, e->ends.from, e->ends.to, !e->ends.both ? LANG_ONE_WAY : forward ? LANG_FORWARD : LANG_BACKWARD);
+		emit(l, e, e->ends.from, e->ends.to,
+		     !e->ends.both ? LANG_ONE_WAY
+		     : forward     ? LANG_FORWARD
+				   : LANG_BACKWARD);
 		if (e->ends.both)
 			emit(l, e, e->ends.to, e->ends.from, forward ? LANG_BACKWARD : LANG_FORWARD);
 	}

@@ -106,7 +106,8 @@ static const char *name_wrong(struct lang *l, const char *text, size_t max)
 			return lang_printf(l, "\"%s\" is not a name: letters, digits, - and _ only", text);
 	}
 	if (!letter || !isalnum((unsigned char)*text) || !isalnum((unsigned char)text[len - 1]))
-		return lang_printf(l, "\"%s\" is not a name: it begins and ends with a letter or digit and has a letter", text);
+		return lang_printf(
+		    l, "\"%s\" is not a name: it begins and ends with a letter or digit and has a letter", text);
 	return NULL;
 }
 
@@ -124,7 +125,8 @@ static void type_choice(struct lang *l, struct lang_node *n, const struct lang_v
 	char *list = lang_printf(l, "%s", words[0]);
 	for (size_t i = 1; i < nwords; i++)
 		list = lang_printf(l, "%s%s%s", list, i + 1 == nwords ? " or " : ", ", words[i]);
-	complain(l, n, what, lang_printf(l, "\"%s\" is not %s%s", n->text, list, lang_nearest(l, n->text, words, nwords)));
+	complain(l, n, what,
+		 lang_printf(l, "\"%s\" is not %s%s", n->text, list, lang_nearest(l, n->text, words, nwords)));
 }
 
 static void type_queue(struct lang *l, struct lang_node *n, const char *what)
@@ -143,8 +145,9 @@ static void type_queue(struct lang *l, struct lang_node *n, const char *what)
 		n->v.queue.kind = LH_QUEUE_PACKETS;
 		n->v.queue.amount = (uint32_t)count;
 	} else {
-		complain(l, n, what, lang_printf(l, "\"%s\" is not a queue; write auto, 0.5bdp (0.001 ... 1000) or 500packets",
-						 n->text));
+		complain(l, n, what,
+			 lang_printf(l, "\"%s\" is not a queue; write auto, 0.5bdp (0.001 ... 1000) or 500packets",
+				     n->text));
 	}
 }
 
@@ -195,7 +198,8 @@ static void type_number(struct lang *l, struct lang_node *n, const struct lang_v
 {
 	double real = 0;
 	bool pace = v->scalar == T_PACE;
-	if (v->scalar == T_OCTETS && (count_parse(n->text, &n->v.count) || !lh_bytes_parse(n->text, &n->v.bytes, NULL))) {
+	if (v->scalar == T_OCTETS &&
+	    (count_parse(n->text, &n->v.count) || !lh_bytes_parse(n->text, &n->v.bytes, NULL))) {
 		limits(l, n, v, what, n->v.count);
 	} else if (v->scalar == T_OCTETS) {
 		complain(l, n, what, lang_printf(l, "\"%s\" is not a number of bytes", n->text));
@@ -205,8 +209,9 @@ static void type_number(struct lang *l, struct lang_node *n, const struct lang_v
 		else
 			complain(l, n, what, lang_printf(l, "\"%s\" is not a whole number", n->text));
 	} else if (!real_parse(n->text, pace ? "/s" : "", &real)) {
-		complain(l, n, what, lang_printf(l, pace ? "\"%s\" is not a pace like 40/s%s" : "\"%s\" is not a number%s",
-						 n->text, pace ? unit_hint(l, n, v) : ""));
+		complain(l, n, what,
+			 lang_printf(l, pace ? "\"%s\" is not a pace like 40/s%s" : "\"%s\" is not a number%s", n->text,
+				     pace ? unit_hint(l, n, v) : ""));
 	} else if (real < v->real_min || real > v->real_max) {
 		complain(l, n, what, lang_printf(l, "\"%s\" is not within %.12g ... %.12g%s", n->text, v->real_min,
 						 v->real_max, pace ? "/s" : ""));
@@ -224,7 +229,8 @@ static void type_time_or_path(struct lang *l, struct lang_node *n, const struct 
 {
 	struct lh_err err = LH_ERR_INIT;
 	size_t len = strlen(n->text);
-	n->v.time_or_path.is_time = isdigit((unsigned char)n->text[0]) && (len < 4 || strcmp(n->text + len - 4, ".csv"));
+	n->v.time_or_path.is_time =
+	    isdigit((unsigned char)n->text[0]) && (len < 4 || strcmp(n->text + len - 4, ".csv"));
 	if (!n->v.time_or_path.is_time)
 		return;
 	if (lh_ns_parse(n->text, &n->v.time_or_path.ns, &err))
@@ -307,7 +313,8 @@ static void type_map(struct lang *l, struct lang_node *map, enum lang_section se
 		map->bad |= wrong || e->value->bad;
 	}
 	for (size_t i = 0; i < lang_nkeys; i++)
-		if (lang_keys[i].in & UINT32_C(1) << section && lang_keys[i].required && !lang_find(map, lang_keys[i].key)) {
+		if (lang_keys[i].in & UINT32_C(1) << section && lang_keys[i].required &&
+		    !lang_find(map, lang_keys[i].key)) {
 			lang_error(l, where, "\"%s\" is missing: %s", lang_keys[i].key, lang_keys[i].help);
 			map->bad = true;
 		}
@@ -341,9 +348,12 @@ void lang_type(struct lang *l, struct lang_node *node, const struct lang_value *
 		if (node->kind == LANG_SCALAR && !*node->text)
 			complain(l, node, what, "has no value");
 		else
-			complain(l, node, what, lang_printf(l, "must be %s%s, not %s", value->scalar && value->map
-				 ? "a single value or " : value->scalar && value->item ? "a single value or " : "", wants,
-				 kind_name(node->kind)));
+			complain(l, node, what,
+				 lang_printf(l, "must be %s%s, not %s",
+					     value->scalar && value->map    ? "a single value or "
+					     : value->scalar && value->item ? "a single value or "
+									    : "",
+					     wants, kind_name(node->kind)));
 		/* What is in it has no type; later passes must not look. */
 		node->first = NULL;
 		node->tail = &node->first;
@@ -372,7 +382,8 @@ struct lang_entry *lang_find(const struct lang_node *map, const char *key)
 	return NULL;
 }
 
-const struct lang_node *lang_get(struct lang *l, const struct lang_node *map, enum lang_section section, const char *key)
+const struct lang_node *lang_get(struct lang *l, const struct lang_node *map, enum lang_section section,
+				 const char *key)
 {
 	struct lang_entry *e = lang_find(map, key);
 	const struct lang_key *row = lang_key_find(section, key);
