@@ -22,12 +22,12 @@ static int ethtool(int fd, const char *ifname, void *command)
 static int udp_segmentation_off(int fd, const char *ifname)
 {
 	enum { FEATURE_WORDS_MAX = 8 };
-	struct { struct ethtool_sset_info head; uint32_t count; } info = {
+	union { struct ethtool_sset_info head; uint32_t words[sizeof(struct ethtool_sset_info) / 4 + 1]; } info = {
 		.head = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES } };
 	int rc = ethtool(fd, ifname, &info);
 	if (rc || !info.head.sset_mask)
 		return rc ? rc : -EOPNOTSUPP;
-	uint32_t count = info.count;
+	uint32_t count = info.head.data[0];
 	if (count > FEATURE_WORDS_MAX * 32)
 		return -EOVERFLOW;
 	struct ethtool_gstrings *names = calloc(1, sizeof *names + (size_t)count * ETH_GSTRING_LEN);
@@ -35,13 +35,17 @@ static int udp_segmentation_off(int fd, const char *ifname)
 		return -ENOMEM;
 	*names = (struct ethtool_gstrings){ .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES, .len = count };
 	rc = ethtool(fd, ifname, names);
-	struct { struct ethtool_sfeatures head; struct ethtool_set_features_block words[FEATURE_WORDS_MAX]; } set = {
-		.head = { .cmd = ETHTOOL_SFEATURES, .size = (count + 31) / 32 } };
+	union {
+		struct ethtool_sfeatures head;
+		uint8_t room[sizeof(struct ethtool_sfeatures) +
+			     FEATURE_WORDS_MAX * sizeof(struct ethtool_set_features_block)];
+	} set = { .room = { 0 } };
+	set.head = (struct ethtool_sfeatures){ .cmd = ETHTOOL_SFEATURES, .size = (count + 31) / 32 };
 	bool found = false;
 	for (uint32_t i = 0; !rc && i < count; i++) {
 		if (strncmp((char *)names->data + (size_t)i * ETH_GSTRING_LEN, "tx-udp-segmentation", ETH_GSTRING_LEN))
 			continue;
-		set.words[i / 32].valid = 1u << i % 32;
+		set.head.features[i / 32].valid = 1u << i % 32;
 		found = true;
 	}
 	free(names);

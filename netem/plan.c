@@ -169,7 +169,7 @@ static void set_link(struct build *b, uint32_t iface, unsigned from, unsigned to
 
 static void set_rate(struct build *b, uint32_t iface, lh_bps rate, lh_bytes queue)
 {
-	if (!b->full && rate && !(b->opt && b->opt->zero_delay))
+	if (!b->full && rate)
 		lh_qdisc_for_rate(rate, queue, &b->p->ifs[iface].qdisc);
 }
 

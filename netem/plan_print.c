@@ -17,7 +17,7 @@ static void print_text(const struct lh_plan *plan, FILE *out)
 		(plan->memory_bytes + 1023) / 1024);
 	for (size_t i = 0; i < plan->nops; i++) {
 		const struct lh_op *op = &plan->ops[i];
-		fprintf(out, "%5zu  %s", i + 1, lh_op_print(plan, op, line, sizeof line));
+		fputs(lh_op_print(plan, op, line, sizeof line), out);
 		if (op->kind == LH_OP_QDISC) {
 			fputs(": ", out);
 			lh_qdisc_print_tc(&plan->ifs[op->iface].qdisc, out);

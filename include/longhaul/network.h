@@ -30,7 +30,8 @@ struct lh_plan; /* pure: an ordered list of operations */
 struct lh_net;  /* a plan applied */
 
 struct lh_plan_options {
-	bool zero_delay;      /* every delay 0 and nothing else impaired: to measure the path's own delay */
+	bool zero_delay;      /* every delay 0 and nothing else impaired: to measure the path's own delay; NIC and
+			       * access rates stay, an echo fits into their bucket */
 	const lh_ns *floor_ns; /* NULL, or nsites x nsites measured RTT floors; half of floor(from,to) is
 			        * taken off the delay of from->to, never below 0 */
 };

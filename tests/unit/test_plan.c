@@ -247,6 +247,7 @@ static void options(void)
 	t->links[1].imp.loss_model = LH_LOSS_RANDOM;
 	t->links[1].imp.loss_ppb = 1000000;
 	t->links[0].imp.rate_bps = 1000000;
+	t->peers[1].nic_bps = 1000000;
 	lh_topology_derive(t);
 
 	struct lh_plan *p = plan_of(t, NULL);
@@ -271,6 +272,7 @@ static void options(void)
 	CU_ASSERT_TRUE(lh_plan_needs_netem(p));
 	CU_ASSERT_EQUAL(memcmp(&p->ifs[p->link_if[1]].qdisc.imp, &none, sizeof none), 0);
 	CU_ASSERT_EQUAL(p->ifs[p->link_if[0]].qdisc.kind, LH_QDISC_NONE);
+	CU_ASSERT_EQUAL(p->ifs[p->ifs[p->peer_if[1]].far].qdisc.kind, LH_QDISC_TBF); /* the NIC stays */
 	lh_plan_free(p);
 	lh_test_topology_free(t);
 }
