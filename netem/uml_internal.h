@@ -41,6 +41,9 @@ bool lh_uml_stream_pending(const struct lh_uml_stream *s);
 /* Pass on what fits without blocking, where `to` is ready. -EPIPE when nobody reads any more. */
 int lh_uml_stream_pump(struct lh_uml_stream *s);
 
+/* In a mount namespace of our own: make everything read-only but these directories. 0 or -errno. */
+int lh_uml_confine(const char *const *writable, const char *scratch);
+
 /* Where guest memory and job directory may be: executable, with that much room. NULL: nowhere. */
 const char *lh_uml_scratch_dir(const char *const *candidates, unsigned long long bytes);
 

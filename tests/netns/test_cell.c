@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +20,7 @@
 #include "lhtest.h"
 #include "longhaul/cell.h"
 
-enum { KILLS = 100, KILL_WITHIN_US = 60000, LEFT_LIMIT_MS = 5000 };
+enum { KILLS = 100, KILL_WITHIN_US = 60000, LEFT_LIMIT_MS = 5000, TWICE_MS = 200 };
 
 static const struct lh_cell_options with_net = { .need_net = true };
 static const struct lh_cell_options with_reaper = { .allow_reaper = true };
@@ -85,7 +87,7 @@ static int body_tmpfs(void *ctx)
 	return fd >= 0 && a == sizeof block && b < (ssize_t)sizeof block ? 0 : 1;
 }
 
-/* Wait for signals on a signalfd; the exit status is the signal's number. */
+/* Wait for a signal on a signalfd; the exit status is its number, or 99 when it comes twice. */
 static int body_signal(void *ctx)
 {
 	sigset_t set;
@@ -99,7 +101,9 @@ static int body_signal(void *ctx)
 	(void)!write(1, "ready\n", 6);
 	for (bool stubborn = ctx != NULL;; (void)!write(1, "again\n", 6))
 		if (read(fd, &si, sizeof si) == sizeof si && !stubborn)
-			return (int)si.ssi_signo;
+			break;
+	struct pollfd more = { .fd = fd, .events = POLLIN };
+	return poll(&more, 1, TWICE_MS) ? 99 : (int)si.ssi_signo;
 }
 
 /* Descendants that try to stay: another session, an orphan, one that ignores signals. */
@@ -141,6 +145,10 @@ static int victim_main(char **argv)
 		if (lh_deny_namespaces())
 			return 98;
 		opt = with_reaper;
+	} else if (strstr(mode, "no-pid")) {
+		if (lh_deny_clone(CLONE_NEWPID))
+			return 98;
+		opt.allow_reaper = true;
 	} else if (dir) {
 		opt.tmpfs_dir = dir;
 	}
@@ -239,6 +247,54 @@ static void test_denied(void)
 	CU_ASSERT_EQUAL(run(&with_reaper, body_killed, NULL), 42);
 }
 
+/* A network of its own without a pid namespace: the reaper's way with need_net. */
+static int body_network(void *ctx)
+{
+	char line[64] = "", text[512];
+	(void)ctx;
+	int n = 0;
+	FILE *f = fopen("/proc/self/net/dev", "re");
+	while (f && fgets(text, sizeof text, f))
+		n++;
+	if (f)
+		fclose(f);
+	ssize_t len = readlink("/proc/self", line, sizeof line - 1);
+	return getpid() != 1 && geteuid() == 0 && n == 3 && len > 1 ? 0 : 1;
+}
+
+static void test_no_pid_namespace(void)
+{
+	static const struct lh_cell_options both = { .need_net = true, .allow_reaper = true };
+	struct lh_err err = LH_ERR_INIT;
+	int status = -1;
+	need_cell();
+	CU_ASSERT_EQUAL_FATAL(lh_deny_clone(CLONE_NEWPID), 0);
+	CU_ASSERT_EQUAL(lh_cell_run(&with_net, body_exit, NULL, &status, &err), -EPERM);
+	CU_ASSERT_EQUAL(run(&both, body_network, NULL), 0);
+}
+
+/* A terminal sends Ctrl-C to the whole foreground group; the worker must hear of it once. */
+static void test_terminal(void)
+{
+	char mark[LH_MARK_SIZE], text[256] = "";
+	int terminal;
+	need_cell();
+	lh_mark_make(mark);
+	pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+	if (pid == 0) {
+		char *argv[] = { (char *)"test_cell", (char *)"--victim", (char *)"signal", NULL };
+		setenv(LH_MARK_VARIABLE, mark, 1);
+		execv("/proc/self/exe", argv);
+		_exit(126);
+	}
+	CU_ASSERT(said(terminal, "ready"));
+	CU_ASSERT_EQUAL(write(terminal, "\003", 1), 1);
+	CU_ASSERT_EQUAL(victim_wait(pid), SIGINT);
+	(void)!read(terminal, text, sizeof text - 1);
+	CU_ASSERT(lh_left_none(mark, LEFT_LIMIT_MS));
+	close(terminal);
+}
+
 static void signal_case(const char *mode, int sig)
 {
 	char mark[LH_MARK_SIZE];
@@ -327,6 +383,12 @@ static void test_kill(void)
 	kill_at_random("family", true);
 }
 
+static void test_kill_no_pid(void)
+{
+	need_cell();
+	kill_at_random("no-pid,family", false);
+}
+
 static void test_kill_denied(void)
 {
 	kill_at_random("denied,family", false);
@@ -364,6 +426,9 @@ static const struct lh_test tests[] = {
 	{ "signals, namespaces denied", test_signals_denied, LH_TEST_FORK },
 	{ "descendants end with the worker", test_family_ends, LH_TEST_FORK },
 	{ "SIGKILL of the caller", test_kill, LH_TEST_FORK },
+	{ "no pid namespace", test_no_pid_namespace, LH_TEST_FORK },
+	{ "Ctrl-C of a terminal", test_terminal, LH_TEST_FORK },
+	{ "SIGKILL of the caller, no pid namespace", test_kill_no_pid, LH_TEST_FORK },
 	{ "SIGKILL of the caller, namespaces denied", test_kill_denied, LH_TEST_FORK },
 };
 
