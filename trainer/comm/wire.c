@@ -3,6 +3,7 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #define HAVE_F16C_PATH 1
 #endif
@@ -93,9 +94,15 @@ __attribute__((target("avx,f16c"))) static size_t fp16_decode_f16c(float *dst, c
 	return i;
 }
 
+/* The builtin knows whether the kernel saves AVX state too; of F16C only some compilers' builtins have heard. Asked
+ * once: in a virtual machine cpuid is slow. */
 static int has_f16c(void)
 {
-	return !portable_only && __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c");
+	static int known = -1;
+	unsigned a, b, c, d;
+	if (known < 0)
+		known = __builtin_cpu_supports("avx") && __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+	return known && !portable_only;
 }
 #else
 static size_t fp16_encode_f16c(uint16_t *dst, const float *src, size_t n, float scale) { return 0; }
