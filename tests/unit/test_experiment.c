@@ -201,11 +201,12 @@ static const char everything[] =
 	"  eu: {device: RTX8000, tcp: {rmem: [4KiB, 64KiB, 32MiB], slow-start-after-idle: off}, access: {up: 5mbit}}\n"
 	"links:\n"
 	"  - {between: [us, eu], rtt: 103.11ms, jitter: 1ms, distribution: paretonormal, jitter-correlation: 25%,\n"
-	"     jitter-reorders: yes, loss: {gilbert-elliott: {p: 1%, r: 10%, 1-h: 70%, 1-k: 0.1%}}, ecn: yes,\n"
+	"     loss: {gilbert-elliott: {p: 1%, r: 10%, 1-h: 70%, 1-k: 0.1%}}, ecn: yes,\n"
 	"     reorder: {percent: 1%, correlation: 50%, gap: 5}, duplicate: 2%,\n"
 	"     corrupt: {percent: 0.1%, correlation: 3%},\n"
 	"     rate: 1gbit, overhead: -4, queue: 1.5bdp, slot: {min: 1ms, max: 2ms, packets: 20, bytes: 32KiB}}\n"
 	"  - {from: eu, to: us, loss: {4-state: {p13: 1%, p31: 10%, p32: 2%, p23: 3%, p14: 4%}}, ecn: no, rate: none,\n"
+	"     jitter-reorders: yes,\n"
 	"     overhead: 0, queue: auto, seed: 7}\n"
 	"training: {engine: paced, model: CONV, wire: fp32, target-batch: 32768, microbatch: 32, epochs: 3,\n"
 	"           warmup: 0,\n"
@@ -234,7 +235,7 @@ static void every_key_arrives(void)
 	CU_ASSERT_STRING_EQUAL(e.topology.peers[2].device, "T4");
 	CU_ASSERT(e.topology.peers[3].tcp.rmem[2] == 33554432 && !e.topology.peers[3].tcp.slow_start_after_idle);
 	CU_ASSERT(i->delay_ns + j->delay_ns == 103110000 && i->jitter_ns == 1000000 && i->dist == LH_DIST_PARETONORMAL);
-	CU_ASSERT(i->jitter_corr_ppb == 250000000 && i->jitter_reorders && i->ecn && !j->ecn);
+	CU_ASSERT(i->jitter_corr_ppb == 250000000 && j->jitter_reorders && !i->jitter_reorders && i->ecn && !j->ecn);
 	CU_ASSERT(i->loss_model == LH_LOSS_GEMODEL && i->ge_p_ppb == 10000000 && i->ge_r_ppb == 100000000);
 	CU_ASSERT(i->ge_1h_ppb == 700000000 && i->ge_1k_ppb == 1000000);
 	CU_ASSERT(j->loss_model == LH_LOSS_4STATE && j->p13_ppb == 10000000 && j->p31_ppb == 100000000);

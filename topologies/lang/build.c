@@ -48,7 +48,7 @@ int lang_site_find(struct lang *l, const struct lang_node *name)
 			return (int)i;
 		names[i] = t->sites[i].name;
 	}
-	lang_error(l, &name->at, "no site \"%s\"%s", name->text, lang_nearest(l, name->text, names, t->nsites));
+	lang_error(l, &name->at, "no site \"%s\"%s", name->text, lang_known(l, name->text, names, t->nsites));
 	return -1;
 }
 

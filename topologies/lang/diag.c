@@ -156,3 +156,15 @@ const char *lang_nearest(struct lang *l, const char *word, const char *const *wo
 	}
 	return nearest ? lang_printf(l, "; did you mean \"%s\"?", nearest) : "";
 }
+
+const char *lang_known(struct lang *l, const char *word, const char *const *words, size_t nwords)
+{
+	enum { FEW = 10 };
+	const char *list = lang_nearest(l, word, words, nwords);
+	if (*list || nwords == 0 || nwords > FEW)
+		return list;
+	const char *lead = nwords == 1 ? "; there is " : "; there are ";
+	for (size_t i = 0; i < nwords; i++)
+		list = lang_printf(l, "%s%s%s", list, i ? ", " : lead, words[i]);
+	return list;
+}

@@ -163,6 +163,8 @@ void lang_error(struct lang *l, const struct lang_span *at, const char *fmt, ...
 void lang_diags_print(struct lang *l, FILE *out);
 /* "; did you mean "x"?" for the nearest of the words, "" when none is near. */
 const char *lang_nearest(struct lang *l, const char *word, const char *const *words, size_t nwords);
+/* The same; where none is near and they are few, all of them. */
+const char *lang_known(struct lang *l, const char *word, const char *const *words, size_t nwords);
 
 /* load.c */
 struct lang_source *lang_source_text(struct lang *l, const char *name, const char *dir, const char *text, size_t len);

@@ -207,6 +207,9 @@ void lang_state_check(struct lang *l, const struct lang_state *s, const char *wh
 		lang_error(l, &s->correlation, "%s: jitter-correlation needs jitter", what);
 	if (!i->jitter_ns && i->jitter_reorders)
 		lang_error(l, &s->reorders, "%s: jitter-reorders needs jitter", what);
+	if (i->jitter_reorders && i->rate_bps)
+		lang_error(l, &s->reorders, "%s: jitter-reorders cannot be with a rate, behind which netem keeps order",
+			   what);
 	if (i->ecn && i->loss_model == LH_LOSS_NONE)
 		lang_error(l, &s->ecn, "%s: ecn needs loss, since it marks the packets that would be lost", what);
 	if (i->rate_overhead_bytes && !i->rate_bps)

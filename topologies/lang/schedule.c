@@ -153,7 +153,7 @@ static void add_kill(struct lang *l, struct events *list, const struct lang_node
 		add_event(l, list, model, &name->at);
 		return;
 	}
-	lang_error(l, &name->at, "no peer \"%s\"%s", name->text, lang_nearest(l, name->text, names, t->npeers));
+	lang_error(l, &name->at, "no peer \"%s\"%s", name->text, lang_known(l, name->text, names, t->npeers));
 }
 
 static void add_cut(struct lang *l, struct events *list, const struct lang_entry *e, struct event *model)

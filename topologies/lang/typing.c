@@ -294,7 +294,7 @@ static void unknown_key(struct lang *l, const struct lang_entry *e, enum lang_se
 	for (size_t i = 0; i < lang_nkeys; i++)
 		if (lang_keys[i].in & UINT32_C(1) << section && nknown < 128)
 			known[nknown++] = lang_keys[i].key;
-	lang_error(l, &e->key_at, "unknown key \"%s\"%s", e->key, lang_nearest(l, e->key, known, nknown));
+	lang_error(l, &e->key_at, "unknown key \"%s\"%s", e->key, lang_known(l, e->key, known, nknown));
 }
 
 static void type_map(struct lang *l, struct lang_node *map, enum lang_section section, const struct lang_span *where)
