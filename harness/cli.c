@@ -216,8 +216,8 @@ static int unknown_option(const struct lh_command *c, const char *word, const st
 	const char *names[NOPTIONS + 1];
 	size_t n = 0;
 	if (elsewhere)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no option --%s; 'longhaul help %s' lists its options",
-				  c->name, elsewhere->name, c->name);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no option --%s; 'longhaul help %s' "
+				  "lists its options", c->name, elsewhere->name, c->name);
 	for (size_t i = 0; i < NOPTIONS; i++)
 		if (options[i].help && allowed(c, &options[i]))
 			names[n++] = options[i].name;
@@ -230,7 +230,8 @@ static int unknown_option(const struct lh_command *c, const char *word, const st
 			near = names[i];
 	if (near)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "unknown option %s; did you mean --%s?", word, near);
-	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "unknown option %s; 'longhaul help %s' lists the options", word, c->name);
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "unknown option %s; 'longhaul help %s' lists the options", word,
+			  c->name);
 }
 
 /* One option at argv[*at]; advances *at past its value. */

@@ -56,7 +56,8 @@ static bool boots_longhaul(int pid)
 
 static bool is_ours(int pid, const char *comm)
 {
-	return !strcmp(comm, "longhaul") || !strcmp(comm, "longhaul-peer") || (!strcmp(comm, "linux.uml") && boots_longhaul(pid));
+	return !strcmp(comm, "longhaul") || !strcmp(comm, "longhaul-peer") ||
+	       (!strcmp(comm, "linux.uml") && boots_longhaul(pid));
 }
 
 static bool in_another_pid_namespace(int pid)

@@ -166,7 +166,8 @@ static char **environment(const struct lh_session *s, unsigned peer, size_t *ret
 		  append(envp, &n, assignment("MASTER_PORT=%d", MASTER_PORT_NUMBER));
 	/* AVX-512 state does not survive signals in a User-Mode Linux guest. */
 	if (ok && s->where == LH_NETEM_UML)
-		ok = append(envp, &n, assignment("OPENBLAS_CORETYPE=HASWELL")) && append(envp, &n, assignment("ONEDNN_MAX_CPU_ISA=AVX2"));
+		ok = append(envp, &n, assignment("OPENBLAS_CORETYPE=HASWELL")) &&
+		     append(envp, &n, assignment("ONEDNN_MAX_CPU_ISA=AVX2"));
 	if (!ok) {
 		environment_free(envp, *ret_first_own);
 		return NULL;

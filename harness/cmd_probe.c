@@ -37,7 +37,8 @@ static json_t *peers_json(const struct lh_topology *t, const struct lh_probe_rep
 	return peers;
 }
 
-static json_t *document(const struct lh_session *s, const struct lh_probe_report *rep, const char *hash, const struct lh_err *why)
+static json_t *document(const struct lh_session *s, const struct lh_probe_report *rep, const char *hash,
+			const struct lh_err *why)
 {
 	const struct lh_topology *t = &s->exp.topology;
 	return json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:o, s:o, s:b, s:o}", "schema", "longhaul-probe/1",
@@ -47,8 +48,8 @@ static json_t *document(const struct lh_session *s, const struct lh_probe_report
 }
 
 /* Complete or not at all: written beside, then renamed. */
-static int write_file(const struct lh_session *s, const char *name, const struct lh_probe_report *rep, const json_t *doc,
-		      struct lh_err *err)
+static int write_file(const struct lh_session *s, const char *name, const struct lh_probe_report *rep,
+		      const json_t *doc, struct lh_err *err)
 {
 	char temporary[4200], final[4200];
 	snprintf(final, sizeof final, "%s/%s", s->out_dir, name);

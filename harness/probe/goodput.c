@@ -1,13 +1,13 @@
 /* goodput.c - TCP payload per time over a link, with one stream and with k, from a sender in one peer to a receiver in
  * another.
  *
- * Only the steady part counts. The receiver cuts time into windows of max(100 ms, 4 RTT); the ramp (handshake, slow
- * start, first losses) is over when GROWTH_CALM windows in a row brought no new record by more than GROWTH, or after
- * RAMP_LIMIT_NS. From there goodput_ns is measured.
+ * Measured as iperf does and as the study did: from the moment the connections stand, slow start included, for
+ * RTTS_COUNTED round trips, at least probe.goodput and at most LONGEST_NS. The second half of that, in whole round trips
+ * (a window-limited sender sends in bursts), is the steady rate, which has no slow start in it.
  *
  * Pairs that share no site are measured at the same time as long as what they can carry at most (rate or TCP window
  * per RTT) fits into a budget that any machine has; the rest goes one after the other. A goodput is `host-limited` when
- * it is under 90 % of that bound and a CPU was idle for less than 10 % of the measurement; a pair that looks so while
+ * its steady rate is under 90 % of that bound and a CPU was idle for less than 10 % of the measurement; a pair that looks so while
  * others ran is measured again alone.
  */
 #include "probe.h"
@@ -32,13 +32,10 @@ enum {
 	TOGETHER_MAX = 32,      /* pairs at the same time: 64 sites */
 	STREAMS_MAX = 256,
 	CHUNK_BYTES = 256 << 10,
-	GROWTH_CALM = 2,
+	RTTS_COUNTED = 100,
 	CPUS_MAX = 1024,
 };
-#define GROWTH 1.03
-#define WINDOW_MIN_NS (100 * LH_NS_PER_MS)
-#define WINDOW_RTTS 4
-#define RAMP_LIMIT_NS (15 * LH_NS_PER_S)
+#define LONGEST_NS (10 * LH_NS_PER_S)
 #define CONNECT_LIMIT_NS (20 * LH_NS_PER_S)
 /* What pairs measured together may carry: far less than one core forwards, in large and in MTU-sized packets. */
 #define BUDGET_GSO_BPS 1.5e9
@@ -50,8 +47,8 @@ struct outcome { /* shared between the receiver and us */
 	uint16_t port;     /* set when it listens */
 	int failure;       /* errno of either side */
 	bool done;
-	uint64_t bytes;
-	lh_ns ns;
+	uint64_t bytes, steady_bytes;
+	lh_ns ns, steady_ns;
 	double idle;       /* of the busiest CPU, 0 ... 1; NaN: unknown */
 };
 
@@ -191,27 +188,22 @@ static int receiver_main(void *ctx)
 	static struct cpu_times before, after;
 	if (receiver_accept(f, streams))
 		return 1;
-	lh_ns window = WINDOW_RTTS * f->rtt_ns > WINDOW_MIN_NS ? WINDOW_RTTS * f->rtt_ns : WINDOW_MIN_NS;
-	lh_ns begin = lh_clock_ns(), at = begin;
-	int64_t got, record = 0;
-	unsigned calm = 0;
-	while (calm < GROWTH_CALM && at - begin < RAMP_LIMIT_NS) {
-		got = receive_until(f, streams, at + window);
-		if (got < 0)
-			return fail(f, (int)-got);
-		at = lh_clock_ns();
-		calm = record && (double)got <= GROWTH * (double)record ? calm + 1 : 0;
-		record = got > record ? got : record;
-	}
+	lh_ns steady = f->measure_ns / 2, begin = lh_clock_ns();
+	if (f->rtt_ns > 0 && steady > f->rtt_ns)
+		steady -= steady % f->rtt_ns;
+	int64_t first = receive_until(f, streams, begin + f->measure_ns - steady);
+	lh_ns middle = lh_clock_ns();
 	cpu_read(&before);
-	at = lh_clock_ns();
-	got = receive_until(f, streams, at + f->measure_ns);
-	f->out->ns = lh_clock_ns() - at;
+	int64_t second = first < 0 ? first : receive_until(f, streams, middle + steady);
+	lh_ns end = lh_clock_ns();
 	cpu_read(&after);
-	if (got < 0)
-		return fail(f, (int)-got);
+	if (second < 0)
+		return fail(f, (int)-second);
+	f->out->bytes = (uint64_t)(first + second);
+	f->out->ns = end - begin;
+	f->out->steady_bytes = (uint64_t)second;
+	f->out->steady_ns = end - middle;
 	f->out->idle = cpu_least_idle(&before, &after);
-	f->out->bytes = (uint64_t)got;
 	f->out->done = true;
 	return 0;
 }
@@ -301,7 +293,7 @@ static int flows_run(struct lh_net *net, struct flow *flows, size_t n, struct lh
 		if (flows[i].measure_ns + 8 * flows[i].rtt_ns > longest)
 			longest = flows[i].measure_ns + 8 * flows[i].rtt_ns;
 	}
-	lh_ns deadline = lh_clock_ns() + longest + RAMP_LIMIT_NS + 2 * CONNECT_LIMIT_NS;
+	lh_ns deadline = lh_clock_ns() + longest + 2 * CONNECT_LIMIT_NS;
 	for (size_t i = 0; i < n && !rc; i++) {
 		rc = flow_wait(&flows[i], deadline, err);
 		if (rc)
@@ -340,13 +332,16 @@ double lh_probe_bound(const struct lh_topology *t, const struct lh_link_result *
 static void store(struct flow *f)
 {
 	double rate = (double)f->out->bytes * 8e9 / (double)f->out->ns;
-	bool limited = rate < BOUND_SHARE * f->bound && f->out->idle < IDLE_SHARE;
+	double steady = (double)f->out->steady_bytes * 8e9 / (double)f->out->steady_ns;
+	bool limited = steady < BOUND_SHARE * f->bound && f->out->idle < IDLE_SHARE;
 	if (f->streams == 1) {
 		f->link->goodput_1_bit_per_s = rate;
+		f->link->steady_1_bit_per_s = steady;
 		f->link->host_limited_1 = limited;
 	}
 	if (f->streams == f->link->streams) {
 		f->link->goodput_k_bit_per_s = rate;
+		f->link->steady_k_bit_per_s = steady;
 		f->link->host_limited_k = limited;
 	}
 }
@@ -365,6 +360,13 @@ struct pass {
 	unsigned streams;
 	bool alone;
 };
+
+static lh_ns duration(const struct lh_experiment *exp, const struct lh_link_result *l)
+{
+	lh_ns ns = RTTS_COUNTED * l->rtt_median_ns;
+	ns = ns < LONGEST_NS ? ns : LONGEST_NS;
+	return ns > exp->probe.goodput_ns ? ns : exp->probe.goodput_ns;
+}
 
 /* The next pairs that share no site and fit into the budget together. */
 static size_t choose(struct pass *p, struct flow *flows)
@@ -385,7 +387,7 @@ static size_t choose(struct pass *p, struct flow *flows)
 			continue;
 		flows[n] = (struct flow){
 			.t = t, .link = l, .from = a, .to = b, .streams = p->streams, .bound = bound, .out = &p->out[n],
-			.rtt_ns = l->rtt_median_ns, .measure_ns = p->exp->probe.goodput_ns,
+			.rtt_ns = l->rtt_median_ns, .measure_ns = duration(p->exp, l),
 		};
 		n++;
 		load += share;

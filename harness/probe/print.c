@@ -32,7 +32,7 @@ static bool was_asked(const struct lh_topology *t, const struct lh_link_result *
 
 /* ---- tables ---- */
 
-enum { CELL = 17 };
+enum { CELL = 19 };
 
 static void cell_rtt(const struct lh_topology *t, const struct lh_link_result *l, char *buf, size_t size)
 {
@@ -53,7 +53,7 @@ static void cell_floor(const struct lh_topology *t, const struct lh_link_result 
 		snprintf(buf, size, "%.3f%s", (double)l->floor_ns / 1e6, l->verdict == LH_LINK_BELOW_FLOOR ? " (asked less)" : "");
 }
 
-static void cell_rate(double bps, bool limited, bool reused, char *buf, size_t size)
+static void cell_rate(double bps, double steady, bool limited, bool reused, char *buf, size_t size)
 {
 	static const char *const prefix[] = { "", "k", "M", "G", "T" };
 	unsigned p = 0;
@@ -61,21 +61,21 @@ static void cell_rate(double bps, bool limited, bool reused, char *buf, size_t s
 		snprintf(buf, size, "-");
 		return;
 	}
-	while (bps >= 999.5 && p < 4) {
+	for (; bps >= 999.5 && p < 4; p++) {
 		bps /= 1000;
-		p++;
+		steady /= 1000;
 	}
-	snprintf(buf, size, "%.3g %sbit/s%s%s", bps, prefix[p], limited ? " H" : "", reused ? " R" : "");
+	snprintf(buf, size, "%.3g/%.3g %sbit/s%s%s", bps, steady, prefix[p], limited ? " H" : "", reused ? " R" : "");
 }
 
 static void cell_goodput_1(const struct lh_topology *t, const struct lh_link_result *l, char *buf, size_t size)
 {
-	cell_rate(l->goodput_1_bit_per_s, l->host_limited_1, l->goodput_reused, buf, size);
+	cell_rate(l->goodput_1_bit_per_s, l->steady_1_bit_per_s, l->host_limited_1, l->goodput_reused, buf, size);
 }
 
 static void cell_goodput_k(const struct lh_topology *t, const struct lh_link_result *l, char *buf, size_t size)
 {
-	cell_rate(l->goodput_k_bit_per_s, l->host_limited_k, l->goodput_reused, buf, size);
+	cell_rate(l->goodput_k_bit_per_s, l->steady_k_bit_per_s, l->host_limited_k, l->goodput_reused, buf, size);
 }
 
 static void table(const struct lh_topology *t, const struct lh_probe_report *rep, const char *title,
@@ -117,9 +117,9 @@ void lh_probe_print_tables(const struct lh_topology *t, const struct lh_probe_re
 	table(t, rep, "RTT asked/measured (median), ms", cell_rtt, out);
 	table(t, rep, "the path's own RTT (all delays 0), compensated, ms", cell_floor, out);
 	if (one)
-		table(t, rep, "TCP goodput, 1 stream", cell_goodput_1, out);
+		table(t, rep, "TCP goodput with slow start/steady, 1 stream", cell_goodput_1, out);
 	if (many) {
-		snprintf(title, sizeof title, "TCP goodput, %u streams", streams);
+		snprintf(title, sizeof title, "TCP goodput with slow start/steady, %u streams", streams);
 		table(t, rep, title, cell_goodput_k, out);
 	}
 	if (limited)
@@ -154,7 +154,7 @@ static void csv_rate(double bps, FILE *out)
 int lh_probe_write_csv(const struct lh_topology *t, const struct lh_probe_report *rep, FILE *out)
 {
 	fputs("from,to,mode,rtt_spec_s,rtt_measured_s,rtt_min_s,rtt_p99_s,rtt_floor_s,pings_sent,pings_lost,goodput_1_bit_per_s,"
-	      "host_limited_1,streams,goodput_k_bit_per_s,host_limited_k,goodput_reused,verdict\n", out);
+	      "goodput_1_steady_bit_per_s,host_limited_1,streams,goodput_k_bit_per_s,goodput_k_steady_bit_per_s,host_limited_k,goodput_reused,verdict\n", out);
 	for (size_t i = 0; i < rep->nlinks; i++) {
 		const struct lh_link_result *l = &rep->links[i];
 		if (!is_link(t, l))
@@ -167,8 +167,10 @@ int lh_probe_write_csv(const struct lh_topology *t, const struct lh_probe_report
 		csv_seconds(l->floor_ns, out);
 		fprintf(out, ",%u,%u", l->pings_sent, l->pings_lost);
 		csv_rate(l->goodput_1_bit_per_s, out);
+		csv_rate(l->steady_1_bit_per_s, out);
 		fprintf(out, ",%s,%u", l->host_limited_1 ? "yes" : "no", l->streams);
 		csv_rate(l->goodput_k_bit_per_s, out);
+		csv_rate(l->steady_k_bit_per_s, out);
 		fprintf(out, ",%s,%s,%s\n", l->host_limited_k ? "yes" : "no", l->goodput_reused ? "yes" : "no",
 			lh_link_verdict_name(l->verdict));
 	}
@@ -187,14 +189,14 @@ struct json_t *lh_probe_links_json(const struct lh_topology *t, const struct lh_
 		const struct lh_link_result *l = &rep->links[i];
 		if (!is_link(t, l))
 			continue;
-		json_array_append_new(links, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:b, s:i, s:o, s:b, s:b, s:s}",
+		json_array_append_new(links, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:b, s:i, s:o, s:o, s:b, s:b, s:s}",
 			"from", t->sites[l->from].name, "to", t->sites[l->to].name, "mode", mode_name(l->mode),
 			"rtt_spec_s", seconds(was_asked(t, l) ? l->rtt_spec_ns : -1), "rtt_measured_s", seconds(l->rtt_median_ns),
 			"rtt_min_s", seconds(l->rtt_min_ns), "rtt_p99_s", seconds(l->rtt_p99_ns), "rtt_floor_s", seconds(l->floor_ns),
 			"pings_sent", (int)l->pings_sent, "pings_lost", (int)l->pings_lost,
-			"goodput_1_bit_per_s", rate(l->goodput_1_bit_per_s), "host_limited_1", l->host_limited_1,
+			"goodput_1_bit_per_s", rate(l->goodput_1_bit_per_s), "goodput_1_steady_bit_per_s", rate(l->steady_1_bit_per_s), "host_limited_1", l->host_limited_1,
 			"streams", (int)l->streams, "goodput_k_bit_per_s", rate(l->goodput_k_bit_per_s),
-			"host_limited_k", l->host_limited_k, "goodput_reused", l->goodput_reused,
+			"goodput_k_steady_bit_per_s", rate(l->steady_k_bit_per_s), "host_limited_k", l->host_limited_k, "goodput_reused", l->goodput_reused,
 			"verdict", lh_link_verdict_name(l->verdict)));
 	}
 	return links;

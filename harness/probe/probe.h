@@ -28,6 +28,7 @@ struct lh_link_result {
 	lh_ns rtt_min_ns, rtt_median_ns, rtt_p99_ns; /* uncorrected; -1 not measured */
 	unsigned pings_sent, pings_lost;
 	double goodput_1_bit_per_s, goodput_k_bit_per_s; /* NaN: not measured */
+	double steady_1_bit_per_s, steady_k_bit_per_s;   /* the same without slow start; NaN: not measured */
 	unsigned streams;             /* k */
 	bool host_limited_1, host_limited_k; /* the machine's own ceiling, not the link, was measured */
 	bool goodput_reused;          /* taken from a probe of the same plan on the same kernel */

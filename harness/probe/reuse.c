@@ -57,6 +57,8 @@ static void take(const json_t *link, const struct lh_topology *t, struct lh_prob
 			continue;
 		l->goodput_1_bit_per_s = number_of(link, "goodput_1_bit_per_s");
 		l->goodput_k_bit_per_s = number_of(link, "goodput_k_bit_per_s");
+		l->steady_1_bit_per_s = number_of(link, "goodput_1_steady_bit_per_s");
+		l->steady_k_bit_per_s = number_of(link, "goodput_k_steady_bit_per_s");
 		l->host_limited_1 = json_is_true(json_object_get(link, "host_limited_1"));
 		l->host_limited_k = json_is_true(json_object_get(link, "host_limited_k"));
 		l->streams = (unsigned)json_integer_value(json_object_get(link, "streams"));

@@ -184,7 +184,8 @@ static int report_init(const struct lh_experiment *exp, const lh_ns *floor_ns, s
 			.rtt_spec_ns = lh_topology_link(t, from, to)->imp.delay_ns + lh_topology_link(t, to, from)->imp.delay_ns,
 			.floor_ns = floor_ns ? floor_ns[i] : -1,
 			.rtt_min_ns = -1, .rtt_median_ns = -1, .rtt_p99_ns = -1,
-			.goodput_1_bit_per_s = NAN, .goodput_k_bit_per_s = NAN, .streams = exp->probe.streams,
+			.goodput_1_bit_per_s = NAN, .goodput_k_bit_per_s = NAN,
+			.steady_1_bit_per_s = NAN, .steady_k_bit_per_s = NAN, .streams = exp->probe.streams,
 			.verdict = LH_LINK_NOT_MEASURED,
 		};
 	}
