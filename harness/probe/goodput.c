@@ -423,6 +423,8 @@ static int pass_run(struct pass *p, lh_probe_progress_fn *progress, void *ctx, s
 int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp,
 		     lh_probe_progress_fn *progress, void *ctx, struct lh_probe_report *rep, struct lh_err *err)
 {
+	if (!exp->probe.goodput_ns)
+		return 0;
 	unsigned k = exp->probe.streams < 1 ? 1 : exp->probe.streams > STREAMS_MAX ? STREAMS_MAX : exp->probe.streams;
 	size_t bytes = TOGETHER_MAX * sizeof(struct outcome), total = 0, done = 0;
 	struct pass p = { .net = net, .exp = exp, .rep = rep };
