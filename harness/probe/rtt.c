@@ -17,10 +17,11 @@
 #include "ping.h"
 
 #define FLOOR_MAX_NS (LH_NS_PER_MS / 2)
-#define SPACING_NS LH_NS_PER_MS
+#define SPACING_NS LH_NS_PER_MS          /* between any two echoes */
+#define LINK_SPACING_NS (20 * LH_NS_PER_MS) /* between two of one link: further apart than a scheduler's time slices */
 #define WAIT_SLACK_NS (LH_NS_PER_S / 2)
 
-enum { FLOOR_PINGS = 20, PEER_PINGS = 5, RETRIES = 2, RETRIES_BUSY = 6 };
+enum { FLOOR_PINGS = 20, PEER_PINGS = 10, PEER_PINGS_MANY = 5, MANY_PEERS = 100, RETRIES = 2, RETRIES_BUSY = 6 };
 #define PAUSE_NS (100 * LH_NS_PER_MS)
 
 /* ---- expectations ---- */
@@ -82,10 +83,15 @@ static unsigned summarize(lh_ns *rtt, unsigned count, lh_ns *ret_min, lh_ns *ret
 	return n;
 }
 
+static lh_ns spacing_of(size_t npairs)
+{
+	return npairs && LINK_SPACING_NS / (lh_ns)npairs > SPACING_NS ? LINK_SPACING_NS / (lh_ns)npairs : SPACING_NS;
+}
+
 /* Echoes of one link must not queue behind each other where its rate is low. */
 static lh_ns spacing_for(const struct lh_topology *t, const struct lh_ping_pair *pairs, size_t npairs)
 {
-	lh_ns spacing = SPACING_NS;
+	lh_ns spacing = spacing_of(npairs);
 	for (size_t i = 0; i < npairs; i++) {
 		unsigned from = t->peers[pairs[i].from].site, to = t->peers[pairs[i].to].site;
 		lh_ns there = echo_time(t, &lh_topology_link(t, from, to)->imp);
@@ -125,7 +131,6 @@ static void pause_before(int round)
 static int floors_round(struct lh_net *net, const struct lh_topology *t, lh_ns *floor_ns, lh_ns *samples,
 			struct lh_ping_pair *pairs, struct lh_err *err)
 {
-	struct lh_ping_plan plan = { FLOOR_PINGS, SPACING_NS, WAIT_SLACK_NS };
 	size_t n = 0;
 	for (unsigned from = 0; from < t->nsites; from++)
 		for (unsigned to = 0; to < t->nsites; to++) {
@@ -138,6 +143,7 @@ static int floors_round(struct lh_net *net, const struct lh_topology *t, lh_ns *
 		}
 	if (!n)
 		return 0;
+	struct lh_ping_plan plan = { FLOOR_PINGS, spacing_of(n), WAIT_SLACK_NS };
 	int rc = lh_ping_run(net, t, &plan, pairs, n, err);
 	for (size_t i = 0; i < n && !rc; i++) {
 		lh_ns min, median, p99;
@@ -358,7 +364,7 @@ static int peer_error(const struct gate *g, unsigned i, struct lh_err *err)
 static int check_peers(struct gate *g, struct lh_err *err)
 {
 	const struct lh_topology *t = &g->exp->topology;
-	unsigned count = g->exp->probe.pings < PEER_PINGS ? g->exp->probe.pings : PEER_PINGS;
+	unsigned count = t->npeers > MANY_PEERS ? PEER_PINGS_MANY : PEER_PINGS;
 	if (t->npeers < 2)
 		return 0;
 	struct lh_ping_pair *pairs = calloc(t->npeers, sizeof *pairs);
