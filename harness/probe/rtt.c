@@ -21,7 +21,7 @@
 #define LINK_SPACING_NS (20 * LH_NS_PER_MS) /* between two of one link: further apart than a scheduler's time slices */
 #define WAIT_SLACK_NS (LH_NS_PER_S / 2)
 
-enum { FLOOR_PINGS = 20, PEER_PINGS = 10, PEER_PINGS_MANY = 5, MANY_PEERS = 100, RETRIES = 2, RETRIES_BUSY = 6 };
+enum { FLOOR_PINGS = 20, PEER_PINGS = 10, PEER_PINGS_MANY = 5, MANY_PEERS = 100, RETRIES = 2, RETRIES_BUSY = 8 };
 #define PAUSE_NS (100 * LH_NS_PER_MS)
 
 /* ---- expectations ---- */
