@@ -43,7 +43,8 @@ static void fill_probe(struct scene *c)
 			.from = i / 2, .to = i % 2, .mode = LH_MODE_GSO, .rtt_spec_ns = wan ? 100 * MS : 0, .floor_ns = wan ? 40000 : -1,
 			.rtt_min_ns = wan ? 100 * MS : -1, .rtt_median_ns = wan ? 100 * MS + 20000 * i : -1,
 			.rtt_p99_ns = wan ? 101 * MS : -1, .pings_sent = wan ? 20 : 0, .goodput_1_bit_per_s = i == 1 ? 2.1e8 : NAN,
-			.goodput_k_bit_per_s = NAN, .verdict = wan ? LH_LINK_OK : LH_LINK_NOT_MEASURED,
+			.steady_1_bit_per_s = i == 1 ? 2.3e8 : NAN, .goodput_k_bit_per_s = NAN,
+			.steady_k_bit_per_s = NAN, .verdict = wan ? LH_LINK_OK : LH_LINK_NOT_MEASURED,
 		};
 		c->traffic[i] = (struct lh_link_traffic){
 			.known = true, .packets = wan ? 20 : 0, .bytes = wan ? 2100 : 0, .drops = i == 2 ? 3 : 0,
