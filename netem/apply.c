@@ -37,20 +37,42 @@ int lh_net_writer(struct lh_net *net, uint32_t netns, struct lh_writer **ret, st
 	return 0;
 }
 
-/* A failure of operation `at`: its object and what it was about go before the kernel's words. */
+/* What a refusal means and what helps, where that is known. */
+static const char *remedy(const struct lh_net *net, const struct lh_op *op, int code)
+{
+	bool absent = code == -ENOENT || code == -EOPNOTSUPP;
+	switch (op->kind) {
+	case LH_OP_QDISC:
+		if (absent && net->qdisc[op->iface].kind == LH_QDISC_NETEM)
+			return "this kernel has no sch_netem: load it or use --kernel uml";
+		return absent ? "this kernel has no sch_tbf: load it or use --kernel uml" : NULL;
+	case LH_OP_VETH:
+		return absent ? "this kernel has no veth: load it or use --kernel uml" : NULL;
+	case LH_OP_RULE:
+		return absent || code == -EAFNOSUPPORT ? "this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES):"
+							 " use --kernel uml" : NULL;
+	case LH_OP_SYSCTL:
+		if (code == -ENOENT && !strncmp(op->sysctl.key, "net/ipv6/", 9))
+			return "IPv6 is off in this kernel (ipv6.disable=1): turn it on or use --kernel uml";
+		return code == -EROFS ? "/proc/sys is read-only in this container: use --kernel uml" : NULL;
+	case LH_OP_ROUTE:
+		return code == -EINVAL && op->route.congestion[0] ? "see net.ipv4.tcp_available_congestion_control" : NULL;
+	default:
+		return NULL;
+	}
+}
+
+/* A failure of operation `at`: its object and what it was about go before the kernel's words, what helps behind. */
 static int blame(struct lh_net *net, size_t at, struct lh_err *err)
 {
-	char what[256];
+	char what[256], text[sizeof err->text];
 	const struct lh_op *op = &net->plan->ops[at];
-	int rc = lh_err_wrap(err, "%s", lh_op_print(net->plan, op, what, sizeof what));
-	if (err && op->kind == LH_OP_QDISC && net->plan->ifs[op->iface].qdisc.kind == LH_QDISC_NETEM &&
-	    (err->code == -ENOENT || err->code == -EOPNOTSUPP)) {
-		char text[sizeof err->text];
+	const char *helps = err ? remedy(net, op, err->code) : NULL;
+	if (helps) {
 		memcpy(text, err->text, sizeof text);
-		lh_err_set(err, LH_EXIT_MACHINE, err->code, "%s (this kernel has no sch_netem: load it or use"
-			   " --kernel uml)", text);
+		lh_err_set(err, err->exit, err->code, "%s (%s)", text, helps);
 	}
-	return rc;
+	return lh_err_wrap(err, "%s", lh_op_print(net->plan, op, what, sizeof what));
 }
 
 static bool keeps_writer(enum lh_netns_kind kind)

@@ -1,5 +1,6 @@
 /* A network on the running kernel, links without delay and with a token bucket: who reaches whom, by which interface,
  * live changes, and what is left when any operation fails. Twice: as whoever runs the tests and as an ordinary user. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -307,6 +308,7 @@ static int body_refused(void *ctx)
 	LH_CHECK(lh_test_up(t, &net, &err) < 0);
 	printf("# %s\n", err.text);
 	LH_CHECK(!strncmp(err.text, "peer b-0: route ", 16) && strstr(err.text, "nonsense"));
+	LH_CHECK(strstr(err.text, "Invalid argument (see net.ipv4.tcp_available_congestion_control)"));
 	strcpy(t->peers[2].tcp.congestion, "cubic");
 	t->peers[3].tcp.rmem[0] = 0; /* the kernel wants at least 1 */
 	LH_CHECK(lh_test_up(t, &net, &err) == -EINVAL);
@@ -344,6 +346,76 @@ static int body_two(void *ctx)
 }
 
 static void two(void) { lh_test_in_cell(body_two, NULL, false); }
+
+/* --- how packets travel --- */
+
+static int sink(void *ctx)
+{
+	struct sockaddr_in me = { .sin_family = AF_INET, .sin_port = htons(5001) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one;
+	static char buf[65536];
+	if (bind(fd, (struct sockaddr *)&me, sizeof me) || listen(fd, 1) || write(*(int *)ctx, "r", 1) != 1)
+		return 1;
+	one = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	while (read(one, buf, sizeof buf) > 0)
+		;
+	return 0;
+}
+
+static int source(void *ctx)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(5001) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static char buf[65536];
+	if (inet_pton(AF_INET, ctx, &to.sin_addr) != 1 || connect(fd, (struct sockaddr *)&to, sizeof to))
+		return 1;
+	for (int i = 0; i < 64; i++)
+		if (write(fd, buf, sizeof buf) != sizeof buf)
+			return 1;
+	return 0;
+}
+
+/* Bytes a packet on the way of a stream of 4 MiB from p to q, as the interface of the link counts both. */
+static long mean_packet(struct lh_net *net, const struct lh_topology *t, unsigned p, unsigned q)
+{
+	struct lh_link_counters before, after;
+	char address[64], ready;
+	int fds[2], status;
+	pid_t a, b;
+	unsigned from = t->peers[p].site, to = t->peers[q].site;
+	if (pipe2(fds, O_CLOEXEC) || lh_net_peer_address(t, q, false, address, sizeof address) ||
+	    lh_net_observe(net, from, to, &before, NULL) || lh_net_fork(net, q, sink, &fds[1], &a, NULL, NULL) ||
+	    read(fds[0], &ready, 1) != 1 || lh_net_fork(net, p, source, address, &b, NULL, NULL))
+		return -1;
+	waitpid(b, &status, 0);
+	waitpid(a, &status, 0);
+	close(fds[0]);
+	close(fds[1]);
+	if (lh_net_observe(net, from, to, &after, NULL) || after.packets == before.packets)
+		return -1;
+	return (long)((after.bytes - before.bytes) / (after.packets - before.packets));
+}
+
+/* Packet mode: no superpacket on the links of its site. The other site's still travel as they do on any host. */
+static int body_modes(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(2, 2);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	t->links[0].mode = t->links[1].mode = LH_MODE_PACKET; /* a->a, a->b */
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	LH_CHECK_OK(lh_net_verify(net, NULL, NULL, &err), &err);
+	long one = mean_packet(net, t, 0, 2), lan = mean_packet(net, t, 0, 1), super = mean_packet(net, t, 2, 0);
+	printf("# bytes a packet: %ld and %ld in packet mode, %ld in gso mode\n", one, lan, super);
+	LH_CHECK(one > 1000 && one <= 1514 && lan > 1000 && lan <= 1514);
+	LH_CHECK(super > 3000);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void modes(void) { lh_test_in_cell(body_modes, NULL, false); }
 
 /* A quiet network stays quiet: no address resolution, no router solicitation, no group report crosses a link. */
 static int body_quiet(void *ctx)
@@ -427,6 +499,7 @@ static const struct lh_test tests[] = {
 	{ "what the kernel refuses is named", refused, LH_TEST_FORK },
 	{ "two networks do not meet", two, LH_TEST_FORK },
 	{ "the printed commands make the same network", commands, LH_TEST_FORK },
+	{ "packets and superpackets", modes, LH_TEST_FORK },
 	{ "a quiet network", quiet, LH_TEST_FORK },
 };
 
