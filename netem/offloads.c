@@ -34,12 +34,14 @@ static int ask(int fd, const char *ifname, void *command)
 
 static int count_features(int fd, const char *ifname, uint32_t *ret)
 {
-	struct { struct ethtool_sset_info head; uint32_t count; } info = {
-		.head = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES } };
-	int rc = ask(fd, ifname, &info);
-	if (!rc && (!info.head.sset_mask || info.count > NAMES_MAX))
+	_Alignas(8) char room[sizeof(struct ethtool_sset_info) + sizeof(uint32_t)] = { 0 };
+	struct ethtool_sset_info *info = (void *)room;
+	info->cmd = ETHTOOL_GSSET_INFO;
+	info->sset_mask = 1ull << ETH_SS_FEATURES;
+	int rc = ask(fd, ifname, info);
+	if (!rc && (!info->sset_mask || info->data[0] > NAMES_MAX))
 		rc = -EOPNOTSUPP;
-	*ret = info.count;
+	*ret = info->data[0];
 	return rc;
 }
 
@@ -56,7 +58,8 @@ static void find(const char *name, uint32_t bit, const struct ethtool_get_featur
 int lh_offloads_read(int fd, const char *ifname, struct lh_offloads *ret, struct lh_err *err)
 {
 	struct lh_offloads f = { .known = { false } };
-	struct { struct ethtool_gfeatures head; struct ethtool_get_features_block words[WORDS_MAX]; } bits;
+	_Alignas(8) char room[sizeof(struct ethtool_gfeatures) + WORDS_MAX * sizeof(struct ethtool_get_features_block)] = { 0 };
+	struct ethtool_gfeatures *bits = (void *)room;
 	uint32_t count;
 	int rc = count_features(fd, ifname, &count);
 	if (rc)
@@ -65,14 +68,13 @@ int lh_offloads_read(int fd, const char *ifname, struct lh_offloads *ret, struct
 	if (!strings)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "ethtool %s", ifname);
 	*strings = (struct ethtool_gstrings){ .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES, .len = count };
-	memset(&bits, 0, sizeof bits);
-	bits.head.cmd = ETHTOOL_GFEATURES;
-	bits.head.size = (count + 31) / 32;
+	bits->cmd = ETHTOOL_GFEATURES;
+	bits->size = (count + 31) / 32;
 	rc = ask(fd, ifname, strings);
 	if (!rc)
-		rc = ask(fd, ifname, &bits);
+		rc = ask(fd, ifname, bits);
 	for (uint32_t i = 0; !rc && i < count; i++)
-		find((const char *)strings->data + (size_t)i * ETH_GSTRING_LEN, i, bits.words, &f);
+		find((const char *)strings->data + (size_t)i * ETH_GSTRING_LEN, i, bits->features, &f);
 	free(strings);
 	if (rc)
 		return lh_err_sys(err, LH_EXIT_MACHINE, rc, "ethtool %s: read features", ifname);

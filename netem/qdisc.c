@@ -119,7 +119,9 @@ int lh_qdisc_parse(const void *header, struct lh_qdisc_seen *ret, struct lh_err 
 	const struct nlmsghdr *nlh = header;
 	const struct nlattr *a, *options = NULL;
 	struct lh_qdisc_seen seen = { .handle = 0 };
-	if (nlh->nlmsg_type != RTM_NEWQDISC || nlh->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct tcmsg))
+	/* Padded, as the kernel's are: libmnl would read past the end of anything else. */
+	if (nlh->nlmsg_type != RTM_NEWQDISC || nlh->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct tcmsg) ||
+	    nlh->nlmsg_len % MNL_ALIGNTO)
 		return lh_err_set(err, LH_EXIT_MACHINE, -EBADMSG, "not a queueing discipline from the kernel");
 	const struct tcmsg *tcm = mnl_nlmsg_get_payload(nlh);
 	seen.handle = tcm->tcm_handle;

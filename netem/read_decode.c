@@ -17,9 +17,10 @@ static int bad(const char *what, struct lh_err *err)
 	return lh_err_set(err, LH_EXIT_MACHINE, -EBADMSG, "a malformed %s from the kernel", what);
 }
 
+/* The kernel pads what it sends; libmnl counts on it and would read up to 3 bytes past the end of anything else. */
 static bool has_header(const struct nlmsghdr *nlh, size_t size)
 {
-	return nlh->nlmsg_len >= MNL_NLMSG_HDRLEN + size;
+	return nlh->nlmsg_len >= MNL_NLMSG_HDRLEN + size && nlh->nlmsg_len % MNL_ALIGNTO == 0;
 }
 
 static bool take(const struct nlattr *a, void *into, size_t size)
