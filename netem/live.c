@@ -42,6 +42,18 @@ static int put(struct lh_net *net, size_t at, const struct lh_link *link, lh_ns 
 	return 0;
 }
 
+/* Offloads are set when a network goes up, after what the topology and its schedule ask for. What counts or draws by the
+ * packet would be untrue where superpackets travel. */
+static int check_mode(const struct lh_net *net, size_t at, const struct lh_impairment *imp, struct lh_err *err)
+{
+	const struct lh_plan_if *i = &net->plan->ifs[net->plan->link_if[at]];
+	bool packets = imp->loss_model != LH_LOSS_NONE || imp->reorder_ppb || imp->duplicate_ppb || imp->corrupt_ppb;
+	if (!packets || i->offloads_off)
+		return 0;
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: loss, reordering, duplication or corruption of a link that went up"
+			  " in gso mode: ask for it in the topology or its schedule", i->object);
+}
+
 static void derive_rtt(struct lh_net *net, unsigned from, unsigned to)
 {
 	unsigned nsites = net->topology->nsites;
@@ -56,6 +68,9 @@ int lh_net_set_link(struct lh_net *net, unsigned from, unsigned to, const struct
 		return rc;
 	unsigned nsites = net->topology->nsites;
 	size_t at = (size_t)from * nsites + to, mirror = (size_t)to * nsites + from;
+	rc = check_mode(net, at, imp, err);
+	if (rc)
+		return rc;
 	struct lh_link link = net->links[at];
 	link.imp = *imp;
 	link.rtt_spec_ns = imp->delay_ns + (from == to ? imp->delay_ns : net->links[mirror].imp.delay_ns);

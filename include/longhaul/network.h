@@ -72,7 +72,8 @@ typedef void lh_verify_fn(void *ctx, const struct lh_verify_field *field);
  * differing field in err (LH_EXIT_MACHINE) otherwise. */
 int lh_net_verify(struct lh_net *net, lh_verify_fn *each, void *ctx, struct lh_err *err);
 
-/* Give a running link its complete new state, atomically (one replace message; no field keeps an old value). */
+/* Give a running link its complete new state, atomically (one replace message; no field keeps an old value).
+ * -EINVAL for loss, reorder, duplicate or corrupt on a link that is in gso mode. */
 int lh_net_set_link(struct lh_net *net, unsigned from, unsigned to, const struct lh_impairment *imp, struct lh_err *err);
 /* Cut: nothing passes any more, what is in flight still arrives. Heal: the state last set. */
 int lh_net_cut_link(struct lh_net *net, unsigned from, unsigned to, bool cut, struct lh_err *err);

@@ -40,6 +40,7 @@ static struct lh_topology *topology(void)
 	ab->jitter_ns = MS, ab->dist = LH_DIST_NORMAL, ab->jitter_corr_ppb = PERCENT(20);
 	ba->rate_bps = 100000000, ba->loss_model = LH_LOSS_GEMODEL, ba->ge_r_ppb = LH_PPB_ONE;
 	t->sites[2].access = (struct lh_access){ .up_bps = 200000000, .down_bps = 200000000 };
+	lh_topology_link(t, 0, 2)->mode = LH_MODE_PACKET; /* as a schedule with loss would have it */
 	lh_topology_derive(t);
 	return t;
 }

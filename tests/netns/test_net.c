@@ -191,6 +191,8 @@ static int body_change(void *ctx)
 	LH_CHECK(!strncmp(err.text, "link a->b: ", 11) && err.exit == LH_EXIT_MACHINE);
 	net->plan->ifs[net->plan->link_if[1]].ifindex = netns;
 	LH_CHECK(lh_net_set_link(net, 0, 2, &bad, &err) == -EINVAL);
+	struct lh_impairment lossy = { .loss_model = LH_LOSS_RANDOM, .loss_ppb = 1000000 };
+	LH_CHECK(lh_net_set_link(net, 0, 1, &lossy, &err) == -EINVAL && strstr(err.text, "gso mode"));
 	LH_CHECK_OK(lh_net_down(net, &err), &err);
 	lh_test_topology_free(t);
 	return 0;
