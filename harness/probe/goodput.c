@@ -296,7 +296,7 @@ static int flows_run(struct lh_net *net, struct flow *flows, size_t n, struct lh
 	lh_ns deadline = lh_clock_ns() + longest + 2 * CONNECT_LIMIT_NS;
 	for (size_t i = 0; i < n && !rc; i++) {
 		rc = flow_wait(&flows[i], deadline, err);
-		if (rc)
+		if (rc && rc != -EINTR)
 			lh_err_wrap(err, "link %s->%s", flows[i].t->sites[flows[i].link->from].name,
 				    flows[i].t->sites[flows[i].link->to].name);
 	}
