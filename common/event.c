@@ -110,6 +110,8 @@ static int parse(const json_t *o, struct lh_event *e, struct lh_err *err)
 {
 	/* The kind decides which keys there are, so it is read before they are counted. */
 	struct lh_field kind_field = common_fields[0];
+	if (!json_is_object(o))
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "is not a JSON object");
 	const char *all[64];
 	size_t n = 0;
 	const char *key;
@@ -145,7 +147,7 @@ int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh
 	json_t *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
 	if (!o)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "event line: column %d: %s", je.column, je.text);
-	int rc = json_is_object(o) ? parse(o, &e, err) : lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "is not a JSON object");
+	int rc = parse(o, &e, err);
 	json_decref(o);
 	if (rc) {
 		if (err)

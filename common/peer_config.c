@@ -47,7 +47,8 @@ static int check_endpoint(const struct lh_peer_endpoint *p, struct lh_err *err)
 {
 	unsigned char addr[sizeof(struct in6_addr)];
 	if (inet_pton(AF_INET, p->host, addr) != 1 && inet_pton(AF_INET6, p->host, addr) != 1)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"host\": \"%s\" is not a numeric address", p->host);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"host\": \"%s\" is not a numeric address",
+				  p->host);
 	if (!(p->samples_per_s > 0))
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"samples_per_s\": must be more than 0");
 	return 0;
@@ -57,10 +58,12 @@ static int check_endpoint(const struct lh_peer_endpoint *p, struct lh_err *err)
 static int check(const struct lh_peer_config *c, struct lh_err *err)
 {
 	if (c->rank >= c->size)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"rank\": %u is not below the size %u", c->rank, c->size);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"rank\": %u is not below the size %u", c->rank,
+				  c->size);
 	size_t len = strlen(c->secret);
 	if (len != strspn(c->secret, "0123456789abcdef") || len % 2 || len < 16)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"secret\": is not 16 ... 64 lower-case hex digits");
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				  "key \"secret\": is not 16 ... 64 lower-case hex digits");
 	if (c->engine == LH_ENGINE_PACED && !c->parameters)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"parameters\": the paced engine needs at least 1");
 	if (!(c->learning_rate > 0))
@@ -82,7 +85,8 @@ static int read_peers(const json_t *root, struct lh_peer_config *c, struct lh_er
 {
 	const json_t *list = json_object_get(root, "peers");
 	if (!json_is_array(list) || json_array_size(list) != c->size)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"peers\": is not a list of %u (key \"size\")", c->size);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"peers\": is not a list of %u (key \"size\")",
+				  c->size);
 	c->peers = calloc(c->size, sizeof *c->peers);
 	if (!c->peers)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"peers\"");
@@ -106,7 +110,8 @@ int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret
 	json_error_t je;
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
 	if (!root)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer configuration:%d:%d: %s", je.line, je.column, je.text);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer configuration:%d:%d: %s", je.line, je.column,
+				  je.text);
 	struct lh_peer_config c = { 0 };
 	int rc = lh_fields_read(root, config_fields, COUNT(config_fields), others, &c, err);
 	if (!rc)

@@ -96,7 +96,8 @@ static int check_spot(const struct lh_engine_state *s, uint64_t at, float got, s
 	double tolerance = (fabs(expected) + 0x1p-10 * s->size) * 0x1p-10;
 	if (fabs(got - expected) <= tolerance)
 		return 0;
-	return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "gradient element %llu of round %u is %g, the sum over all peers is %g",
+	return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG,
+			  "gradient element %llu of round %u is %g, the sum over all peers is %g",
 			  (unsigned long long)at, s->round, (double)got, expected);
 }
 
@@ -117,7 +118,8 @@ static int paced_write(struct lh_engine_state *s, uint64_t offset, size_t n, con
 static int paced_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
 {
 	if (s->written != s->parameters)
-		return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "round %u: %llu of %llu gradient elements came", s->round,
+		return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "round %u: %llu of %llu gradient elements came",
+				  s->round,
 				  (unsigned long long)s->written, (unsigned long long)s->parameters);
 	s->state = lh_mix64(s->state ^ s->sum);
 	s->sum = s->written = 0;

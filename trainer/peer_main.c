@@ -56,7 +56,8 @@ static int parse_number(const char *what, const char *text, long max, long *ret,
 	errno = 0;
 	long v = strtol(text, &end, 10);
 	if (errno || end == text || *end || v < 0 || v > max || *text == '+' || *text == ' ')
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s: \"%s\" is not a number from 0 to %ld", what, text, max);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s: \"%s\" is not a number from 0 to %ld", what,
+				  text, max);
 	*ret = v;
 	return 0;
 }
@@ -99,7 +100,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct lh_err
 		}
 	}
 	if (!rc && (optind != argc || (o->config != NULL) == (o->config_fd >= 0)))
-		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "one of --config and --config-fd is needed; try longhaul-peer --help");
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				"one of --config and --config-fd is needed; try longhaul-peer --help");
 	return rc;
 }
 
@@ -141,7 +143,8 @@ static int read_config(const struct options *o, struct lh_peer_config *ret, stru
 		rc = lh_peer_config_read(text, len, ret, err);
 	free(text);
 	if (!rc && o->rank >= (long)ret->size) {
-		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--rank %ld: the configuration has %u peers", o->rank, ret->size);
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--rank %ld: the configuration has %u peers", o->rank,
+				ret->size);
 		lh_peer_config_done(ret);
 	} else if (!rc && o->rank >= 0) {
 		ret->rank = (unsigned)o->rank;

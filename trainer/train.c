@@ -67,7 +67,8 @@ static int read_control(struct train *tr, struct lh_err *err)
 		else if (commands[i] == LH_CONTROL_STOP)
 			tr->stop = true;
 		else
-			return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "command %d on the control fd is not known", commands[i]);
+			return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "command %d on the control fd is not known",
+					  commands[i]);
 	}
 	return 0;
 }

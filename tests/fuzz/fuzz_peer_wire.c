@@ -51,7 +51,7 @@ static void send_all(struct lh_transport *t)
 
 static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t *payload)
 {
-	static const struct lh_hello ours = { .rank = 0, .size = 2, .fingerprint = 7, .secret = "00112233445566778899" };
+	static const struct lh_hello ours = { 0, 2, 7, "00112233445566778899" };
 	struct lh_hello theirs;
 	char text[LH_FRAME_TEXT_MAX + 1];
 	int32_t culprit;
@@ -59,7 +59,9 @@ static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t 
 	switch (f->type) {
 	case LH_FRAME_HELLO:
 	case LH_FRAME_WELCOME:
-		return lh_hello_parse(payload, f->length, &theirs, NULL) || lh_hello_check(&theirs, &ours, NULL) ? -1 : 0;
+		if (lh_hello_parse(payload, f->length, &theirs, NULL))
+			return -1;
+		return lh_hello_check(&theirs, &ours, NULL);
 	case LH_FRAME_REFUSE:
 		lh_text_parse(payload, f->length, text);
 		return -1;

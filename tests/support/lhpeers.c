@@ -16,8 +16,8 @@ void lhpeers_init(struct lhpeers *g, unsigned n)
 	static unsigned groups;
 	memset(g, 0, sizeof *g);
 	g->config = (struct lh_peer_config){
-		.protocol = LH_PEER_PROTOCOL, .size = n, .peers = g->endpoints, .secret = "00112233445566778899aabbccddeeff",
-		.engine = LH_ENGINE_CPU, .model = "digits", .wire = LH_WIRE_FP32, .target_batch = 64, .microbatch = 8,
+		.protocol = LH_PEER_PROTOCOL, .size = n, .peers = g->endpoints, .engine = LH_ENGINE_CPU, .model = "digits",
+		.secret = "00112233445566778899aabbccddeeff", .wire = LH_WIRE_FP32, .target_batch = 64, .microbatch = 8,
 		.epochs = 4, .learning_rate = 0.002, .seed = 1, .deadline_ns = 10 * LH_NS_PER_S,
 	};
 	snprintf(g->config.data_dir, sizeof g->config.data_dir, "%s", lh_test_path("../trainer/data/files"));
@@ -63,7 +63,8 @@ void lhpeers_start(struct lhpeers *g, unsigned rank)
 		fcntl(events[1], F_SETFD, 0);
 		fcntl(control[0], F_SETFD, 0);
 		if (freopen("/dev/null", "w", stderr))
-			execl(LH_PEER_PATH, "longhaul-peer", "--config-fd", a, "--event-fd", b, "--control-fd", c, (char *)NULL);
+			execl(LH_PEER_PATH, "longhaul-peer", "--config-fd", a, "--event-fd", b, "--control-fd", c,
+			      (char *)NULL);
 		_exit(127);
 	}
 	CU_ASSERT_TRUE_FATAL(p->pid > 0);

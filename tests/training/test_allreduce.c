@@ -103,7 +103,8 @@ static void run(struct job *j, struct lh_loopback *hub)
  * block to every other peer, each in parts with a header each. */
 static uint64_t expected_bytes(const struct job *j, unsigned rank)
 {
-	uint64_t eb = j->wire == LH_WIRE_FP16 ? 2 : 4, part = (j->part_bytes ? j->part_bytes : 512 * 1024) / eb, bytes = 0;
+	uint64_t eb = j->wire == LH_WIRE_FP16 ? 2 : 4, bytes = 0;
+	uint64_t part = (j->part_bytes ? j->part_bytes : 512 * 1024) / eb;
 	uint64_t own = j->n / j->npeers + (rank < j->n % j->npeers);
 	for (unsigned i = 0; i < j->npeers; i++) {
 		uint64_t other = j->n / j->npeers + (i < j->n % j->npeers);
@@ -179,8 +180,10 @@ static void test_every_size(void)
 		const uint64_t lengths[] = { 0, 1, n - 1, n, n + 1, 97, 1023 };
 		for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
 			for (int fp16 = 0; fp16 < 2; fp16++) {
-				struct job j = { .npeers = n, .n = lengths[k], .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32,
-						 .part_bytes = 16, .window = 1 + n % 3, .depth = 1 + n % 2, .integers = true };
+				struct job j = {
+					.npeers = n, .n = lengths[k], .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32,
+					.part_bytes = 16, .window = 1 + n % 3, .depth = 1 + n % 2, .integers = true,
+				};
 				check_job(&j);
 			}
 	}
@@ -190,8 +193,10 @@ static void test_reals(void)
 {
 	for (unsigned n = 1; n <= PEERS_MAX; n += 3)
 		for (int fp16 = 0; fp16 < 2; fp16++) {
-			struct job j = { .npeers = n, .n = 5003, .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32, .part_bytes = 256,
-					 .window = 2, .depth = 3 };
+			struct job j = {
+				.npeers = n, .n = 5003, .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32, .part_bytes = 256,
+				.window = 2, .depth = 3,
+			};
 			check_job(&j);
 		}
 }
@@ -222,8 +227,8 @@ static void test_refusals(void)
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(2, 1, 1, &hub, &err), 0);
 	struct lh_transport *t = lh_loopback_endpoint(hub, 0);
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 2, .n = 64,
-		.part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
+		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 2,
+		.n = 64, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
 	};
 	struct lh_allreduce *a;
 	CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, t, &a, &err), 0);
@@ -262,7 +267,9 @@ static void test_foreign_pattern(void)
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_allreduce *a;
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(3, 1, 1, &hub, &err), 0);
-	struct lh_allreduce_config c = { .pattern = &ring, .codec = lh_wire_codec(LH_WIRE_FP32), .scale = 1, .npeers = 3, .n = 9 };
+	struct lh_allreduce_config c = {
+		.pattern = &ring, .codec = lh_wire_codec(LH_WIRE_FP32), .scale = 1, .npeers = 3, .n = 9,
+	};
 	CU_ASSERT_EQUAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, 0), &a, &err), -ENOTSUP);
 	lh_loopback_free(hub);
 }

@@ -70,7 +70,8 @@ static double compare_with_one(const char *model, enum lh_wire wire, uint32_t ep
 		strcpy(g->config.model, model);
 		g->config.wire = wire;
 		g->config.epochs = epochs;
-		g->config.target_batch = strcmp(model, "text") ? 64 : 16; /* text takes its time, under sanitizers above all */
+		/* text is slow under sanitizers */
+		g->config.target_batch = strcmp(model, "text") ? 64 : 16;
 		for (unsigned i = 0; i < g->config.size; i++)
 			g->endpoints[i].samples_per_s = g == &group ? 100 + 150 * i : 2000; /* uneven shares */
 		run_to_end(g);

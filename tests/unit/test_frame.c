@@ -25,7 +25,8 @@ static void test_header_refusals(void)
 {
 	static const struct { size_t at; uint8_t value; int code; const char *says; } cases[] = {
 		{ 0, 'G', -EPROTO, "not from a longhaul peer" }, { 3, 0, -EPROTO, "not from a longhaul peer" },
-		{ 4, 0, -EPROTONOSUPPORT, "version 0" }, { 4, 2, -EPROTONOSUPPORT, "version 2 of the protocol, this is 1" },
+		{ 4, 0, -EPROTONOSUPPORT, "version 0" },
+		{ 4, 2, -EPROTONOSUPPORT, "version 2 of the protocol, this is 1" },
 		{ 5, 0, -EPROTO, "type 0" }, { 5, 9, -EPROTO, "type 9" }, { 5, 255, -EPROTO, "type 255" },
 		{ 6, 1, -EPROTO, "unknown" }, { 7, 1, -EPROTO, "unknown" },
 		{ 18, 9, -EMSGSIZE, "allowed are 1 ... 524288" }, { 19, 255, -EMSGSIZE, "allowed" },
@@ -109,7 +110,9 @@ static void test_texts(void)
 static void test_reader_in_pieces(void)
 {
 	uint8_t stream[3 * LH_FRAME_HEADER + 100 + 7], got[128];
-	struct lh_frame frames[] = { { LH_FRAME_RESULT, 1, 0, 100 }, { LH_FRAME_PING, 0, 0, 0 }, { LH_FRAME_CONTRIBUTION, 1, 1, 7 } };
+	struct lh_frame frames[] = {
+		{ LH_FRAME_RESULT, 1, 0, 100 }, { LH_FRAME_PING, 0, 0, 0 }, { LH_FRAME_CONTRIBUTION, 1, 1, 7 },
+	};
 	size_t len = 0;
 	for (size_t i = 0; i < 3; i++) {
 		lh_frame_print(&frames[i], stream + len);

@@ -159,7 +159,9 @@ static void test_event_round_trip(void)
 	CU_ASSERT_EQUAL(e.state_hash, 1);
 	round_trip(&(struct lh_event){ .kind = LH_EVENT_FINISHED }, &e);
 	CU_ASSERT_EQUAL(e.kind, LH_EVENT_FINISHED);
-	struct lh_event eval = { .kind = LH_EVENT_EVAL, .metric = "held_out_accuracy", .value = 0.93, .reference = 0.1 };
+	struct lh_event eval = {
+		.kind = LH_EVENT_EVAL, .metric = "held_out_accuracy", .value = 0.93, .reference = 0.1,
+	};
 	round_trip(&eval, &e);
 	CU_ASSERT_STRING_EQUAL(e.metric, "held_out_accuracy");
 	CU_ASSERT_EQUAL(e.value, 0.93);

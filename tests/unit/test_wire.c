@@ -93,8 +93,8 @@ static void test_paths_agree(void)
 		for (size_t i = 0; i < n; i++) {
 			uint64_t r = lh_mix64(lh_test_seed() + (round * MANY + i) * LH_MIX64_STEP);
 			/* half of them anywhere, half where halves live */
-			in[i + round % 7] = r & 1 ? float_of((uint32_t)(r >> 32)) : float_of((uint32_t)(r >> 32) % 0x14000000 +
-										    0x34000000);
+			uint32_t u = (uint32_t)(r >> 32);
+			in[i + round % 7] = float_of(r & 1 ? u : u % 0x14000000 + 0x34000000);
 		}
 		lh_wire_force_portable(0);
 		fp16->encode(x, in + round % 7, n, scale);

@@ -124,7 +124,8 @@ static int sum_ready(struct lh_allreduce *a, struct lh_err *err)
 				goto out;
 			/* Who contributes part q has our result q - window, so it was handed out long ago. */
 			if (a->links[i].returned + a->window <= a->summed)
-				return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "peer of rank %u sent ahead of its window", i);
+				return lh_err_set(err, LH_EXIT_BROKE, -EPROTO,
+						  "peer of rank %u sent ahead of its window", i);
 		}
 		int rc = sum_part(a, a->summed, err);
 		if (rc)
@@ -143,7 +144,8 @@ out:
 
 static int refuse(struct lh_err *err, const struct lh_frame *f, const char *what)
 {
-	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unexpected %s (round %u, part %u, %u bytes)", what, f->epoch, f->part,
+	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unexpected %s (round %u, part %u, %u bytes)", what, f->epoch,
+			  f->part,
 			  f->length);
 }
 
@@ -323,7 +325,8 @@ static int adopt_pattern(struct lh_allreduce *a, struct lh_err *err)
 		const struct lh_transfer *x = &list[i];
 		unsigned other = x->from == rank ? x->to : x->from;
 		unsigned owner = x->kind == LH_TRANSFER_REDUCE ? x->to : x->from;
-		fine = x->round == (x->kind == LH_TRANSFER_RESULT) && other < npeers && other != rank && x->block == owner;
+		fine = x->round == (x->kind == LH_TRANSFER_RESULT) && other < npeers && other != rank &&
+			x->block == owner;
 		if (fine)
 			seen[other] |= 1u << (2 * (x->from == rank) + (unsigned)x->kind);
 	}
@@ -337,7 +340,8 @@ static int adopt_pattern(struct lh_allreduce *a, struct lh_err *err)
 	if (!memory)
 		return no_memory(err);
 	if (!fine)
-		return lh_err_set(err, LH_EXIT_BROKE, -ENOTSUP, "pattern %s: only direct exchange with owners is executed", p->name);
+		return lh_err_set(err, LH_EXIT_BROKE, -ENOTSUP,
+				  "pattern %s: only direct exchange with owners is executed", p->name);
 	return 0;
 }
 
@@ -345,7 +349,8 @@ static unsigned choose_window(const struct lh_allreduce *a)
 {
 	if (a->c.window)
 		return a->c.window;
-	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / ((uint64_t)(a->c.npeers > 1 ? a->c.npeers - 1 : 1) * LH_FRAME_PAYLOAD_MAX);
+	uint64_t others = a->c.npeers > 1 ? a->c.npeers - 1 : 1;
+	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (others * LH_FRAME_PAYLOAD_MAX);
 	w = w < LH_ALLREDUCE_WINDOW_MIN ? LH_ALLREDUCE_WINDOW_MIN : w;
 	return (unsigned)(w > LH_ALLREDUCE_WINDOW_MAX ? LH_ALLREDUCE_WINDOW_MAX : w);
 }

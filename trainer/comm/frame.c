@@ -47,7 +47,8 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 	if (memcmp(header, magic, 4))
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "what came is not from a longhaul peer");
 	if (header[4] != LH_FRAME_VERSION)
-		return lh_err_set(err, LH_EXIT_BROKE, -EPROTONOSUPPORT, "it speaks version %u of the protocol, this is %d",
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTONOSUPPORT,
+				  "it speaks version %u of the protocol, this is %d",
 				  header[4], LH_FRAME_VERSION);
 	uint8_t type = header[5];
 	if (type >= sizeof lengths / sizeof *lengths || !type || header[6] || header[7])
@@ -56,7 +57,8 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 		.type = type, .epoch = get32(header + 8), .part = get32(header + 12), .length = get32(header + 16),
 	};
 	if (f.length < lengths[type].min || f.length > lengths[type].max)
-		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE, "frame of type %u with %u bytes, allowed are %u ... %u", type,
+		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE,
+				  "frame of type %u with %u bytes, allowed are %u ... %u", type,
 				  f.length, lengths[type].min, lengths[type].max);
 	*ret = f;
 	return 0;
@@ -99,11 +101,13 @@ int lh_hello_check(const struct lh_hello *theirs, const struct lh_hello *ours, s
 	if (!same_secret(theirs->secret, ours->secret))
 		return lh_err_set(err, LH_EXIT_BROKE, -EACCES, "another run (the secrets differ)");
 	if (theirs->size != ours->size)
-		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "a run of %u peers, this one has %u", theirs->size, ours->size);
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "a run of %u peers, this one has %u", theirs->size,
+				  ours->size);
 	if (theirs->rank >= ours->size || theirs->rank == ours->rank)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "rank %u is not free", theirs->rank);
 	if (theirs->fingerprint != ours->fingerprint)
-		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "the configurations differ (model, wire, batch, seed or pace)");
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL,
+				  "the configurations differ (model, wire, batch, seed or pace)");
 	return 0;
 }
 

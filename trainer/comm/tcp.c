@@ -376,7 +376,8 @@ static int tcp_progress(struct lh_transport *base, struct lh_err *err)
 				tcp_accept(t);
 		}
 		for (unsigned i = 0; !rc && i < t->c->size; i++)
-			if (t->conns[i] && t->conns[i]->woken && t->conns[i]->state == TCP_OPEN && !t->conns[i]->polls_out)
+			if (t->conns[i] && t->conns[i]->woken && t->conns[i]->state == TCP_OPEN &&
+			    !t->conns[i]->polls_out)
 				rc = tcp_conn_write(t, t->conns[i], err);
 	} while (!rc && n == EVENTS);
 	return rc ? rc : timers(t, err);

@@ -126,7 +126,8 @@ static void opened(struct tcp *t, struct tcp_conn *c)
 	if (t->nopen < t->c->size - 1)
 		return;
 	t->joining = false;
-	close(t->listen_fd); /* nobody else is awaited; strangers are dropped by the timer, never amid a batch of events */
+	/* Nobody else is awaited. Strangers are dropped by the timer, never amid a batch of events. */
+	close(t->listen_fd);
 	t->listen_fd = -1;
 }
 
@@ -241,7 +242,8 @@ static int admit(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	if (!rc)
 		rc = lh_hello_check(&h, &t->hello, &why);
 	if (!rc && h.rank < t->c->rank)
-		rc = lh_err_set(&why, LH_EXIT_BROKE, -EINVAL, "rank %u waits for connections of rank %u", h.rank, t->c->rank);
+		rc = lh_err_set(&why, LH_EXIT_BROKE, -EINVAL, "rank %u waits for connections of rank %u", h.rank,
+				t->c->rank);
 	if (!rc && t->conns[h.rank])
 		rc = lh_err_set(&why, LH_EXIT_BROKE, -EEXIST, "rank %u is connected already", h.rank);
 	if (rc) {
@@ -275,7 +277,8 @@ static int welcomed(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	if (!rc)
 		rc = lh_hello_check(&h, &t->hello, &why);
 	if (!rc && h.rank != c->rank)
-		rc = lh_err_set(&why, LH_EXIT_BROKE, -EINVAL, "rank %u answers at the address of rank %u", h.rank, c->rank);
+		rc = lh_err_set(&why, LH_EXIT_BROKE, -EINVAL, "rank %u answers at the address of rank %u", h.rank,
+				c->rank);
 	if (rc)
 		return tcp_conn_fail(t, c, err, rc, "%s", why.text);
 	opened(t, c);

@@ -69,7 +69,8 @@ static void fp16_decode_portable(float *dst, const void *src, size_t n, float sc
 
 #ifdef HAVE_F16C_PATH
 /* min and max return their second operand where one is NaN, so the NaN passes; it is made canonical after. */
-__attribute__((target("avx,f16c"))) static size_t fp16_encode_f16c(uint16_t *dst, const float *src, size_t n, float scale)
+__attribute__((target("avx,f16c"))) static size_t fp16_encode_f16c(uint16_t *dst, const float *src, size_t n,
+								   float scale)
 {
 	const __m256 lo = _mm256_set1_ps(-HALF_MAX), hi = _mm256_set1_ps(HALF_MAX), by = _mm256_set1_ps(scale);
 	const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
@@ -83,7 +84,8 @@ __attribute__((target("avx,f16c"))) static size_t fp16_encode_f16c(uint16_t *dst
 	return i;
 }
 
-__attribute__((target("avx,f16c"))) static size_t fp16_decode_f16c(float *dst, const uint16_t *src, size_t n, float scale)
+__attribute__((target("avx,f16c"))) static size_t fp16_decode_f16c(float *dst, const uint16_t *src, size_t n,
+								   float scale)
 {
 	const __m256 by = _mm256_set1_ps(scale);
 	size_t i = 0;
