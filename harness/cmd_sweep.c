@@ -176,9 +176,12 @@ static void take_result(struct sweeping *w, const struct lh_sweep_step *step, co
 
 	if (doc && lh_result_row_parse(doc, &row, NULL) == 0) {
 		snprintf(row.dir, sizeof row.dir, "%s", dir);
-		lh_progress_note(&w->progress, "%ssamples/s %.4g, granularity %.3g, efficiency %.3g%s%s",
-				 counts(w, step) ? "" : "(warm-up) ", row.throughput_sps, row.granularity, row.efficiency,
-				 row.valid ? "" : "  NOT VALID: ", row.valid ? "" : row.reason);
+		const char *pass = counts(w, step) ? "" : "(warm-up) ";
+		if (row.valid)
+			lh_progress_note(&w->progress, "%s%.4g samples/s, granularity %.3g, efficiency %.3g", pass,
+					 row.throughput_sps, row.granularity, row.efficiency);
+		else
+			lh_progress_note(&w->progress, "%sNOT VALID: %s", pass, row.reason);
 		if (counts(w, step)) {
 			w->rows[row_of(w, step)] = row;
 			w->done[row_of(w, step)] = true;

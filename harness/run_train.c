@@ -92,16 +92,23 @@ static void committed(struct lh_run *r)
 		enter(r, LH_RUN_DRAINING);
 }
 
+/* "peer eu-0: no byte for 3s (deadline) (says peer us-0; after link us->eu: cut at 1.0 s)" */
 static void peer_failed(struct lh_run *r, const struct lh_event *e)
 {
-	const char *after = r->last_cut[0] ? " (after " : "", *close = r->last_cut[0] ? ")" : "";
+	char own[LH_NAME_MAX + 8], after[300] = "";
+	const char *reason = e->reason;
 
-	if (e->culprit >= 0 && (unsigned)e->culprit < r->series.npeers && (unsigned)e->culprit != e->rank)
-		lh_run_fail(r, LH_FAILURE_STALLED, e->culprit, LH_EXIT_BROKE, "peer %s: lost by peer %s: %s%s%s%s",
-			    peer_name(r, e->culprit), peer_name(r, (int)e->rank), e->reason, after, r->last_cut, close);
-	else
-		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank),
-			    e->reason);
+	if (e->culprit < 0 || (unsigned)e->culprit >= r->series.npeers || (unsigned)e->culprit == e->rank) {
+		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank), reason);
+		return;
+	}
+	snprintf(own, sizeof own, "peer %s: ", peer_name(r, e->culprit));
+	if (!strncmp(reason, own, strlen(own)))
+		reason += strlen(own);
+	if (r->last_cut[0])
+		snprintf(after, sizeof after, "; after %s", r->last_cut);
+	lh_run_fail(r, LH_FAILURE_STALLED, e->culprit, LH_EXIT_BROKE, "%s%s (says peer %s%s)", own, reason,
+		    peer_name(r, (int)e->rank), after);
 }
 
 static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struct lh_err *err)
