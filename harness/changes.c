@@ -10,7 +10,7 @@ lh_ns lh_changes_due_ns(const struct lh_changes *c, lh_ns go_ns)
 	return go_ns + c->exp->changes[c->next].at_ns;
 }
 
-static bool crosses(const struct lh_change *c, unsigned from, unsigned to)
+bool lh_change_crosses(const struct lh_change *c, unsigned from, unsigned to)
 {
 	return ((c->group_mask >> from) & 1) != ((c->group_mask >> to) & 1);
 }
@@ -72,13 +72,11 @@ static int apply_one(struct lh_changes *c, const struct lh_change *change, struc
 		return lh_net_set_link(net, change->from, change->to, &change->imp, err);
 	case LH_CHANGE_CUT:
 	case LH_CHANGE_HEAL:
-		c->cut_anything = true;
 		return lh_net_cut_link(net, change->from, change->to, change->kind == LH_CHANGE_CUT, err);
 	case LH_CHANGE_PARTITION:
-		c->cut_anything = true;
 		for (unsigned i = 0; rc == 0 && i < nsites; i++)
 			for (unsigned j = 0; rc == 0 && j < nsites; j++)
-				if (crosses(change, i, j))
+				if (lh_change_crosses(change, i, j))
 					rc = lh_net_cut_link(net, i, j, true, err);
 		return rc;
 	case LH_CHANGE_KILL:

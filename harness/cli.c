@@ -23,13 +23,14 @@ static const struct lh_option options[] = {
 	{ LH_OPTION_INTERNAL_PEER, "internal-peer-program", 0, "PATH", NULL },
 	{ LH_OPTION_INTERNAL_DATA, "internal-data-dir", 0, "DIR", NULL },
 	{ LH_OPTION_INTERNAL_FAULTS, "internal-faults", 0, "TEXT", NULL },
+	{ LH_OPTION_INTERNAL_ANIMATE, "internal-animate", 0, NULL, NULL },
 	{ LH_OPTION_HELP, "help", 'h', NULL, NULL },
 };
 enum { NOPTIONS = sizeof options / sizeof options[0] };
 
 static const unsigned always_allowed = 1u << LH_OPTION_HELP | 1u << LH_OPTION_INSIDE_UML |
 				       1u << LH_OPTION_INTERNAL_PEER | 1u << LH_OPTION_INTERNAL_DATA |
-				       1u << LH_OPTION_INTERNAL_FAULTS;
+				       1u << LH_OPTION_INTERNAL_FAULTS | 1u << LH_OPTION_INTERNAL_ANIMATE;
 
 const struct lh_command lh_commands[] = {
 #define LH_COMMAND(name, operands, bits, summary, description) \
@@ -197,6 +198,7 @@ static int option_store(struct lh_invocation *inv, const struct lh_option *o, co
 	case LH_OPTION_INTERNAL_PEER: inv->peer_program = value; break;
 	case LH_OPTION_INTERNAL_DATA: inv->data_dir = value; break;
 	case LH_OPTION_INTERNAL_FAULTS: inv->faults = value; break;
+	case LH_OPTION_INTERNAL_ANIMATE: inv->animate = true; break;
 	case LH_OPTION_RESUME: inv->resume_dir = value; break;
 	case LH_OPTION_HELP: inv->help = true; break;
 	}

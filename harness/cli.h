@@ -31,6 +31,7 @@ struct lh_invocation {
 	/* Not of the user: from the environment (main.c), or from the outer process when this one was started
 	 * inside User-Mode Linux (session.c). */
 	const char *peer_program, *data_dir;
+	bool animate;                /* progress may rewrite its line: standard error is a terminal that can */
 	const char *faults;          /* LONGHAUL_FAULTS: for tests, see lh_run_faults_parse() */
 	const char *inside_uml;      /* NULL: not inside; else the run directory made outside, "" without one */
 	char **envp;                 /* the environment as main() got it, for programs that `exec` runs */

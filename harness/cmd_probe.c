@@ -74,7 +74,7 @@ static int write_file(const struct lh_session *s, const char *name, const struct
 static int probe_body(struct lh_session *s)
 {
 	const struct lh_topology *t = &s->exp.topology;
-	struct meter meter = { s->inv->quiet, isatty(STDERR_FILENO) };
+	struct meter meter = { s->inv->quiet, s->inv->animate };
 	struct lh_probe_report rep = { 0 };
 	struct lh_err err = LH_ERR_INIT, later = LH_ERR_INIT;
 	struct lh_net *net = NULL;

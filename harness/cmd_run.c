@@ -37,7 +37,7 @@ static void print_failed(const struct lh_session *s, const struct lh_err *err)
 static int run_body(struct lh_session *s)
 {
 	struct lh_err err = LH_ERR_INIT;
-	struct lh_progress progress;
+	struct lh_progress progress = { .out = s->inv->quiet ? NULL : stderr, .animate = s->inv->animate };
 	struct lh_run_options opt = { .dir = s->out_dir, .progress = &progress, .probe_dir = s->inv->probe_dir };
 	struct lh_run *r = calloc(1, sizeof *r);
 
@@ -45,7 +45,6 @@ static int run_body(struct lh_session *s)
 		lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "run");
 		return lh_fail(&err);
 	}
-	lh_progress_init(&progress, stderr, s->inv->quiet, s->inv->envp);
 	if (lh_run_faults_parse(s->inv->faults, &opt.faults, &err) < 0) {
 		free(r);
 		return lh_fail(&err);

@@ -250,8 +250,7 @@ static int sweep_body(struct lh_session *s)
 
 	if (rc == 0)
 		rc = settle_plan(&w, &err);
-	lh_progress_init(&w.progress, stderr, s->inv->quiet, s->inv->envp);
-	w.progress.terse = true;
+	w.progress = (struct lh_progress){ .out = s->inv->quiet ? NULL : stderr, .animate = s->inv->animate, .terse = true };
 	for (size_t i = 0; rc == 0 && s->inv->resume_dir && i < w.nsteps; i++) {
 		w.skip[i] = take_done(&w, &w.order[i]);
 		w.left -= w.skip[i];

@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "longhaul/cell.h"
+#include "progress.h"
 
 extern char **environ;
 
@@ -21,6 +22,7 @@ int main(int argc, char **argv)
 	preset.peer_program = getenv("LONGHAUL_PEER");
 	preset.data_dir = getenv("LONGHAUL_DATA");
 	preset.faults = getenv("LONGHAUL_FAULTS");
+	preset.animate = lh_progress_animates(isatty(STDERR_FILENO), environ);
 	preset.envp = environ;
 	int status = lh_cli_main(argc, argv, &preset);
 	if ((fflush(stdout) || ferror(stdout)) && status == LH_EXIT_OK) {

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LINE_MAX_CHARS 200
 
@@ -18,12 +17,11 @@ static const char *env_get(char *const *envp, const char *name)
 	return "";
 }
 
-void lh_progress_init(struct lh_progress *p, FILE *out, bool quiet, char *const *envp)
+bool lh_progress_animates(bool is_terminal, char *const *envp)
 {
 	const char *ci = env_get(envp, "CI");
 
-	*p = (struct lh_progress){ .out = quiet ? NULL : out };
-	p->animate = !quiet && isatty(fileno(out)) && strcmp(env_get(envp, "TERM"), "dumb") != 0 &&
+	return is_terminal && strcmp(env_get(envp, "TERM"), "dumb") != 0 &&
 		(!*ci || !strcmp(ci, "false") || !strcmp(ci, "0"));
 }
 

@@ -18,8 +18,8 @@ struct lh_progress {
 	char prefix[64];  /* before every line; a sweep puts its cell here */
 };
 
-/* quiet: nothing is shown. Animated only on a terminal that is not dumb and not a CI job's (CI=true in envp). */
-void lh_progress_init(struct lh_progress *p, FILE *out, bool quiet, char *const *envp);
+/* A terminal that is not dumb, and not a CI job's (CI=true in envp)? */
+bool lh_progress_animates(bool is_terminal, char *const *envp);
 /* A line that the next one replaces; not shown where lines are plain. */
 void lh_progress_draw(struct lh_progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line that stays. */

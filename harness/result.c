@@ -66,13 +66,14 @@ static json_t *links_json(const struct lh_result *r)
 		const char *to = json_string_value(json_object_get(link, "to"));
 		for (unsigned k = 0; r->traffic && from && to && k < t->nsites * t->nsites; k++) {
 			const struct lh_link_traffic *tr = &r->traffic[k];
+			char cause[32];
 			if (strcmp(from, t->sites[k / t->nsites].name) != 0 || strcmp(to, t->sites[k % t->nsites].name) != 0)
 				continue;
 			json_object_set_new(link, "train_packets", tr->known ? count(tr->packets) : json_null());
 			json_object_set_new(link, "train_bytes", tr->known ? count(tr->bytes) : json_null());
 			json_object_set_new(link, "train_drops", tr->known ? count(tr->drops) : json_null());
 			json_object_set_new(link, "train_drop_cause", tr->known && tr->drops ?
-				json_string(lh_watch_drop_cause(&t->links[k].imp)) : json_null());
+				json_string(lh_watch_drop_cause(tr, cause, sizeof cause)) : json_null());
 			json_object_set_new(link, "train_backlog_packets_max",
 					    tr->known ? count(tr->backlog_packets_max) : json_null());
 			json_object_set_new(link, "train_rtt_median_s", number(tr->pings ? tr->rtt_median_s : NAN));

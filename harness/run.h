@@ -64,6 +64,7 @@ struct lh_run {
 	uint32_t committed;           /* epochs that every peer has committed */
 	unsigned slowest;             /* index of the link with the largest measured RTT */
 	char last_cut[256];           /* what the schedule last cut; "" nothing */
+	lh_ns last_cut_at_ns;
 	int killed_by_schedule;       /* peer; -1: none */
 	struct lh_err verify_after;   /* code 0: the links are still what was asked */
 	struct lh_failure failure;

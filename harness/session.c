@@ -299,8 +299,8 @@ static int enter_uml(struct session_state *st)
 	const struct lh_invocation *inv = st->s.inv;
 	struct lh_err err = LH_ERR_INIT;
 	char inside[PATH_MAX + 32], peer[PATH_MAX + 32], data[PATH_MAX + 32], cwd[PATH_MAX];
-	char faults[256];
-	char **argv = calloc((size_t)inv->argc + 5, sizeof *argv);
+	char faults[256], animate[] = "--internal-animate";
+	char **argv = calloc((size_t)inv->argc + 6, sizeof *argv);
 	const char *writable[] = { st->s.out_dir, NULL };
 	int n = 0, status = 0;
 	if (!argv || !getcwd(cwd, sizeof cwd)) {
@@ -319,6 +319,8 @@ static int enter_uml(struct session_state *st)
 		argv[n++] = peer;
 	if (st->s.data_dir[0])
 		argv[n++] = data;
+	if (inv->animate) /* the guest sees a file, not the terminal */
+		argv[n++] = animate;
 	if (inv->faults && inv->faults[0])
 		argv[n++] = faults;
 	for (int i = 2; i < inv->argc; i++)

@@ -56,7 +56,7 @@ static bool read_link(struct lh_watch *w, struct lh_net *net, size_t i)
 void lh_watch_begin(struct lh_watch *w, struct lh_net *net)
 {
 	for (size_t i = 0; i < count_links(w); i++) {
-		w->links[i] = (struct lh_watch_link){ 0 };
+		w->links[i] = (struct lh_watch_link){ .had_loss = w->topology->links[i].imp.loss_model != LH_LOSS_NONE };
 		if (read_link(w, net, i))
 			w->links[i].first = w->links[i].last;
 	}
@@ -88,6 +88,14 @@ struct json_t *lh_watch_tick(struct lh_watch *w, struct lh_net *net)
 		return NULL;
 	}
 	return changed;
+}
+
+void lh_watch_changed(struct lh_watch *w, unsigned from, unsigned to, const struct lh_impairment *imp)
+{
+	struct lh_watch_link *l = &w->links[(size_t)from * w->topology->nsites + to];
+
+	l->was_cut = l->was_cut || !imp;
+	l->had_loss = l->had_loss || (imp && imp->loss_model != LH_LOSS_NONE);
 }
 
 void lh_watch_ping(struct lh_watch *w, unsigned from, unsigned to, lh_ns rtt_ns)
@@ -124,15 +132,16 @@ void lh_watch_end(struct lh_watch *w, struct lh_net *net, struct lh_link_traffic
 			.bytes = l->last.bytes - l->first.bytes,
 			.drops = l->last.drops - l->first.drops,
 			.backlog_packets_max = l->backlog_packets_max,
+			.had_loss = l->had_loss, .was_cut = l->was_cut,
 			.pings = l->pings, .pings_lost = l->pings_lost,
 			.rtt_median_s = rtt.median, .rtt_max_s = rtt.max,
 		};
 	}
 }
 
-const char *lh_watch_drop_cause(const struct lh_impairment *imp)
+char *lh_watch_drop_cause(const struct lh_link_traffic *tr, char *buf, size_t size)
 {
-	if (imp->loss_model != LH_LOSS_NONE)
-		return imp->rate_bps ? "loss model or queue" : "loss model";
-	return "queue";
+	snprintf(buf, size, "%s%s%squeue", tr->had_loss ? "loss model" : "", tr->had_loss && tr->was_cut ? ", cut" :
+		 tr->was_cut ? "cut" : "", tr->had_loss || tr->was_cut ? " or " : "");
+	return buf;
 }

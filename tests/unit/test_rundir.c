@@ -211,16 +211,24 @@ static void test_progress_lines(void)
 	lh_progress_note(&p, "end");
 	fclose(out);
 	CU_ASSERT_STRING_EQUAL(text, "\rlong line\rshort    \r     \rend\n");
-	/* A file is no terminal; quiet shows nothing at all. */
-	static char term[] = "TERM=xterm";
-	char *const env[] = { term, NULL };
-	FILE *null = fopen("/dev/null", "we");
-	lh_progress_init(&p, null, false, env);
-	CU_ASSERT_FALSE(p.animate);
-	CU_ASSERT_PTR_EQUAL(p.out, null);
-	lh_progress_init(&p, null, true, env);
-	CU_ASSERT_PTR_NULL(p.out);
-	fclose(null);
+}
+
+static void test_progress_animates(void)
+{
+	static const struct {
+		bool terminal;
+		const char *env;
+		bool animates;
+	} cases[] = {
+		{ true, "TERM=xterm", true }, { false, "TERM=xterm", false }, { true, "TERM=dumb", false }, { true, "CI=true", false },
+		{ true, "CI=1", false }, { true, "CI=false", true }, { true, "CIRCUS=true", true },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char *env[] = { strdup(cases[i].env), NULL };
+		CU_ASSERT_EQUAL(lh_progress_animates(cases[i].terminal, env), cases[i].animates);
+		free(env[0]);
+	}
 }
 
 int main(int argc, char **argv)
@@ -233,6 +241,7 @@ int main(int argc, char **argv)
 		{ "rundir_files", test_rundir_files },
 		{ "progress_texts", test_progress_texts },
 		{ "progress_lines", test_progress_lines },
+		{ "progress_animates", test_progress_animates },
 	};
 
 	return lh_test_main(argc, argv, "rundir", tests, sizeof tests / sizeof *tests);
