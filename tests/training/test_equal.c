@@ -1,0 +1,147 @@
+/* Four engines that average are one engine with their batch: the summed gradient of every round, all of it, against
+ * the one engine's, while both train on. In one process, over the loopback transport; test_peers.c has the losses of
+ * real processes.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/allreduce.h"
+#include "comm/loopback.h"
+#include "comm/pattern_butterfly.h"
+#include "engine.h"
+#include "lhtest.h"
+#include "sync/deal.h"
+
+enum { N = 4, BATCH = 50, MICROBATCH = 8 };
+
+static struct lh_peer_config config = {
+	.protocol = LH_PEER_PROTOCOL, .size = 1, .secret = "0011223344556677", .engine = LH_ENGINE_CPU,
+	.target_batch = BATCH, .microbatch = MICROBATCH, .epochs = 1, .learning_rate = 0.002, .seed = 3,
+};
+
+static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	return lh_engine_cpu.gradient_read(ctx, offset, n, dst, err);
+}
+
+static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	return lh_engine_cpu.gradient_write(ctx, offset, n, src, err);
+}
+
+static double calculate(struct lh_engine_state *s, uint64_t first, uint64_t count)
+{
+	double loss = 0;
+	for (uint64_t done = 0; done < count;) {
+		uint64_t ids[MICROBATCH];
+		size_t n = count - done < MICROBATCH ? (size_t)(count - done) : MICROBATCH;
+		for (size_t i = 0; i < n; i++)
+			ids[i] = first + done + i;
+		CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.step(s, ids, n, &loss, NULL), 0);
+		done += n;
+	}
+	return loss;
+}
+
+static void exchange(struct lh_loopback *hub, struct lh_allreduce **a, uint32_t round)
+{
+	bool all = false;
+	for (unsigned i = 0; i < N; i++)
+		CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(a[i], round, NULL), 0);
+	while (!all) {
+		all = true;
+		for (unsigned i = 0; i < N; i++) {
+			struct lh_transport *t = lh_loopback_endpoint(hub, i);
+			CU_ASSERT_EQUAL_FATAL(t->ops->progress(t, NULL), 0);
+			all &= lh_allreduce_done(a[i]);
+		}
+	}
+}
+
+/* |a - b| / |b| of the gradients of two engines. */
+static double distance(struct lh_engine_state *a, struct lh_engine_state *b, size_t n)
+{
+	float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y);
+	double d2 = 0, y2 = 0;
+	CU_ASSERT_TRUE_FATAL(x && y);
+	CU_ASSERT_EQUAL(lh_engine_cpu.gradient_read(a, 0, n, x, NULL), 0);
+	CU_ASSERT_EQUAL(lh_engine_cpu.gradient_read(b, 0, n, y, NULL), 0);
+	for (size_t i = 0; i < n; i++) {
+		d2 += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+		y2 += (double)y[i] * y[i];
+	}
+	free(x);
+	free(y);
+	CU_ASSERT_TRUE(y2 > 0);
+	return sqrt(d2 / y2);
+}
+
+/* `first` bounds round 1, where parameters are still equal: what the wire costs, half an ulp of fp16 (2^-11) a
+ * contribution and one for the sum. `later` bounds the rest: AdamW divides each element by its own size, so an
+ * element near 0 that was rounded to the other side moves its parameter the other way. */
+static void check(const char *model, enum lh_wire wire, uint32_t rounds, double first, double later)
+{
+	struct lh_engine_state *one = NULL, *many[N] = { NULL };
+	struct lh_allreduce *a[N];
+	struct lh_loopback *hub;
+	struct lh_err err = LH_ERR_INIT;
+	double worst_first = 0, worst = 0;
+	strcpy(config.model, model);
+	snprintf(config.data_dir, sizeof config.data_dir, "%s", lh_test_path("../trainer/data/files"));
+	CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config, &one, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(N, 2, lh_test_seed(), &hub, &err), 0);
+	size_t n = (size_t)lh_engine_cpu.parameters(one);
+	for (unsigned i = 0; i < N; i++) {
+		CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config, &many[i], &err), 0);
+		struct lh_allreduce_config c = {
+			.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(wire), .scale = 1, .rank = i,
+			.npeers = N, .n = n, .part_bytes = 8192, .read = read_gradient, .write = write_gradient,
+			.ctx = many[i],
+		};
+		CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, i), &a[i], &err), 0);
+	}
+	for (uint32_t round = 1; round <= rounds; round++) {
+		struct lh_share shares[N];
+		double loss = 0, loss_one = calculate(one, (uint64_t)(round - 1) * BATCH, BATCH);
+		lh_deal(BATCH, round, (const double[]){ 10, 20, 20, 33 }, N, shares);
+		for (unsigned i = 0; i < N; i++)
+			loss += calculate(many[i], shares[i].first, shares[i].count);
+		exchange(hub, a, round);
+		for (unsigned i = 0; i < N; i++) {
+			double d = distance(many[i], one, n);
+			worst = d > worst ? d : worst;
+			worst_first = round == 1 ? worst : worst_first;
+			CU_ASSERT_TRUE(d < (round == 1 ? first : later));
+			CU_ASSERT_EQUAL(lh_engine_cpu.update(many[i], BATCH, &err), 0);
+			CU_ASSERT_EQUAL(lh_engine_cpu.state_hash(many[i]), lh_engine_cpu.state_hash(many[0]));
+		}
+		CU_ASSERT_TRUE(fabs(loss / loss_one - 1) < later);
+		CU_ASSERT_EQUAL(lh_engine_cpu.update(one, BATCH, &err), 0);
+	}
+	printf("# %s, %s: gradients of 4 engines and of 1 differ by %.2g of their length in round 1 (bound %g), by %.2g "
+	       "until round %u (%g)\n", model, lh_wire_codec(wire)->name, worst_first, first, worst, rounds, later);
+	for (unsigned i = 0; i < N; i++) {
+		lh_allreduce_free(a[i]);
+		lh_engine_cpu.close(many[i]);
+	}
+	lh_engine_cpu.close(one);
+	lh_loopback_free(hub);
+}
+
+static void test_digits_fp32(void) { check("digits", LH_WIRE_FP32, 10, 1e-5, 1e-4); }
+static void test_digits_fp16(void) { check("digits", LH_WIRE_FP16, 10, 1e-3, 0.1); }
+static void test_text_fp32(void) { check("text", LH_WIRE_FP32, 3, 1e-5, 1e-4); }
+static void test_text_fp16(void) { check("text", LH_WIRE_FP16, 3, 1e-3, 0.1); }
+
+static const struct lh_test tests[] = {
+	{ "digits_fp32", test_digits_fp32, 0 },
+	{ "digits_fp16", test_digits_fp16, 0 },
+	{ "text_fp32", test_text_fp32, 0 },
+	{ "text_fp16", test_text_fp16, 0 },
+};
+
+int main(int argc, char **argv)
+{
+	return lh_test_main(argc, argv, "equal", tests, sizeof tests / sizeof *tests);
+}
