@@ -11,7 +11,7 @@
 #include <netlink/route/link/veth.h>
 #include <netlink/route/neighbour.h>
 
-/* Name, hardware address, index, group. One queue each way: a veth has by default as many as the host has
+/* Name, hardware address, index. One queue each way: a veth has by default as many as the host has
  * processors, which costs memory and lets packets of one link overtake each other. */
 static int describe(struct rtnl_link *link, const struct lh_plan_if *i, int netns_fd)
 {
@@ -21,7 +21,6 @@ static int describe(struct rtnl_link *link, const struct lh_plan_if *i, int netn
 	rtnl_link_set_name(link, i->name);
 	rtnl_link_set_addr(link, mac);
 	rtnl_link_set_ifindex(link, i->ifindex);
-	rtnl_link_set_group(link, LH_LINK_GROUP);
 	rtnl_link_set_num_tx_queues(link, 1);
 	rtnl_link_set_num_rx_queues(link, 1);
 	rtnl_link_set_ns_fd(link, netns_fd);
@@ -38,6 +37,7 @@ struct nl_msg *lh_msg_veth(const struct lh_plan_if *a, int netns_fd, const struc
 	struct rtnl_link *peer = rtnl_link_veth_get_peer(link);
 	if (!describe(link, a, netns_fd) && !describe(peer, far, far_netns_fd)) {
 		rtnl_link_set_flags(link, IFF_UP);
+		rtnl_link_set_group(link, LH_LINK_GROUP);
 		if (rtnl_link_build_add_request(link, NLM_F_CREATE | NLM_F_EXCL, &msg) < 0)
 			msg = NULL;
 	}

@@ -7,7 +7,7 @@
 
 struct nl_msg;
 
-/* The group of all interfaces that a plan makes, so that one request deletes all of a namespace. */
+/* The group of every pair's first end, so that one request deletes all pairs of a router (far ends fall with them). */
 #define LH_LINK_GROUP 1
 
 /* Both ends, each in its namespace; only `a` up. */

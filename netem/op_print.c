@@ -97,7 +97,7 @@ void lh_op_veth_command(const struct lh_plan *plan, const struct lh_op *op, FILE
 	print_mac(a->mac, mac);
 	print_mac(far->mac, far_mac);
 	fprintf(out, "ip -n %s link add %s up index %d address %s group 1 numtxqueues 1 numrxqueues 1 type veth"
-		" peer name %s index %d address %s group 1 numtxqueues 1 numrxqueues 1 netns %s",
+		" peer name %s index %d address %s numtxqueues 1 numrxqueues 1 netns %s",
 		plan->netns[a->netns].label, a->name, a->ifindex, mac, far->name, far->ifindex, far_mac,
 		plan->netns[far->netns].label);
 }

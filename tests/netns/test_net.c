@@ -95,6 +95,25 @@ static int body_at_once(void *ctx)
 
 static void at_once(void) { lh_test_in_cell(body_at_once, NULL, false); }
 
+/* 1000 peers over 32 sites; each pings one of another site. */
+static int body_thousand(void *ctx)
+{
+	struct lh_topology *t = lh_test_topology(32, 32);
+	struct lh_net *net;
+	struct lh_err err = LH_ERR_INIT;
+	LH_CHECK(t);
+	lh_test_rate_all(t, 1000000000);
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	for (unsigned p = 0; p < t->npeers; p++)
+		LH_CHECK(lh_test_reach(net, t, p, (p * 7 + 37) % t->npeers, WAIT_MS) == 2);
+	LH_CHECK_OK(lh_net_verify(net, NULL, NULL, &err), &err);
+	LH_CHECK_OK(lh_net_down(net, &err), &err);
+	lh_test_topology_free(t);
+	return 0;
+}
+
+static void thousand(void) { lh_test_in_cell(body_thousand, NULL, true); }
+
 /* --- by which interface --- */
 
 static long link_packets(struct lh_net *net, unsigned from, unsigned to)
@@ -493,6 +512,7 @@ static const struct lh_test tests[] = {
 	{ "everybody reaches everybody, as an ordinary user", everybody_as_user, LH_TEST_FORK },
 	{ "one site, 0 to 2 peers", one_site, LH_TEST_FORK },
 	{ "the first packet arrives", at_once, LH_TEST_FORK },
+	{ "1024 peers over 32 sites, as an ordinary user", thousand, LH_TEST_FORK | LH_TEST_LONG },
 	{ "traffic crosses its link's interface and no other", crossing, LH_TEST_FORK },
 	{ "a live change", change, LH_TEST_FORK },
 	{ "cut and heal", cut, LH_TEST_FORK },

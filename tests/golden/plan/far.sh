@@ -29,12 +29,12 @@ ip netns exec c.gw sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n c.gw link set lo up
 ip -n c.gw addr add 10.15.2.1/32 dev lo
 ip -n c.gw addr add fd6c:6800::1:3/128 dev lo nodad
-ip -n a.gw link add lan0 up index 2 address 02:6c:68:00:00:01 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 3 address 02:6c:68:00:00:02 group 1 numtxqueues 1 numrxqueues 1 netns a.gw
-ip -n a.gw link add w1 up index 4 address 02:6c:68:00:00:03 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w0 index 2 address 02:6c:68:00:00:04 group 1 numtxqueues 1 numrxqueues 1 netns b.gw
-ip -n a.gw link add w2 up index 5 address 02:6c:68:00:00:05 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w0 index 2 address 02:6c:68:00:00:06 group 1 numtxqueues 1 numrxqueues 1 netns c.gw
-ip -n b.gw link add lan0 up index 3 address 02:6c:68:00:00:07 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 4 address 02:6c:68:00:00:08 group 1 numtxqueues 1 numrxqueues 1 netns b.gw
-ip -n b.gw link add w2 up index 5 address 02:6c:68:00:00:09 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w1 index 3 address 02:6c:68:00:00:0a group 1 numtxqueues 1 numrxqueues 1 netns c.gw
-ip -n c.gw link add lan0 up index 4 address 02:6c:68:00:00:0b group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 5 address 02:6c:68:00:00:0c group 1 numtxqueues 1 numrxqueues 1 netns c.gw
+ip -n a.gw link add lan0 up index 2 address 02:6c:68:00:00:01 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 3 address 02:6c:68:00:00:02 numtxqueues 1 numrxqueues 1 netns a.gw
+ip -n a.gw link add w1 up index 4 address 02:6c:68:00:00:03 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w0 index 2 address 02:6c:68:00:00:04 numtxqueues 1 numrxqueues 1 netns b.gw
+ip -n a.gw link add w2 up index 5 address 02:6c:68:00:00:05 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w0 index 2 address 02:6c:68:00:00:06 numtxqueues 1 numrxqueues 1 netns c.gw
+ip -n b.gw link add lan0 up index 3 address 02:6c:68:00:00:07 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 4 address 02:6c:68:00:00:08 numtxqueues 1 numrxqueues 1 netns b.gw
+ip -n b.gw link add w2 up index 5 address 02:6c:68:00:00:09 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w1 index 3 address 02:6c:68:00:00:0a numtxqueues 1 numrxqueues 1 netns c.gw
+ip -n c.gw link add lan0 up index 4 address 02:6c:68:00:00:0b group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 5 address 02:6c:68:00:00:0c numtxqueues 1 numrxqueues 1 netns c.gw
 ip netns exec a.gw ethtool -K lan0 gro off
 ip -n a.gw neigh replace 169.254.1.1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
 ip -n a.gw neigh replace fe80::1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
@@ -123,7 +123,7 @@ ip netns exec a-0 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec a-0 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec a-0 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n a-0 link set lo up
-ip -n a.gw link add p0 up index 6 address 02:6c:68:00:00:0d group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0e group 1 numtxqueues 1 numrxqueues 1 netns a-0
+ip -n a.gw link add p0 up index 6 address 02:6c:68:00:00:0d group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0e numtxqueues 1 numrxqueues 1 netns a-0
 ip -n a-0 link set eth0 up
 ip netns exec a-0 ethtool -K eth0 gro off
 ip -n a-0 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:0d nud permanent
@@ -140,7 +140,7 @@ ip netns exec b-0 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec b-0 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec b-0 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n b-0 link set lo up
-ip -n b.gw link add p0 up index 6 address 02:6c:68:00:00:0f group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:10 group 1 numtxqueues 1 numrxqueues 1 netns b-0
+ip -n b.gw link add p0 up index 6 address 02:6c:68:00:00:0f group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:10 numtxqueues 1 numrxqueues 1 netns b-0
 ip -n b-0 link set eth0 up
 ip netns exec b-0 ethtool -K eth0 tso off gso off tx-udp-segmentation off gro off
 ip -n b-0 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:0f nud permanent
@@ -157,7 +157,7 @@ ip netns exec c-0 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec c-0 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec c-0 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n c-0 link set lo up
-ip -n c.gw link add p0 up index 6 address 02:6c:68:00:00:11 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:12 group 1 numtxqueues 1 numrxqueues 1 netns c-0
+ip -n c.gw link add p0 up index 6 address 02:6c:68:00:00:11 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:12 numtxqueues 1 numrxqueues 1 netns c-0
 ip -n c-0 link set eth0 up
 ip netns exec c-0 ethtool -K eth0 gro off
 ip -n c-0 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:11 nud permanent

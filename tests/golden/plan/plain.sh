@@ -9,7 +9,7 @@ ip netns exec a.gw sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n a.gw link set lo up
 ip -n a.gw addr add 10.15.0.1/32 dev lo
 ip -n a.gw addr add fd6c:6800::1:1/128 dev lo nodad
-ip -n a.gw link add lan0 up index 2 address 02:6c:68:00:00:01 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 3 address 02:6c:68:00:00:02 group 1 numtxqueues 1 numrxqueues 1 netns a.gw
+ip -n a.gw link add lan0 up index 2 address 02:6c:68:00:00:01 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 3 address 02:6c:68:00:00:02 numtxqueues 1 numrxqueues 1 netns a.gw
 ip -n a.gw neigh replace 169.254.1.1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
 ip -n a.gw neigh replace fe80::1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
 ip -n a.gw link set lan1 up
@@ -28,7 +28,7 @@ ip netns exec a-0 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec a-0 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec a-0 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n a-0 link set lo up
-ip -n a.gw link add p0 up index 4 address 02:6c:68:00:00:03 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:04 group 1 numtxqueues 1 numrxqueues 1 netns a-0
+ip -n a.gw link add p0 up index 4 address 02:6c:68:00:00:03 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:04 numtxqueues 1 numrxqueues 1 netns a-0
 ip -n a-0 link set eth0 up
 ip -n a-0 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:03 nud permanent
 ip -n a-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:03 nud permanent
@@ -44,7 +44,7 @@ ip netns exec a-1 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec a-1 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec a-1 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n a-1 link set lo up
-ip -n a.gw link add p1 up index 5 address 02:6c:68:00:00:05 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:06 group 1 numtxqueues 1 numrxqueues 1 netns a-1
+ip -n a.gw link add p1 up index 5 address 02:6c:68:00:00:05 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:06 numtxqueues 1 numrxqueues 1 netns a-1
 ip -n a-1 link set eth0 up
 ip -n a-1 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:05 nud permanent
 ip -n a-1 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:05 nud permanent

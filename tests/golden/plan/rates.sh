@@ -29,10 +29,10 @@ ip netns exec b.gw sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n b.gw link set lo up
 ip -n b.gw addr add 10.15.1.1/32 dev lo
 ip -n b.gw addr add fd6c:6800::1:2/128 dev lo nodad
-ip -n a.gw link add lan0 up index 2 address 02:6c:68:00:00:01 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 3 address 02:6c:68:00:00:02 group 1 numtxqueues 1 numrxqueues 1 netns a.gw
-ip -n a.gw link add acc up index 4 address 02:6c:68:00:00:03 group 1 numtxqueues 1 numrxqueues 1 type veth peer name gw index 2 address 02:6c:68:00:00:04 group 1 numtxqueues 1 numrxqueues 1 netns a.access
-ip -n a.access link add w1 up index 3 address 02:6c:68:00:00:05 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w0 index 2 address 02:6c:68:00:00:06 group 1 numtxqueues 1 numrxqueues 1 netns b.gw
-ip -n b.gw link add lan0 up index 3 address 02:6c:68:00:00:07 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 4 address 02:6c:68:00:00:08 group 1 numtxqueues 1 numrxqueues 1 netns b.gw
+ip -n a.gw link add lan0 up index 2 address 02:6c:68:00:00:01 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 3 address 02:6c:68:00:00:02 numtxqueues 1 numrxqueues 1 netns a.gw
+ip -n a.gw link add acc up index 4 address 02:6c:68:00:00:03 group 1 numtxqueues 1 numrxqueues 1 type veth peer name gw index 2 address 02:6c:68:00:00:04 numtxqueues 1 numrxqueues 1 netns a.access
+ip -n a.access link add w1 up index 3 address 02:6c:68:00:00:05 group 1 numtxqueues 1 numrxqueues 1 type veth peer name w0 index 2 address 02:6c:68:00:00:06 numtxqueues 1 numrxqueues 1 netns b.gw
+ip -n b.gw link add lan0 up index 3 address 02:6c:68:00:00:07 group 1 numtxqueues 1 numrxqueues 1 type veth peer name lan1 index 4 address 02:6c:68:00:00:08 numtxqueues 1 numrxqueues 1 netns b.gw
 ip -n a.gw neigh replace 169.254.1.1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
 ip -n a.gw neigh replace fe80::1 dev lan0 lladdr 02:6c:68:00:00:02 nud permanent
 tc -n a.gw qdisc replace dev lan0 root tbf rate 100000000bit burst 6250b limit 15140b
@@ -86,7 +86,7 @@ ip netns exec a-0 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec a-0 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec a-0 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n a-0 link set lo up
-ip -n a.gw link add p0 up index 5 address 02:6c:68:00:00:09 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0a group 1 numtxqueues 1 numrxqueues 1 netns a-0
+ip -n a.gw link add p0 up index 5 address 02:6c:68:00:00:09 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0a numtxqueues 1 numrxqueues 1 netns a-0
 ip -n a-0 link set eth0 up
 ip -n a-0 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:09 nud permanent
 ip -n a-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:09 nud permanent
@@ -102,7 +102,7 @@ ip netns exec a-1 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec a-1 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec a-1 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n a-1 link set lo up
-ip -n a.gw link add p1 up index 6 address 02:6c:68:00:00:0b group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0c group 1 numtxqueues 1 numrxqueues 1 netns a-1
+ip -n a.gw link add p1 up index 6 address 02:6c:68:00:00:0b group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0c numtxqueues 1 numrxqueues 1 netns a-1
 ip -n a-1 link set eth0 up
 ip -n a-1 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:0b nud permanent
 ip -n a-1 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:0b nud permanent
@@ -118,7 +118,7 @@ ip netns exec b-0 sysctl -qw net/ipv4/tcp_slow_start_after_idle='1'
 ip netns exec b-0 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec b-0 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n b-0 link set lo up
-ip -n b.gw link add p0 up index 5 address 02:6c:68:00:00:0d group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0e group 1 numtxqueues 1 numrxqueues 1 netns b-0
+ip -n b.gw link add p0 up index 5 address 02:6c:68:00:00:0d group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:0e numtxqueues 1 numrxqueues 1 netns b-0
 ip -n b-0 link set eth0 up
 ip -n b-0 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:0d nud permanent
 ip -n b-0 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:0d nud permanent
@@ -135,7 +135,7 @@ ip netns exec b-1.nic sysctl -qw net/ipv6/conf/all/forwarding='1'
 ip netns exec b-1.nic sysctl -qw net/ipv6/conf/default/forwarding='0'
 ip netns exec b-1.nic sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n b-1.nic link set lo up
-ip -n b.gw link add p1 up index 6 address 02:6c:68:00:00:0f group 1 numtxqueues 1 numrxqueues 1 type veth peer name out index 2 address 02:6c:68:00:00:10 group 1 numtxqueues 1 numrxqueues 1 netns b-1.nic
+ip -n b.gw link add p1 up index 6 address 02:6c:68:00:00:0f group 1 numtxqueues 1 numrxqueues 1 type veth peer name out index 2 address 02:6c:68:00:00:10 numtxqueues 1 numrxqueues 1 netns b-1.nic
 ip -n b-1.nic link set out up
 ip -n b-1.nic neigh replace 169.254.1.1 dev out lladdr 02:6c:68:00:00:0f nud permanent
 ip -n b-1.nic neigh replace fe80::1 dev out lladdr 02:6c:68:00:00:0f nud permanent
@@ -149,7 +149,7 @@ ip netns exec b-1 sysctl -qw net/ipv4/tcp_slow_start_after_idle='0'
 ip netns exec b-1 sysctl -qw net/ipv4/tcp_no_metrics_save='1'
 ip netns exec b-1 sysctl -qw net/ipv6/conf/default/addr_gen_mode='1'
 ip -n b-1 link set lo up
-ip -n b-1.nic link add in up index 3 address 02:6c:68:00:00:11 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:12 group 1 numtxqueues 1 numrxqueues 1 netns b-1
+ip -n b-1.nic link add in up index 3 address 02:6c:68:00:00:11 group 1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 index 2 address 02:6c:68:00:00:12 numtxqueues 1 numrxqueues 1 netns b-1
 ip -n b-1 link set eth0 up
 ip -n b-1 neigh replace 169.254.1.1 dev eth0 lladdr 02:6c:68:00:00:11 nud permanent
 ip -n b-1 neigh replace fe80::1 dev eth0 lladdr 02:6c:68:00:00:11 nud permanent
