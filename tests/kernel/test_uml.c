@@ -170,8 +170,21 @@ static int in_guest(char *const *argv)
 	return uml((struct lh_uml_options){ 0 }, &err, argv);
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 static void need_uml(void)
 {
+	if (SANITIZED) /* its shadow memory does not fit into a guest's address space: init dies */
+		lh_test_skip("kernel", "AddressSanitizer does not run inside User-Mode Linux");
 	struct lh_uml_caps caps;
 	CU_ASSERT_EQUAL_FATAL(lh_uml_probe(&caps, NULL), 0);
 	if (!caps.usable)
@@ -404,11 +417,12 @@ static void kill_at_random(const char *mode, int kills)
 		lh_left_note(mark);
 		CU_ASSERT(lh_left_count(mark, false) > 0);
 		kill(pid, SIGKILL);
-		CU_ASSERT_EQUAL(victim_wait(pid), 128 + SIGKILL);
+		bool killed = victim_wait(pid) == 128 + SIGKILL;
+		CU_ASSERT(killed);
 		bool none = lh_left_none(mark, LEFT_LIMIT_MS);
 		CU_ASSERT(none);
 		close(out);
-		if (!none) {
+		if (!none || !killed) {
 			printf("# killed after %d ms\n", after_ms);
 			return;
 		}
