@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -165,6 +166,16 @@ static int open_signals(struct lh_err *err)
 	return fd < 0 ? lh_err_sys(err, LH_EXIT_MACHINE, -errno, "signalfd") : fd;
 }
 
+/* One descriptor a peer: as many as this process may have. */
+static void raise_descriptors(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
 /* Die with the harness, whatever kills it. Where it died before this call, the control fd is at its end. */
 static void follow_parent(void)
 {
@@ -182,6 +193,7 @@ int main(int argc, char **argv)
 		return rc < 0 ? complain(&err) : 0;
 	if (o.control_fd >= 0)
 		follow_parent();
+	raise_descriptors();
 	prctl(PR_SET_TIMERSLACK, 1UL); /* pacing waits on exact instants */
 	rc = read_config(&o, &config, &err);
 	if (rc)

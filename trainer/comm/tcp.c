@@ -130,7 +130,7 @@ static int prepare(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	if (c->out_active || c->control_len)
 		return 1;
 	if (!c->woken || c->state != TCP_OPEN || t->quiet || !t->base.user)
-		return 0;
+		return c->woken = false; /* or the timer would ask for it at once, for ever */
 	const void *payload;
 	int rc = t->base.user->send_next(t->base.user_ctx, c->rank, &c->out_frame, &payload, err);
 	if (rc <= 0) {
