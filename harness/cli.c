@@ -14,7 +14,7 @@
 #include "tables.h"
 
 static const struct lh_option options[] = {
-#define LH_OPTION(bit, long_name, short_name, argument, help_text) \
+#define LH_OPTION(bit, long_name, short_name, argument, help_text)                                                     \
 	{ LH_OPTION_##bit, long_name, short_name, argument, help_text },
 #include "options.def"
 #undef LH_OPTION
@@ -33,7 +33,7 @@ static const unsigned always_allowed = 1u << LH_OPTION_HELP | 1u << LH_OPTION_IN
 				       1u << LH_OPTION_INTERNAL_FAULTS | 1u << LH_OPTION_INTERNAL_ANIMATE;
 
 const struct lh_command lh_commands[] = {
-#define LH_COMMAND(name, operands, bits, summary, description) \
+#define LH_COMMAND(name, operands, bits, summary, description)                                                         \
 	{ #name, operands, summary, description, bits, cmd_##name },
 #define O(bit) (1u << LH_OPTION_##bit)
 #include "commands.def"
@@ -112,7 +112,8 @@ static int unknown_command(const char *word, struct lh_err *err)
 	const char *near = lh_cli_suggest(word, names);
 	if (near)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "unknown command '%s'; did you mean '%s'?", word, near);
-	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "unknown command '%s'; 'longhaul help' lists the commands", word);
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "unknown command '%s'; 'longhaul help' lists the commands",
+			  word);
 }
 
 /* ---- values ---- */
@@ -128,6 +129,15 @@ static int parse_count(const char *option, const char *text, unsigned long long 
 				  max, text);
 	*ret = v;
 	return 0;
+}
+
+static int parse_unsigned(const char *option, const char *text, unsigned *ret, struct lh_err *err)
+{
+	unsigned long long v;
+	int rc = parse_count(option, text, LH_SWEEP_RUNS_MAX, &v, err);
+	if (!rc)
+		*ret = (unsigned)v;
+	return rc;
 }
 
 static int parse_kernel(const char *text, enum lh_kernel_choice *ret, struct lh_err *err)
@@ -165,42 +175,66 @@ static int append_list(struct lh_invocation *inv, const char *text, struct lh_er
 
 static int option_store(struct lh_invocation *inv, const struct lh_option *o, const char *value, struct lh_err *err)
 {
-	unsigned long long n = 0;
 	int rc = 0;
 	if (o->argument && !value[0] && o->bit != LH_OPTION_INSIDE_UML)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s needs a value that is not empty", o->name);
 	switch (o->bit) {
-	case LH_OPTION_SET: return append_override(inv, value, err);
-	case LH_OPTION_OUTPUT: inv->out_dir = value; break;
-	case LH_OPTION_JSON: inv->json = true; break;
-	case LH_OPTION_FORMAT: inv->format = value; break;
-	case LH_OPTION_QUIET: inv->quiet = true; break;
-	case LH_OPTION_KERNEL: return parse_kernel(value, &inv->kernel, err);
-	case LH_OPTION_PROBE: inv->probe_dir = value; break;
-	case LH_OPTION_PEER: inv->peer = value; break;
-	case LH_OPTION_ALL: inv->all = true; break;
-	case LH_OPTION_LIST: return append_list(inv, value, err);
+	case LH_OPTION_SET:
+		return append_override(inv, value, err);
+	case LH_OPTION_OUTPUT:
+		inv->out_dir = value;
+		break;
+	case LH_OPTION_JSON:
+		inv->json = true;
+		break;
+	case LH_OPTION_FORMAT:
+		inv->format = value;
+		break;
+	case LH_OPTION_QUIET:
+		inv->quiet = true;
+		break;
+	case LH_OPTION_KERNEL:
+		return parse_kernel(value, &inv->kernel, err);
+	case LH_OPTION_PROBE:
+		inv->probe_dir = value;
+		break;
+	case LH_OPTION_PEER:
+		inv->peer = value;
+		break;
+	case LH_OPTION_ALL:
+		inv->all = true;
+		break;
+	case LH_OPTION_LIST:
+		return append_list(inv, value, err);
 	case LH_OPTION_RUNS:
-		rc = parse_count(o->name, value, LH_SWEEP_RUNS_MAX, &n, err);
-		if (!rc)
-			inv->runs = (unsigned)n;
-		break;
+		return parse_unsigned(o->name, value, &inv->runs, err);
 	case LH_OPTION_WARMUP:
-		rc = parse_count(o->name, value, LH_SWEEP_RUNS_MAX, &n, err);
-		if (!rc)
-			inv->warmup = (unsigned)n;
-		break;
+		return parse_unsigned(o->name, value, &inv->warmup, err);
 	case LH_OPTION_SEED:
 		rc = parse_count(o->name, value, ~0ull, &inv->seed, err);
 		inv->has_seed = !rc;
 		break;
-	case LH_OPTION_INSIDE_UML: inv->inside_uml = value; break;
-	case LH_OPTION_INTERNAL_PEER: inv->peer_program = value; break;
-	case LH_OPTION_INTERNAL_DATA: inv->data_dir = value; break;
-	case LH_OPTION_INTERNAL_FAULTS: inv->faults = value; break;
-	case LH_OPTION_INTERNAL_ANIMATE: inv->animate = true; break;
-	case LH_OPTION_RESUME: inv->resume_dir = value; break;
-	case LH_OPTION_HELP: inv->help = true; break;
+	case LH_OPTION_INSIDE_UML:
+		inv->inside_uml = value;
+		break;
+	case LH_OPTION_INTERNAL_PEER:
+		inv->peer_program = value;
+		break;
+	case LH_OPTION_INTERNAL_DATA:
+		inv->data_dir = value;
+		break;
+	case LH_OPTION_INTERNAL_FAULTS:
+		inv->faults = value;
+		break;
+	case LH_OPTION_INTERNAL_ANIMATE:
+		inv->animate = true;
+		break;
+	case LH_OPTION_RESUME:
+		inv->resume_dir = value;
+		break;
+	case LH_OPTION_HELP:
+		inv->help = true;
+		break;
 	}
 	return rc;
 }
@@ -218,8 +252,10 @@ static int unknown_option(const struct lh_command *c, const char *word, const st
 	const char *names[NOPTIONS + 1];
 	size_t n = 0;
 	if (elsewhere)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no option --%s; 'longhaul help %s' "
-				  "lists its options", c->name, elsewhere->name, c->name);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				  "'longhaul %s' has no option --%s; 'longhaul help %s' "
+				  "lists its options",
+				  c->name, elsewhere->name, c->name);
 	for (size_t i = 0; i < NOPTIONS; i++)
 		if (options[i].help && allowed(c, &options[i]))
 			names[n++] = options[i].name;
@@ -255,12 +291,13 @@ static int parse_option(struct lh_invocation *inv, int *at, struct lh_err *err)
 	if (word[len])
 		value = word + len + (word[1] == '-');
 	if (!found->argument && value)
-		return word[1] == '-' ?
-			       lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s takes no value", found->name) :
-			       lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "write each option by itself: '%s' is more than -%c", word, word[1]);
+		return word[1] == '-' ? lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s takes no value", found->name)
+				      : lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+						   "write each option by itself: '%s' is more than -%c", word, word[1]);
 	if (found->argument && !value) {
 		if (*at + 1 >= inv->argc)
-			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s needs a value: %s", found->name, found->argument);
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s needs a value: %s", found->name,
+					  found->argument);
 		value = inv->argv[++*at];
 	}
 	return option_store(inv, found, value, err);
@@ -275,14 +312,15 @@ static int check_operands(struct lh_invocation *inv, bool had_dashes, struct lh_
 	if (wants_file && !inv->file)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs an experiment file", c->name);
 	if (wants_program && !had_dashes && inv->nrest)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "write -- before the program: longhaul %s %s -- %s ...", c->name,
-				  inv->file, inv->rest[0]);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "write -- before the program: longhaul %s %s -- %s ...",
+				  c->name, inv->file, inv->rest[0]);
 	if (wants_program && !inv->nrest)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs a program after --", c->name);
 	if (!strcmp(c->operands, "DIR...") && !inv->nrest)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs a run directory", c->name);
 	if (!wants_program && strcmp(c->operands, "DIR...") && inv->nrest)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no use for '%s'", c->name, inv->rest[0]);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no use for '%s'", c->name,
+				  inv->rest[0]);
 	if (inv->all && inv->peer)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--all and --peer %s exclude each other", inv->peer);
 	return 0;
@@ -308,8 +346,9 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 			if (!strstr(inv.command->operands, "CMD"))
 				continue; /* only ends the options */
 			if (inv.nrest)
-				return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no use for '%s' before --",
-						  inv.command->name, inv.rest[0]);
+				return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+						  "'longhaul %s' has no use for '%s' before --", inv.command->name,
+						  inv.rest[0]);
 			inv.rest = argv + i + 1;
 			inv.nrest = argc - i - 1;
 			break;
@@ -391,12 +430,14 @@ void lh_cli_print_help(const struct lh_command *command, FILE *out)
 	fputs("usage: longhaul COMMAND [OPTION...] [OPERAND...]\n\n"
 	      "How does the granularity of a training job (calculation time / communication time) meet the delay\n"
 	      "between sites? One file describes sites, links and a training; longhaul builds that network on this\n"
-	      "host, measures it, and trains across it.\n\ncommands:\n", out);
+	      "host, measures it, and trains across it.\n\ncommands:\n",
+	      out);
 	for (const struct lh_command *c = lh_commands; c->name; c++)
 		fprintf(out, "  %-8s %-22s %s\n", c->name, c->operands, c->summary);
 	fputs("  help     [COMMAND]              this, or the options of one command\n\n"
 	      "exit status: 0 ok, 1 gate failed, 2 bad input (nothing touched), 3 this machine cannot,\n"
-	      "4 the run broke, 5 inconclusive, 128+n ended by signal n\n", out);
+	      "4 the run broke, 5 inconclusive, 128+n ended by signal n\n",
+	      out);
 }
 
 static int help_main(int argc, char **argv)

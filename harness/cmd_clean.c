@@ -17,7 +17,11 @@
 
 enum { PARENTS_MAX = 64 };
 
-struct process { char comm[32]; int parent; uid_t owner; };
+struct process {
+	char comm[32];
+	int parent;
+	uid_t owner;
+};
 
 static bool process_read(int pid, struct process *ret)
 {
@@ -89,7 +93,8 @@ static unsigned clean_processes(void)
 	for (struct dirent *e; d && (e = readdir(d));) {
 		struct process p;
 		int pid = atoi(e->d_name);
-		if (!isdigit((unsigned char)e->d_name[0]) || pid == getpid() || !process_read(pid, &p) || !is_ours(pid, p.comm))
+		if (!isdigit((unsigned char)e->d_name[0]) || pid == getpid() || !process_read(pid, &p) ||
+		    !is_ours(pid, p.comm))
 			continue;
 		if (is_orphan(pid, &p)) {
 			printf("process %d (%s) has no longhaul above it\n", pid, p.comm);

@@ -21,7 +21,7 @@
 #include "session.h"
 
 enum {
-	LINE_MAX_BYTES = 8192,    /* a longer line is printed in pieces */
+	LINE_MAX_BYTES = 8192,      /* a longer line is printed in pieces */
 	MASTER_PORT_NUMBER = 29500, /* torchrun's default */
 	OWN_VARIABLES = 16,
 };
@@ -35,9 +35,9 @@ struct stream { /* of a program with --all */
 
 struct program {
 	unsigned peer;
-	pid_t pid;    /* 0: ended */
+	pid_t pid; /* 0: ended */
 	int pidfd;
-	int status;   /* as a shell counts it */
+	int status; /* as a shell counts it */
 	struct stream streams[2];
 };
 
@@ -72,9 +72,12 @@ static int find_program(const char *name, char *const *envp, char *ret, size_t s
 	const char *path = variable(envp, "PATH");
 	if (strchr(name, '/')) {
 		snprintf(ret, size, "%s", name);
-		return runnable(name) ? 0 : lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "program %s: no such executable file", name);
+		return runnable(name)
+			       ? 0
+			       : lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "program %s: no such executable file", name);
 	}
-	for (path = path && *path ? path : "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"; *path; path += *path == ':') {
+	for (path = path && *path ? path : "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"; *path;
+	     path += *path == ':') {
 		size_t len = strcspn(path, ":");
 		snprintf(ret, size, "%.*s/%s", (int)len, path, name);
 		if (runnable(ret))
@@ -85,13 +88,6 @@ static int find_program(const char *name, char *const *envp, char *ret, size_t s
 }
 
 /* ---- what it is told ---- */
-
-static bool append(char **envp, size_t *n, char *text)
-{
-	if (text)
-		envp[(*n)++] = text;
-	return text != NULL;
-}
 
 static char *assignment(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static char *assignment(const char *fmt, ...)
@@ -119,59 +115,68 @@ static char *all_addresses(const struct lh_topology *t)
 	return fclose(f) ? NULL : text;
 }
 
-static void environment_free(char **envp, size_t first_own)
+static void strings_free(char **list, size_t n)
 {
-	for (size_t i = first_own; envp && envp[i]; i++)
-		free(envp[i]);
-	free(envp);
+	for (size_t i = 0; i < n; i++)
+		free(list[i]);
 }
 
-/* The caller's environment with ours behind it; getenv takes the first of two, so ours replace theirs. */
-static char **environment(const struct lh_session *s, unsigned peer, size_t *ret_first_own)
+/* What a program is told, as NAME=value; 0 when there is no memory. */
+static size_t own_variables(const struct lh_session *s, unsigned peer, char *ret[OWN_VARIABLES])
 {
 	const struct lh_topology *t = &s->exp.topology;
-	char *const *theirs = s->inv->envp;
-	static const char *const own[] = { "LONGHAUL_RANK", "LONGHAUL_WORLD_SIZE", "LONGHAUL_PEER", "LONGHAUL_SITE",
-		"LONGHAUL_ADDRESS", "LONGHAUL_ADDRESSES", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
-		"MASTER_PORT", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", NULL };
 	char mine[64], master[64];
+	size_t n = 0;
+	if (lh_net_peer_address(t, peer, t->ipv6, mine, sizeof mine) ||
+	    lh_net_peer_address(t, 0, t->ipv6, master, sizeof master))
+		return 0;
+	ret[n++] = assignment("LONGHAUL_RANK=%u", peer);
+	ret[n++] = assignment("LONGHAUL_WORLD_SIZE=%u", t->npeers);
+	ret[n++] = assignment("LONGHAUL_PEER=%s", t->peers[peer].name);
+	ret[n++] = assignment("LONGHAUL_SITE=%s", t->sites[t->peers[peer].site].name);
+	ret[n++] = assignment("LONGHAUL_ADDRESS=%s", mine);
+	ret[n++] = all_addresses(t);
+	ret[n++] = assignment("RANK=%u", peer);
+	ret[n++] = assignment("WORLD_SIZE=%u", t->npeers);
+	ret[n++] = assignment("LOCAL_RANK=0");
+	ret[n++] = assignment("LOCAL_WORLD_SIZE=1");
+	ret[n++] = assignment("MASTER_ADDR=%s", master);
+	ret[n++] = assignment("MASTER_PORT=%d", MASTER_PORT_NUMBER);
+	/* AVX-512 state does not survive signals in a User-Mode Linux guest. */
+	if (s->where == LH_NETEM_UML) {
+		ret[n++] = assignment("OPENBLAS_CORETYPE=HASWELL");
+		ret[n++] = assignment("ONEDNN_MAX_CPU_ISA=AVX2");
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!ret[i]) {
+			strings_free(ret, n);
+			return 0;
+		}
+	return n;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+	size_t len = strcspn(a, "=");
+	return !strncmp(a, b, len) && b[len] == '=';
+}
+
+/* The caller's environment without what ours replace, then ours. Only the array is allocated. */
+static char **environment(char *const *theirs, char *const *own, size_t nown)
+{
 	size_t n = 0, count = 0;
 	while (theirs && theirs[count])
 		count++;
-	char **envp = calloc(count + OWN_VARIABLES + 1, sizeof *envp);
-	if (!envp || lh_net_peer_address(t, peer, t->ipv6, mine, sizeof mine) ||
-	    lh_net_peer_address(t, 0, t->ipv6, master, sizeof master)) {
-		free(envp);
-		return NULL;
-	}
-	for (size_t i = 0; i < count; i++) {
+	char **envp = calloc(count + nown + 1, sizeof *envp);
+	for (size_t i = 0; envp && i < count; i++) {
 		bool replaced = false;
-		for (size_t k = 0; own[k]; k++) {
-			size_t len = strlen(own[k]);
-			/* The last two are only ours inside User-Mode Linux. */
-			replaced |= !strncmp(theirs[i], own[k], len) && theirs[i][len] == '=' && (k < 12 || s->where == LH_NETEM_UML);
-		}
+		for (size_t k = 0; k < nown; k++)
+			replaced |= same_name(own[k], theirs[i]);
 		if (!replaced)
 			envp[n++] = theirs[i];
 	}
-	*ret_first_own = n;
-	bool ok = append(envp, &n, assignment("LONGHAUL_RANK=%u", peer)) &&
-		  append(envp, &n, assignment("LONGHAUL_WORLD_SIZE=%u", t->npeers)) &&
-		  append(envp, &n, assignment("LONGHAUL_PEER=%s", t->peers[peer].name)) &&
-		  append(envp, &n, assignment("LONGHAUL_SITE=%s", t->sites[t->peers[peer].site].name)) &&
-		  append(envp, &n, assignment("LONGHAUL_ADDRESS=%s", mine)) && append(envp, &n, all_addresses(t)) &&
-		  append(envp, &n, assignment("RANK=%u", peer)) && append(envp, &n, assignment("WORLD_SIZE=%u", t->npeers)) &&
-		  append(envp, &n, assignment("LOCAL_RANK=0")) && append(envp, &n, assignment("LOCAL_WORLD_SIZE=1")) &&
-		  append(envp, &n, assignment("MASTER_ADDR=%s", master)) &&
-		  append(envp, &n, assignment("MASTER_PORT=%d", MASTER_PORT_NUMBER));
-	/* AVX-512 state does not survive signals in a User-Mode Linux guest. */
-	if (ok && s->where == LH_NETEM_UML)
-		ok = append(envp, &n, assignment("OPENBLAS_CORETYPE=HASWELL")) &&
-		     append(envp, &n, assignment("ONEDNN_MAX_CPU_ISA=AVX2"));
-	if (!ok) {
-		environment_free(envp, *ret_first_own);
-		return NULL;
-	}
+	for (size_t k = 0; envp && k < nown; k++)
+		envp[n++] = own[k];
 	return envp;
 }
 
@@ -195,8 +200,9 @@ static int start(struct exec *x, struct program *p, char *const *argv, struct lh
 {
 	const struct lh_invocation *inv = x->s->inv;
 	int child[2] = { STDOUT_FILENO, STDERR_FILENO };
-	size_t first_own = 0;
-	char **envp = environment(x->s, p->peer, &first_own);
+	char *own[OWN_VARIABLES];
+	size_t nown = own_variables(x->s, p->peer, own);
+	char **envp = nown ? environment(inv->envp, own, nown) : NULL;
 	int rc = envp ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "environment");
 	p->streams[0].fd = p->streams[1].fd = -1;
 	if (!rc && inv->all) {
@@ -205,14 +211,19 @@ static int start(struct exec *x, struct program *p, char *const *argv, struct lh
 	}
 	if (!rc) {
 		struct lh_spawn spawn = {
-			.argv = argv, .envp = envp, .stdin_fd = inv->all ? -1 : STDIN_FILENO, .stdout_fd = child[0], .stderr_fd = child[1],
+			.argv = argv,
+			.envp = envp,
+			.stdin_fd = inv->all ? -1 : STDIN_FILENO,
+			.stdout_fd = child[0],
+			.stderr_fd = child[1],
 		};
 		rc = lh_net_spawn(x->net, p->peer, &spawn, &p->pid, &p->pidfd, err);
 	}
 	for (int i = 0; i < 2 && inv->all; i++)
 		if (child[i] >= 0)
 			close(child[i]);
-	environment_free(envp, first_own);
+	free(envp);
+	strings_free(own, nown);
 	x->running += !rc;
 	if (rc)
 		p->pid = 0;

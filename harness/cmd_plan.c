@@ -10,7 +10,8 @@ static int format_parse(const struct lh_invocation *inv, enum lh_plan_format *re
 {
 	static const char *const names[] = { "text", "commands", "json", NULL };
 	if (inv->json && inv->format && strcmp(inv->format, "json"))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--json and --format %s exclude each other", inv->format);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--json and --format %s exclude each other",
+				  inv->format);
 	*ret = inv->json ? LH_PLAN_JSON : LH_PLAN_TEXT;
 	if (!inv->format)
 		return 0;
@@ -19,7 +20,8 @@ static int format_parse(const struct lh_invocation *inv, enum lh_plan_format *re
 			*ret = (enum lh_plan_format)i;
 			return 0;
 		}
-	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--format of plan is text, commands or json, not '%s'", inv->format);
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--format of plan is text, commands or json, not '%s'",
+			  inv->format);
 }
 
 int cmd_plan(const struct lh_invocation *inv)

@@ -14,7 +14,9 @@
 #include "result.h"
 #include "session.h"
 
-struct meter { bool quiet, animate; };
+struct meter {
+	bool quiet, animate;
+};
 
 static void show_progress(void *ctx, const char *what, size_t done, size_t total)
 {
@@ -32,8 +34,11 @@ static json_t *peers_json(const struct lh_topology *t, const struct lh_probe_rep
 	json_t *peers = json_array();
 	for (unsigned i = 0; i < rep->npeers; i++)
 		json_array_append_new(peers, json_pack("{s:s, s:s, s:s, s:o}", "name", t->peers[i].name, "site",
-			t->sites[t->peers[i].site].name, "next", t->peers[(i + 1) % t->npeers].name, "rtt_to_next_s",
-			rep->peer_rtt_ns[i] < 0 ? json_null() : json_real((double)rep->peer_rtt_ns[i] / 1e9)));
+						       t->sites[t->peers[i].site].name, "next",
+						       t->peers[(i + 1) % t->npeers].name, "rtt_to_next_s",
+						       rep->peer_rtt_ns[i] < 0
+							       ? json_null()
+							       : json_real((double)rep->peer_rtt_ns[i] / 1e9)));
 	return peers;
 }
 
@@ -42,9 +47,10 @@ static json_t *document(const struct lh_session *s, const struct lh_probe_report
 {
 	const struct lh_topology *t = &s->exp.topology;
 	return json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:o, s:o, s:b, s:o}", "schema", "longhaul-probe/1",
-		"version", LH_VERSION, "name", t->name, "environment", "kernel_release", s->caps.kernel_release,
-		"netem", lh_netem_where_name(s->where), "plan_hash", hash, "links", lh_probe_links_json(t, rep),
-		"peers", peers_json(t, rep), "valid", why->code == 0, "error", why->code ? json_string(why->text) : json_null());
+			 "version", LH_VERSION, "name", t->name, "environment", "kernel_release",
+			 s->caps.kernel_release, "netem", lh_netem_where_name(s->where), "plan_hash", hash, "links",
+			 lh_probe_links_json(t, rep), "peers", peers_json(t, rep), "valid", why->code == 0, "error",
+			 why->code ? json_string(why->text) : json_null());
 }
 
 /* Complete or not at all: written beside, then renamed. */

@@ -8,10 +8,13 @@
 
 #include "tables.h"
 
-struct command { const char *name, *operands, *summary, *description; unsigned options; };
+struct command {
+	const char *name, *operands, *summary, *description;
+	unsigned options;
+};
 
 static const struct lh_option options[] = {
-#define LH_OPTION(bit, long_name, short_name, argument, help_text) \
+#define LH_OPTION(bit, long_name, short_name, argument, help_text)                                                     \
 	{ LH_OPTION_##bit, long_name, short_name, argument, help_text },
 #include "options.def"
 #undef LH_OPTION
@@ -31,9 +34,14 @@ static void roff(const char *text)
 		fputs("\\&", stdout);
 	for (; *text; text++)
 		switch (*text) {
-		case '-': fputs("\\-", stdout); break;
-		case '\\': fputs("\\e", stdout); break;
-		default: putchar(*text);
+		case '-':
+			fputs("\\-", stdout);
+			break;
+		case '\\':
+			fputs("\\e", stdout);
+			break;
+		default:
+			putchar(*text);
 		}
 }
 

@@ -71,7 +71,8 @@ static int find_parts(struct lh_session *s, struct lh_err *err)
 	snprintf(build_data, sizeof build_data, "%.*s/../trainer/data", dir, s->self_path);
 
 	const char *given = s->inv->peer_program;
-	const char *const peer[] = { given ? given : beside, given ? NULL : build, LH_LIBEXECDIR "/longhaul-peer", NULL };
+	const char *const peer[] = { given ? given : beside, given ? NULL : build, LH_LIBEXECDIR "/longhaul-peer",
+				     NULL };
 	if (!first_existing(peer, s->peer_path, sizeof s->peer_path)) {
 		if (given)
 			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_PEER=%s", given);
@@ -92,8 +93,10 @@ static int find_parts(struct lh_session *s, struct lh_err *err)
 static int out_dir_make(const char *path, char *ret_full, struct lh_err *err)
 {
 	if (mkdir(path, 0777))
-		return errno == EEXIST ? lh_err_set(err, LH_EXIT_INPUT, -EEXIST, "run directory %s exists; nothing is overwritten: "
-						    "remove it or name another", path)
+		return errno == EEXIST ? lh_err_set(err, LH_EXIT_INPUT, -EEXIST,
+						    "run directory %s exists; nothing is overwritten: "
+						    "remove it or name another",
+						    path)
 				       : lh_err_sys(err, LH_EXIT_INPUT, -errno, "run directory %s", path);
 	if (!realpath(path, ret_full))
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "run directory %s", path);
@@ -109,7 +112,8 @@ static int out_dir_make_default(const char *name, char *ret_full, struct lh_err 
 	strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
 	size_t n = 0;
 	for (; name[n] && n < sizeof plain - 1; n++)
-		plain[n] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", name[n]) ? name[n] : '_';
+		plain[n] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", name[n]) ? name[n]
+													       : '_';
 	plain[n] = 0;
 	if (mkdir("longhaul-runs", 0777) && errno != EEXIST)
 		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "run directory longhaul-runs (name another with -o)");
@@ -154,9 +158,11 @@ static int out_dir_check(const struct session_state *st, struct lh_err *err)
 	if (!path || st->s.inv->inside_uml || !st->opt->uses_out_dir)
 		return 0;
 	if (!lstat(path, &info))
-		return lh_err_set(err, LH_EXIT_INPUT, -EEXIST, "run directory %s exists; nothing is overwritten: remove it or name another", path);
+		return lh_err_set(err, LH_EXIT_INPUT, -EEXIST,
+				  "run directory %s exists; nothing is overwritten: remove it or name another", path);
 	if (errno != ENOENT || snprintf(parent, sizeof parent, "%s", path) >= (int)sizeof parent)
-		return lh_err_sys(err, LH_EXIT_INPUT, errno == ENOENT ? -ENAMETOOLONG : -errno, "run directory %s", path);
+		return lh_err_sys(err, LH_EXIT_INPUT, errno == ENOENT ? -ENAMETOOLONG : -errno, "run directory %s",
+				  path);
 	if (access(dirname(parent), W_OK | X_OK))
 		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "run directory %s", path);
 	return 0;
@@ -196,7 +202,8 @@ static int host_kernel_refuses(bool needs_netem, char *why, size_t size)
 	if (lh_cell_run(&opt, trial_in_cell, t, &status, &err))
 		snprintf(why, size, "this kernel refuses private namespaces (%.400s)", err.text);
 	else if (status)
-		snprintf(why, size, "this kernel cannot build the network (%.400s)", t->err.text[0] ? t->err.text : "the trial was ended");
+		snprintf(why, size, "this kernel cannot build the network (%.400s)",
+			 t->err.text[0] ? t->err.text : "the trial was ended");
 	else if (needs_netem && !t->caps.netem)
 		snprintf(why, size, "this kernel has no sch_netem");
 	else
@@ -226,9 +233,10 @@ static int memory_check(const struct lh_plan *plan, struct lh_err *err)
 	char a[32], b[32];
 	if (!have || need <= have)
 		return 0;
-	return lh_err_set(err, LH_EXIT_MACHINE, -ENOMEM, "packets in flight and full queues can take %s of kernel memory, %s are "
-			  "free; lower a rate, an RTT or a queue", lh_bytes_print(need / MIB * MIB, a, sizeof a),
-			  lh_bytes_print(have / MIB * MIB, b, sizeof b));
+	return lh_err_set(err, LH_EXIT_MACHINE, -ENOMEM,
+			  "packets in flight and full queues can take %s of kernel memory, %s are "
+			  "free; lower a rate, an RTT or a queue",
+			  lh_bytes_print(need / MIB * MIB, a, sizeof a), lh_bytes_print(have / MIB * MIB, b, sizeof b));
 }
 
 static const struct lh_experiment *largest(const struct session_state *st)
@@ -244,7 +252,8 @@ static lh_bytes guest_memory(const struct session_state *st)
 		for (unsigned i = 0; i < exp->topology.npeers; i++) {
 			const struct lh_catalogue_entry *e =
 				lh_catalogue_find(exp->training.model, exp->topology.peers[i].device);
-			lh_bytes bytes = e ? (GUEST_TRAINING_PEER_BYTES / 4 + e->parameters * sizeof(float) * PACED_COPIES) : 0;
+			lh_bytes bytes =
+				e ? (GUEST_TRAINING_PEER_BYTES / 4 + e->parameters * sizeof(float) * PACED_COPIES) : 0;
 			peer = bytes > peer ? bytes : peer;
 		}
 	return (GUEST_BASE_BYTES + lh_plan_memory_bytes(st->plan) + peer * exp->topology.npeers + MIB - 1) / MIB * MIB;
@@ -326,7 +335,11 @@ static int enter_uml(struct session_state *st)
 	for (int i = 2; i < inv->argc; i++)
 		argv[n++] = inv->argv[i];
 	struct lh_uml_options opt = {
-		.argv = argv, .cwd = cwd, .writable = writable, .memory_bytes = guest_memory(st), .cpu = -1,
+		.argv = argv,
+		.cwd = cwd,
+		.writable = writable,
+		.memory_bytes = guest_memory(st),
+		.cpu = -1,
 	};
 	fflush(NULL);
 	if (lh_uml_run(&opt, &status, &err)) {
@@ -339,7 +352,8 @@ static int enter_uml(struct session_state *st)
 
 static int no_kernel(const char *why, const char *uml_why, struct lh_err *err)
 {
-	return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "%s, and User-Mode Linux cannot stand in: %s", why, uml_why);
+	return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "%s, and User-Mode Linux cannot stand in: %s", why,
+			  uml_why);
 }
 
 /* What the schedule makes of a link later must be possible too (a cut is, without netem). */
@@ -360,11 +374,14 @@ static int kernel_choose(const struct session_state *st, bool *ret_uml, struct l
 	char why[640] = "--kernel uml";
 	*ret_uml = false;
 	if (st->s.inv->inside_uml)
-		return lh_uml_inside() ? 0 : lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--internal-inside-uml is not for use by hand");
+		return lh_uml_inside() ? 0
+				       : lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+						    "--internal-inside-uml is not for use by hand");
 	if (choice != LH_KERNEL_UML && !host_kernel_refuses(needs_netem(st), why, sizeof why))
 		return 0;
 	if (choice == LH_KERNEL_HOST)
-		return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP, "--kernel host: %s; try --kernel uml, or see 'longhaul doctor'", why);
+		return lh_err_set(err, LH_EXIT_MACHINE, -EOPNOTSUPP,
+				  "--kernel host: %s; try --kernel uml, or see 'longhaul doctor'", why);
 	int rc = lh_uml_probe(&uml, err);
 	if (rc)
 		return rc;
@@ -373,8 +390,10 @@ static int kernel_choose(const struct session_state *st, bool *ret_uml, struct l
 	*ret_uml = true;
 	int major = 0, minor = 0;
 	bool known = sscanf(uml.release, "%d.%d", &major, &minor) == 2;
-	fprintf(stderr, known ? "longhaul: %s: running inside User-Mode Linux %d.%d\n" :
-				"longhaul: %s: running inside User-Mode Linux\n", why, major, minor);
+	fprintf(stderr,
+		known ? "longhaul: %s: running inside User-Mode Linux %d.%d\n"
+		      : "longhaul: %s: running inside User-Mode Linux\n",
+		why, major, minor);
 	return 0;
 }
 

@@ -30,7 +30,11 @@ struct watcher { /* one child's */
 	int out_fd;
 };
 
-struct sent { lh_ns at_ns; uint32_t seq; bool waiting; };
+struct sent {
+	lh_ns at_ns;
+	uint32_t seq;
+	bool waiting;
+};
 
 static void put(const struct watcher *w, unsigned to, const struct sent *s, lh_ns rtt_ns)
 {
@@ -95,7 +99,8 @@ static int watcher_main(void *ctx)
 	}
 }
 
-int lh_probe_watch_start(struct lh_net *net, const struct lh_topology *t, struct lh_probe_watch **ret, struct lh_err *err)
+int lh_probe_watch_start(struct lh_net *net, const struct lh_topology *t, struct lh_probe_watch **ret,
+			 struct lh_err *err)
 {
 	struct lh_probe_watch *w = calloc(1, sizeof *w);
 	int fds[2], rc = 0;
@@ -123,7 +128,10 @@ int lh_probe_watch_start(struct lh_net *net, const struct lh_topology *t, struct
 	return 0;
 }
 
-int lh_probe_watch_fd(const struct lh_probe_watch *w) { return w->fd; }
+int lh_probe_watch_fd(const struct lh_probe_watch *w)
+{
+	return w->fd;
+}
 
 void lh_probe_watch_read(struct lh_probe_watch *w, lh_probe_sample_fn *each, void *ctx)
 {

@@ -18,7 +18,8 @@ struct lh_probe_sample {
 };
 typedef void lh_probe_sample_fn(void *ctx, const struct lh_probe_sample *sample);
 
-int lh_probe_watch_start(struct lh_net *net, const struct lh_topology *t, struct lh_probe_watch **ret, struct lh_err *err);
+int lh_probe_watch_start(struct lh_net *net, const struct lh_topology *t, struct lh_probe_watch **ret,
+			 struct lh_err *err);
 /* Readable when samples wait; for poll(). */
 int lh_probe_watch_fd(const struct lh_probe_watch *w);
 /* Hand over what waits, without blocking. */

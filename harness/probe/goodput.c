@@ -2,13 +2,13 @@
  * another.
  *
  * Measured as iperf does and as the study did: from the moment the connections stand, slow start included, for
- * RTTS_COUNTED round trips, at least probe.goodput and at most LONGEST_NS. The second half of that, in whole round trips
- * (a window-limited sender sends in bursts), is the steady rate, which has no slow start in it.
+ * RTTS_COUNTED round trips, at least probe.goodput and at most LONGEST_NS. The second half of that, in whole round
+ * trips (a window-limited sender sends in bursts), is the steady rate, which has no slow start in it.
  *
  * Pairs that share no site are measured at the same time as long as what they can carry at most (rate or TCP window
  * per RTT) fits into a budget that any machine has; the rest goes one after the other. A goodput is `host-limited` when
- * its steady rate is under 90 % of that bound and a CPU was idle for less than 10 % of the measurement; a pair that looks so while
- * others ran is measured again alone.
+ * its steady rate is under 90 % of that bound and a CPU was idle for less than 10 % of the measurement; a pair that
+ * looks so while others ran is measured again alone.
  */
 #include "probe.h"
 
@@ -29,7 +29,7 @@
 #include "ping.h"
 
 enum {
-	TOGETHER_MAX = 32,      /* pairs at the same time: 64 sites */
+	TOGETHER_MAX = 32, /* pairs at the same time: 64 sites */
 	STREAMS_MAX = 256,
 	CHUNK_BYTES = 256 << 10,
 	RTTS_COUNTED = 100,
@@ -43,13 +43,13 @@ enum {
 #define BOUND_SHARE 0.9
 #define IDLE_SHARE 0.1
 
-struct outcome { /* shared between the receiver and us */
-	uint16_t port;     /* set when it listens */
-	int failure;       /* errno of either side */
+struct outcome {       /* shared between the receiver and us */
+	uint16_t port; /* set when it listens */
+	int failure;   /* errno of either side */
 	bool done;
 	uint64_t bytes, steady_bytes;
 	lh_ns ns, steady_ns;
-	double idle;       /* of the busiest CPU, 0 ... 1; NaN: unknown */
+	double idle; /* of the busiest CPU, 0 ... 1; NaN: unknown */
 };
 
 struct flow {
@@ -57,8 +57,8 @@ struct flow {
 	struct lh_link_result *link;
 	unsigned from, to, streams; /* peers */
 	lh_ns rtt_ns, measure_ns;
-	double bound;               /* bit/s */
-	int ready_fd;               /* write end: one byte when the port is set */
+	double bound; /* bit/s */
+	int ready_fd; /* write end: one byte when the port is set */
 	struct outcome *out;
 	pid_t pid[2];
 	int pidfd[2];
@@ -66,7 +66,10 @@ struct flow {
 
 /* ---- CPU time of the kernel that the network lives on ---- */
 
-struct cpu_times { unsigned n; unsigned long long total[CPUS_MAX], idle[CPUS_MAX]; };
+struct cpu_times {
+	unsigned n;
+	unsigned long long total[CPUS_MAX], idle[CPUS_MAX];
+};
 
 static void cpu_read(struct cpu_times *c)
 {
@@ -78,8 +81,8 @@ static void cpu_read(struct cpu_times *c)
 		unsigned cpu;
 		/* The first line is the sum of all; %u would skip its blanks. */
 		if (strncmp(line, "cpu", 3) || line[3] == ' ' ||
-		    sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &v[0], &v[1], &v[2], &v[3], &v[4],
-			   &v[5], &v[6], &v[7]) < 5)
+		    sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &v[0], &v[1], &v[2], &v[3],
+			   &v[4], &v[5], &v[6], &v[7]) < 5)
 			continue;
 		c->total[c->n] = c->idle[c->n] = 0;
 		for (int i = 0; i < 8; i++)
@@ -138,7 +141,8 @@ static int receiver_accept(struct flow *f, struct pollfd *streams)
 	if (!len || fd < 0 || bind(fd, (struct sockaddr *)&a, len) || listen(fd, STREAMS_MAX) ||
 	    getsockname(fd, (struct sockaddr *)&a, &len))
 		return fail(f, errno);
-	f->out->port = ntohs(f->t->ipv6 ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
+	f->out->port =
+		ntohs(f->t->ipv6 ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
 	if (write(f->ready_fd, "r", 1) != 1)
 		return fail(f, errno);
 	lh_ns end = lh_clock_ns() + CONNECT_LIMIT_NS;
@@ -230,7 +234,8 @@ static int sender_main(void *ctx)
 		if (poll(streams, f->streams, -1) < 0 && errno != EINTR)
 			return fail(f, errno);
 		for (unsigned i = 0; i < f->streams; i++)
-			if (streams[i].revents && send(streams[i].fd, chunk, sizeof chunk, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+			if (streams[i].revents &&
+			    send(streams[i].fd, chunk, sizeof chunk, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
 			    errno != EAGAIN && errno != EINTR)
 				return 0;
 	}
@@ -250,7 +255,8 @@ static int flow_start(struct lh_net *net, struct flow *f, struct lh_err *err)
 		struct pollfd p = { ready[0], POLLIN, 0 };
 		char byte;
 		if (poll(&p, 1, (int)(CONNECT_LIMIT_NS / LH_NS_PER_MS)) != 1 || read(ready[0], &byte, 1) != 1)
-			rc = lh_err_sys(err, LH_EXIT_MACHINE, f->out->failure ? -f->out->failure : -ETIMEDOUT, "goodput receiver");
+			rc = lh_err_sys(err, LH_EXIT_MACHINE, f->out->failure ? -f->out->failure : -ETIMEDOUT,
+					"goodput receiver");
 		else
 			rc = lh_net_fork(net, f->from, sender_main, f, &f->pid[1], &f->pidfd[1], err);
 	}
@@ -325,7 +331,8 @@ double lh_probe_bound(const struct lh_topology *t, const struct lh_link_result *
 	bound = least_rate(bound, lh_topology_link(t, link->from, link->to)->imp.rate_bps);
 	bound = least_rate(least_rate(bound, from->nic_bps), to->nic_bps);
 	if (link->from != link->to)
-		bound = least_rate(least_rate(bound, t->sites[link->from].access.up_bps), t->sites[link->to].access.down_bps);
+		bound = least_rate(least_rate(bound, t->sites[link->from].access.up_bps),
+				   t->sites[link->to].access.down_bps);
 	return bound;
 }
 
@@ -355,8 +362,8 @@ struct pass {
 	struct lh_net *net;
 	const struct lh_experiment *exp;
 	struct lh_probe_report *rep;
-	struct outcome *out;    /* shared, [TOGETHER_MAX] */
-	bool *todo, *again;     /* [nlinks] each: to measure in this pass; to measure once more, alone */
+	struct outcome *out; /* shared, [TOGETHER_MAX] */
+	bool *todo, *again;  /* [nlinks] each: to measure in this pass; to measure once more, alone */
 	unsigned streams;
 	bool alone;
 };
@@ -386,8 +393,15 @@ static size_t choose(struct pass *p, struct flow *flows)
 		if (n && load + share > 1)
 			continue;
 		flows[n] = (struct flow){
-			.t = t, .link = l, .from = a, .to = b, .streams = p->streams, .bound = bound, .out = &p->out[n],
-			.rtt_ns = l->rtt_median_ns, .measure_ns = duration(p->exp, l),
+			.t = t,
+			.link = l,
+			.from = a,
+			.to = b,
+			.streams = p->streams,
+			.bound = bound,
+			.out = &p->out[n],
+			.rtt_ns = l->rtt_median_ns,
+			.measure_ns = duration(p->exp, l),
 		};
 		n++;
 		load += share;
@@ -397,7 +411,8 @@ static size_t choose(struct pass *p, struct flow *flows)
 	return n;
 }
 
-static int pass_run(struct pass *p, lh_probe_progress_fn *progress, void *ctx, size_t *done, size_t total, struct lh_err *err)
+static int pass_run(struct pass *p, lh_probe_progress_fn *progress, void *ctx, size_t *done, size_t total,
+		    struct lh_err *err)
 {
 	struct flow flows[TOGETHER_MAX];
 	int rc = 0;
@@ -405,7 +420,8 @@ static int pass_run(struct pass *p, lh_probe_progress_fn *progress, void *ctx, s
 		const struct lh_topology *t = &p->exp->topology;
 		char what[128];
 		snprintf(what, sizeof what, "goodput %s->%s, %u stream%s%s", t->sites[flows[0].link->from].name,
-			 t->sites[flows[0].link->to].name, p->streams, p->streams == 1 ? "" : "s", n > 1 ? " and others" : "");
+			 t->sites[flows[0].link->to].name, p->streams, p->streams == 1 ? "" : "s",
+			 n > 1 ? " and others" : "");
 		if (progress)
 			progress(ctx, what, *done < total ? *done : total, total);
 		rc = flows_run(p->net, flows, n, err);
@@ -420,8 +436,8 @@ static int pass_run(struct pass *p, lh_probe_progress_fn *progress, void *ctx, s
 	return rc;
 }
 
-int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp,
-		     lh_probe_progress_fn *progress, void *ctx, struct lh_probe_report *rep, struct lh_err *err)
+int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp, lh_probe_progress_fn *progress, void *ctx,
+		     struct lh_probe_report *rep, struct lh_err *err)
 {
 	if (!exp->probe.goodput_ns)
 		return 0;

@@ -73,10 +73,15 @@ int lh_ping_send(const struct lh_ping_socket *s, const char *address, uint32_t t
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_in v4 = { .sin_family = AF_INET };
 	struct echo e = {
-		.type = s->ipv6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO, .id = htons((uint16_t)s->cookie),
-		.seq = htons((uint16_t)seq), .cookie = s->cookie, .target = target, .number = seq,
+		.type = s->ipv6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO,
+		.id = htons((uint16_t)s->cookie),
+		.seq = htons((uint16_t)seq),
+		.cookie = s->cookie,
+		.target = target,
+		.number = seq,
 	};
-	if (inet_pton(s->ipv6 ? AF_INET6 : AF_INET, address, s->ipv6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
+	if (inet_pton(s->ipv6 ? AF_INET6 : AF_INET, address, s->ipv6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) !=
+	    1)
 		return -EINVAL;
 	if (!s->ipv6) /* the kernel fills it in for IPv6 */
 		e.checksum = checksum(&e, sizeof e);
@@ -118,11 +123,11 @@ struct child {
 	const struct lh_ping_plan *plan;
 	struct lh_ping_pair *pairs; /* of this sender */
 	size_t npairs;
-	lh_ns begin_ns;             /* of the timetable */
+	lh_ns begin_ns; /* of the timetable */
 	size_t first_slot, nslots;
-	lh_ns *result;              /* shared: [npairs * count] */
-	lh_ns *sent;                /* private: the same */
-	int *failure;               /* shared: errno */
+	lh_ns *result; /* shared: [npairs * count] */
+	lh_ns *sent;   /* private: the same */
+	int *failure;  /* shared: errno */
 };
 
 static lh_ns send_time(const struct child *c, size_t n)
@@ -168,7 +173,8 @@ static int child_main(void *ctx)
 			rc = lh_net_peer_address(c->t, p->to, c->t->ipv6, address, sizeof address);
 			c->sent[i] = lh_clock_ns();
 			if (!rc)
-				rc = lh_ping_send(&s, address, (uint32_t)(next % c->npairs), (uint32_t)(next / c->npairs));
+				rc = lh_ping_send(&s, address, (uint32_t)(next % c->npairs),
+						  (uint32_t)(next / c->npairs));
 			/* A full queue or a missing route is a lost echo; what is not is told by the verdict. */
 			if (rc)
 				*c->failure = -rc;
@@ -194,7 +200,10 @@ int lh_probe_interrupted(void)
 	sigset_t set;
 	if (sigpending(&set))
 		return 0;
-	return sigismember(&set, SIGINT) ? SIGINT : sigismember(&set, SIGTERM) ? SIGTERM : sigismember(&set, SIGHUP) ? SIGHUP : 0;
+	return sigismember(&set, SIGINT)    ? SIGINT
+	       : sigismember(&set, SIGTERM) ? SIGTERM
+	       : sigismember(&set, SIGHUP)  ? SIGHUP
+					    : 0;
 }
 
 int lh_probe_wait(pid_t *pids, int *pidfds, size_t n, lh_ns deadline_ns, struct lh_err *err)
@@ -210,7 +219,8 @@ int lh_probe_wait(pid_t *pids, int *pidfds, size_t n, lh_ns deadline_ns, struct 
 			if (sig)
 				rc = lh_err_set(err, LH_EXIT_BROKE, -EINTR, "interrupted by signal %d", sig);
 			else if (lh_clock_ns() > deadline_ns)
-				rc = lh_err_set(err, LH_EXIT_MACHINE, -ETIMEDOUT, "the measuring process did not end in time");
+				rc = lh_err_set(err, LH_EXIT_MACHINE, -ETIMEDOUT,
+						"the measuring process did not end in time");
 		}
 		if (rc)
 			kill(pids[i], SIGKILL);
@@ -218,7 +228,8 @@ int lh_probe_wait(pid_t *pids, int *pidfds, size_t n, lh_ns deadline_ns, struct 
 			;
 		close(pidfds[i]);
 		if (!rc && status)
-			rc = lh_err_set(err, LH_EXIT_MACHINE, -EIO, "the measuring process failed (wait status 0x%x)", (unsigned)status);
+			rc = lh_err_set(err, LH_EXIT_MACHINE, -EIO, "the measuring process failed (wait status 0x%x)",
+					(unsigned)status);
 	}
 	return rc;
 }
@@ -240,7 +251,11 @@ static void batch_fill(struct batch *b, const struct lh_topology *t, const struc
 		while (b->npairs + n < npairs && pairs[b->npairs + n].from == pairs[b->npairs].from)
 			n++;
 		b->child[b->nchildren++] = (struct child){
-			.t = t, .plan = plan, .pairs = pairs + b->npairs, .npairs = n, .first_slot = b->npairs,
+			.t = t,
+			.plan = plan,
+			.pairs = pairs + b->npairs,
+			.npairs = n,
+			.first_slot = b->npairs,
 		};
 		b->npairs += n;
 	}
@@ -264,7 +279,8 @@ static int batch_run(struct lh_net *net, struct batch *b, lh_ns *shared, int *fa
 			break;
 	}
 	/* Twice the timetable, since a busy machine may be late; an end there must be. */
-	int waited = lh_probe_wait(b->pid, b->pidfd, started, rc ? 0 : end + (end - begin) + 10 * LH_NS_PER_S, rc ? NULL : err);
+	int waited = lh_probe_wait(b->pid, b->pidfd, started, rc ? 0 : end + (end - begin) + 10 * LH_NS_PER_S,
+				   rc ? NULL : err);
 	return rc ? rc : waited;
 }
 

@@ -10,13 +10,23 @@
 #include "internal.h"
 
 static const char *const verdict_names[] = {
-	[LH_LINK_OK] = "ok", [LH_LINK_OUT_OF_TOLERANCE] = "out-of-tolerance", [LH_LINK_BELOW_FLOOR] = "below-floor",
-	[LH_LINK_UNREACHABLE] = "unreachable", [LH_LINK_NOT_CROSSING] = "not-crossing", [LH_LINK_NOT_MEASURED] = "not-measured",
+	[LH_LINK_OK] = "ok",
+	[LH_LINK_OUT_OF_TOLERANCE] = "out-of-tolerance",
+	[LH_LINK_BELOW_FLOOR] = "below-floor",
+	[LH_LINK_UNREACHABLE] = "unreachable",
+	[LH_LINK_NOT_CROSSING] = "not-crossing",
+	[LH_LINK_NOT_MEASURED] = "not-measured",
 };
 
-const char *lh_link_verdict_name(enum lh_link_verdict v) { return verdict_names[v]; }
+const char *lh_link_verdict_name(enum lh_link_verdict v)
+{
+	return verdict_names[v];
+}
 
-static const char *mode_name(enum lh_link_mode mode) { return mode == LH_MODE_PACKET ? "packet" : "gso"; }
+static const char *mode_name(enum lh_link_mode mode)
+{
+	return mode == LH_MODE_PACKET ? "packet" : "gso";
+}
 
 /* A LAN with one peer is no link: nothing can cross it. */
 static bool is_link(const struct lh_topology *t, const struct lh_link_result *l)
@@ -50,7 +60,8 @@ static void cell_floor(const struct lh_topology *t, const struct lh_link_result 
 	if (l->floor_ns < 0)
 		snprintf(buf, size, "-");
 	else
-		snprintf(buf, size, "%.3f%s", (double)l->floor_ns / 1e6, l->verdict == LH_LINK_BELOW_FLOOR ? " (asked less)" : "");
+		snprintf(buf, size, "%.3f%s", (double)l->floor_ns / 1e6,
+			 l->verdict == LH_LINK_BELOW_FLOOR ? " (asked less)" : "");
 }
 
 static void cell_rate(double bps, double steady, bool limited, bool reused, char *buf, size_t size)
@@ -129,7 +140,8 @@ void lh_probe_print_tables(const struct lh_topology *t, const struct lh_probe_re
 	for (size_t i = 0; i < rep->nlinks; i++) {
 		const struct lh_link_result *l = &rep->links[i];
 		if (is_link(t, l) && l->verdict != LH_LINK_OK)
-			fprintf(out, "link %s->%s: %s\n", t->sites[l->from].name, t->sites[l->to].name, lh_link_verdict_name(l->verdict));
+			fprintf(out, "link %s->%s: %s\n", t->sites[l->from].name, t->sites[l->to].name,
+				lh_link_verdict_name(l->verdict));
 	}
 }
 
@@ -153,8 +165,11 @@ static void csv_rate(double bps, FILE *out)
 
 int lh_probe_write_csv(const struct lh_topology *t, const struct lh_probe_report *rep, FILE *out)
 {
-	fputs("from,to,mode,rtt_spec_s,rtt_measured_s,rtt_min_s,rtt_p99_s,rtt_floor_s,pings_sent,pings_lost,goodput_1_bit_per_s,"
-	      "goodput_1_steady_bit_per_s,host_limited_1,streams,goodput_k_bit_per_s,goodput_k_steady_bit_per_s,host_limited_k,goodput_reused,verdict\n", out);
+	fputs("from,to,mode,rtt_spec_s,rtt_measured_s,rtt_min_s,rtt_p99_s,rtt_floor_s,pings_sent,pings_lost,goodput_1_"
+	      "bit_per_s,"
+	      "goodput_1_steady_bit_per_s,host_limited_1,streams,goodput_k_bit_per_s,goodput_k_steady_bit_per_s,host_"
+	      "limited_k,goodput_reused,verdict\n",
+	      out);
 	for (size_t i = 0; i < rep->nlinks; i++) {
 		const struct lh_link_result *l = &rep->links[i];
 		if (!is_link(t, l))
@@ -179,8 +194,14 @@ int lh_probe_write_csv(const struct lh_topology *t, const struct lh_probe_report
 
 /* ---- JSON ---- */
 
-static json_t *seconds(lh_ns ns) { return ns < 0 ? json_null() : json_real((double)ns / 1e9); }
-static json_t *rate(double bps) { return isnan(bps) ? json_null() : json_real(bps); }
+static json_t *seconds(lh_ns ns)
+{
+	return ns < 0 ? json_null() : json_real((double)ns / 1e9);
+}
+static json_t *rate(double bps)
+{
+	return isnan(bps) ? json_null() : json_real(bps);
+}
 
 struct json_t *lh_probe_links_json(const struct lh_topology *t, const struct lh_probe_report *rep)
 {
@@ -189,15 +210,21 @@ struct json_t *lh_probe_links_json(const struct lh_topology *t, const struct lh_
 		const struct lh_link_result *l = &rep->links[i];
 		if (!is_link(t, l))
 			continue;
-		json_array_append_new(links, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:b, s:i, s:o, s:o, s:b, s:b, s:s}",
-			"from", t->sites[l->from].name, "to", t->sites[l->to].name, "mode", mode_name(l->mode),
-			"rtt_spec_s", seconds(was_asked(t, l) ? l->rtt_spec_ns : -1), "rtt_measured_s", seconds(l->rtt_median_ns),
-			"rtt_min_s", seconds(l->rtt_min_ns), "rtt_p99_s", seconds(l->rtt_p99_ns), "rtt_floor_s", seconds(l->floor_ns),
-			"pings_sent", (int)l->pings_sent, "pings_lost", (int)l->pings_lost,
-			"goodput_1_bit_per_s", rate(l->goodput_1_bit_per_s), "goodput_1_steady_bit_per_s", rate(l->steady_1_bit_per_s), "host_limited_1", l->host_limited_1,
-			"streams", (int)l->streams, "goodput_k_bit_per_s", rate(l->goodput_k_bit_per_s),
-			"goodput_k_steady_bit_per_s", rate(l->steady_k_bit_per_s), "host_limited_k", l->host_limited_k, "goodput_reused", l->goodput_reused,
-			"verdict", lh_link_verdict_name(l->verdict)));
+		json_array_append_new(
+			links,
+			json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:b, s:i, s:o, s:o, "
+				  "s:b, s:b, s:s}",
+				  "from", t->sites[l->from].name, "to", t->sites[l->to].name, "mode",
+				  mode_name(l->mode), "rtt_spec_s", seconds(was_asked(t, l) ? l->rtt_spec_ns : -1),
+				  "rtt_measured_s", seconds(l->rtt_median_ns), "rtt_min_s", seconds(l->rtt_min_ns),
+				  "rtt_p99_s", seconds(l->rtt_p99_ns), "rtt_floor_s", seconds(l->floor_ns),
+				  "pings_sent", (int)l->pings_sent, "pings_lost", (int)l->pings_lost,
+				  "goodput_1_bit_per_s", rate(l->goodput_1_bit_per_s), "goodput_1_steady_bit_per_s",
+				  rate(l->steady_1_bit_per_s), "host_limited_1", l->host_limited_1, "streams",
+				  (int)l->streams, "goodput_k_bit_per_s", rate(l->goodput_k_bit_per_s),
+				  "goodput_k_steady_bit_per_s", rate(l->steady_k_bit_per_s), "host_limited_k",
+				  l->host_limited_k, "goodput_reused", l->goodput_reused, "verdict",
+				  lh_link_verdict_name(l->verdict)));
 	}
 	return links;
 }

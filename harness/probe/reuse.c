@@ -32,13 +32,18 @@ int lh_probe_plan_hash(const struct lh_experiment *exp, char ret[17], struct lh_
 static int check_same(const json_t *doc, const char *path, const char *hash, const char *release, struct lh_err *err)
 {
 	const char *its_hash = json_string_value(json_object_get(doc, "plan_hash"));
-	const char *its_release = json_string_value(json_object_get(json_object_get(doc, "environment"), "kernel_release"));
+	const char *its_release =
+		json_string_value(json_object_get(json_object_get(doc, "environment"), "kernel_release"));
 	if (!its_hash || !its_release)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: not the result of a probe (no plan_hash or kernel_release)", path);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				  "%s: not the result of a probe (no plan_hash or kernel_release)", path);
 	if (strcmp(its_hash, hash))
-		return lh_err_set(err, LH_EXIT_INPUT, -ESTALE, "%s: that probe was of another plan; probe this file again", path);
+		return lh_err_set(err, LH_EXIT_INPUT, -ESTALE,
+				  "%s: that probe was of another plan; probe this file again", path);
 	if (strcmp(its_release, release))
-		return lh_err_set(err, LH_EXIT_INPUT, -ESTALE, "%s: that probe ran on kernel %s, this is %s; probe again", path, its_release, release);
+		return lh_err_set(err, LH_EXIT_INPUT, -ESTALE,
+				  "%s: that probe ran on kernel %s, this is %s; probe again", path, its_release,
+				  release);
 	return 0;
 }
 
@@ -50,7 +55,8 @@ static double number_of(const json_t *link, const char *key)
 
 static void take(const json_t *link, const struct lh_topology *t, struct lh_probe_report *rep)
 {
-	const char *from = json_string_value(json_object_get(link, "from")), *to = json_string_value(json_object_get(link, "to"));
+	const char *from = json_string_value(json_object_get(link, "from")),
+		   *to = json_string_value(json_object_get(link, "to"));
 	for (size_t i = 0; from && to && i < rep->nlinks; i++) {
 		struct lh_link_result *l = &rep->links[i];
 		if (strcmp(t->sites[l->from].name, from) || strcmp(t->sites[l->to].name, to))
@@ -83,8 +89,7 @@ int lh_probe_reuse(const char *dir, const struct lh_experiment *exp, const char 
 	json_t *links = json_object_get(doc, "links"), *link;
 	size_t i, taken = 0;
 	if (!rc)
-		json_array_foreach(links, i, link)
-			take(link, &exp->topology, rep);
+		json_array_foreach(links, i, link) take(link, &exp->topology, rep);
 	for (i = 0; !rc && i < rep->nlinks; i++)
 		taken += rep->links[i].goodput_reused;
 	if (!rc && !taken)

@@ -17,8 +17,9 @@
 #include "ping.h"
 
 #define FLOOR_MAX_NS (LH_NS_PER_MS / 2)
-#define SPACING_NS LH_NS_PER_MS          /* between any two echoes */
-#define LINK_SPACING_NS (20 * LH_NS_PER_MS) /* between two of one link: further apart than a scheduler's time slices */
+#define SPACING_NS LH_NS_PER_MS /* between any two echoes */
+/* Between two of one link: further apart than the time slices of a scheduler. */
+#define LINK_SPACING_NS (20 * LH_NS_PER_MS)
 #define WAIT_SLACK_NS (LH_NS_PER_S / 2)
 
 enum { FLOOR_PINGS = 20, PEER_PINGS = 10, PEER_PINGS_MANY = 5, MANY_PEERS = 100, RETRIES = 2, RETRIES_BUSY = 8 };
@@ -53,8 +54,8 @@ static void expectation(const struct lh_topology *t, const struct lh_probe_spec 
 	lh_ns rtt = there->imp.delay_ns + back->imp.delay_ns;
 	lh_ns relative = (lh_ns)((double)rtt * spec->tolerance_rel_ppb / LH_PPB_ONE);
 	*ret_expected = rtt + echo_time(t, &there->imp) + echo_time(t, &back->imp);
-	*ret_tolerance = (relative > spec->tolerance_abs_ns ? relative : spec->tolerance_abs_ns) + there->imp.jitter_ns +
-			 back->imp.jitter_ns + there->imp.slot_max_ns + back->imp.slot_max_ns;
+	*ret_tolerance = (relative > spec->tolerance_abs_ns ? relative : spec->tolerance_abs_ns) +
+			 there->imp.jitter_ns + back->imp.jitter_ns + there->imp.slot_max_ns + back->imp.slot_max_ns;
 }
 
 /* ---- samples ---- */
@@ -110,7 +111,8 @@ static lh_ns wait_for(const struct lh_experiment *exp, const struct lh_ping_pair
 	lh_ns wait = 0;
 	for (size_t i = 0; i < npairs; i++) {
 		lh_ns expected, tolerance;
-		expectation(t, &exp->probe, t->peers[pairs[i].from].site, t->peers[pairs[i].to].site, &expected, &tolerance);
+		expectation(t, &exp->probe, t->peers[pairs[i].from].site, t->peers[pairs[i].to].site, &expected,
+			    &tolerance);
 		if (2 * (expected + tolerance) > wait)
 			wait = 2 * (expected + tolerance);
 	}
@@ -159,7 +161,8 @@ static bool floors_missing(const struct lh_topology *t, const lh_ns *floor_ns)
 {
 	unsigned a, b;
 	for (unsigned i = 0; i < t->nsites * t->nsites; i++)
-		if ((floor_ns[i] < 0 || floor_ns[i] > FLOOR_MAX_NS) && lh_probe_pair_of(t, i / t->nsites, i % t->nsites, &a, &b))
+		if ((floor_ns[i] < 0 || floor_ns[i] > FLOOR_MAX_NS) &&
+		    lh_probe_pair_of(t, i / t->nsites, i % t->nsites, &a, &b))
 			return true;
 	return false;
 }
@@ -184,10 +187,13 @@ int lh_probe_floors(struct lh_net *net, const struct lh_topology *t, lh_ns *ret_
 		if (!lh_probe_pair_of(t, from, to, &a, &b))
 			continue;
 		if (ret_floor_ns[i] < 0)
-			rc = lh_err_set(err, LH_EXIT_MACHINE, -EHOSTUNREACH, "link %s->%s: no echo came back with all delays 0", f, g);
+			rc = lh_err_set(err, LH_EXIT_MACHINE, -EHOSTUNREACH,
+					"link %s->%s: no echo came back with all delays 0", f, g);
 		else if (ret_floor_ns[i] > FLOOR_MAX_NS)
-			rc = lh_err_set(err, LH_EXIT_MACHINE, -ETIME, "link %s->%s: the path itself takes %.3f ms with all delays 0, "
-					"more than 0.5 ms; is this machine busy?", f, g, (double)ret_floor_ns[i] / 1e6);
+			rc = lh_err_set(err, LH_EXIT_MACHINE, -ETIME,
+					"link %s->%s: the path itself takes %.3f ms with all delays 0, "
+					"more than 0.5 ms; is this machine busy?",
+					f, g, (double)ret_floor_ns[i] / 1e6);
 	}
 	free(samples);
 	free(pairs);
@@ -210,12 +216,20 @@ static int report_init(const struct lh_experiment *exp, const lh_ns *floor_ns, s
 	for (size_t i = 0; i < n; i++) {
 		unsigned from = (unsigned)(i / t->nsites), to = (unsigned)(i % t->nsites);
 		rep->links[i] = (struct lh_link_result){
-			.from = from, .to = to, .mode = lh_topology_link(t, from, to)->mode,
-			.rtt_spec_ns = lh_topology_link(t, from, to)->imp.delay_ns + lh_topology_link(t, to, from)->imp.delay_ns,
+			.from = from,
+			.to = to,
+			.mode = lh_topology_link(t, from, to)->mode,
+			.rtt_spec_ns = lh_topology_link(t, from, to)->imp.delay_ns +
+				       lh_topology_link(t, to, from)->imp.delay_ns,
 			.floor_ns = floor_ns ? floor_ns[i] : -1,
-			.rtt_min_ns = -1, .rtt_median_ns = -1, .rtt_p99_ns = -1,
-			.goodput_1_bit_per_s = NAN, .goodput_k_bit_per_s = NAN,
-			.steady_1_bit_per_s = NAN, .steady_k_bit_per_s = NAN, .streams = exp->probe.streams,
+			.rtt_min_ns = -1,
+			.rtt_median_ns = -1,
+			.rtt_p99_ns = -1,
+			.goodput_1_bit_per_s = NAN,
+			.goodput_k_bit_per_s = NAN,
+			.steady_1_bit_per_s = NAN,
+			.steady_k_bit_per_s = NAN,
+			.streams = exp->probe.streams,
 			.verdict = LH_LINK_NOT_MEASURED,
 		};
 	}
@@ -279,7 +293,9 @@ struct gate {
 };
 
 /* How many are still wrong, and of these, how many even by their fastest echo. */
-struct wrong { size_t links, surely; };
+struct wrong {
+	size_t links, surely;
+};
 
 /* Measure every link that has no good verdict yet. */
 static int gate_round(struct gate *g, struct wrong *ret, struct lh_err *err)
@@ -291,7 +307,8 @@ static int gate_round(struct gate *g, struct wrong *ret, struct lh_err *err)
 	for (size_t i = 0; i < g->rep->nlinks && !rc; i++) {
 		struct lh_link_result *r = &g->rep->links[i];
 		unsigned a, b;
-		if ((r->verdict != LH_LINK_NOT_MEASURED && !link_failed(r->verdict)) || !lh_probe_pair_of(t, r->from, r->to, &a, &b))
+		if ((r->verdict != LH_LINK_NOT_MEASURED && !link_failed(r->verdict)) ||
+		    !lh_probe_pair_of(t, r->from, r->to, &a, &b))
 			continue;
 		rc = crossings(g->net, r, &g->before[n], err);
 		g->of[n] = r;
@@ -305,7 +322,8 @@ static int gate_round(struct gate *g, struct wrong *ret, struct lh_err *err)
 	for (size_t i = 0; i < n && !rc; i++) {
 		struct lh_link_result *r = g->of[i];
 		uint64_t after = 0;
-		unsigned answered = summarize(g->pairs[i].rtt_ns, count, &r->rtt_min_ns, &r->rtt_median_ns, &r->rtt_p99_ns);
+		unsigned answered =
+			summarize(g->pairs[i].rtt_ns, count, &r->rtt_min_ns, &r->rtt_median_ns, &r->rtt_p99_ns);
 		r->pings_sent = count;
 		r->pings_lost = count - answered;
 		rc = crossings(g->net, r, &after, err);
@@ -356,9 +374,10 @@ static int peer_error(const struct gate *g, unsigned i, struct lh_err *err)
 		return lh_err_set(err, LH_EXIT_MACHINE, -EBADE, "peer %s: no echo came back from %s", t->peers[i].name,
 				  t->peers[next].name);
 	expectation(t, &g->exp->probe, t->peers[i].site, t->peers[next].site, &expected, &tolerance);
-	return lh_err_set(err, LH_EXIT_MACHINE, -EBADE, "peer %s: RTT to %s asked %.3f ms, got %.3f ms (tolerance %.3f ms)",
-			  t->peers[i].name, t->peers[next].name, (double)expected / 1e6,
-			  (double)g->rep->peer_rtt_ns[i] / 1e6, (double)tolerance / 1e6);
+	return lh_err_set(err, LH_EXIT_MACHINE, -EBADE,
+			  "peer %s: RTT to %s asked %.3f ms, got %.3f ms (tolerance %.3f ms)", t->peers[i].name,
+			  t->peers[next].name, (double)expected / 1e6, (double)g->rep->peer_rtt_ns[i] / 1e6,
+			  (double)tolerance / 1e6);
 }
 
 static int check_peers(struct gate *g, struct lh_err *err)
@@ -403,18 +422,22 @@ static int link_error(const struct gate *g, struct lh_err *err)
 	if (!first)
 		return 0;
 	if (others)
-		snprintf(more, sizeof more, "; %zu more link%s out of tolerance", others, others == 1 ? " is" : "s are");
+		snprintf(more, sizeof more, "; %zu more link%s out of tolerance", others,
+			 others == 1 ? " is" : "s are");
 	const char *f = t->sites[first->from].name, *to = t->sites[first->to].name;
 	lh_ns expected, tolerance;
 	expectation(t, &g->exp->probe, first->from, first->to, &expected, &tolerance);
 	if (first->verdict == LH_LINK_UNREACHABLE)
-		return lh_err_set(err, LH_EXIT_MACHINE, -EBADE, "link %s->%s: RTT asked %.3f ms, got no answer to %u echoes%s", f, to,
+		return lh_err_set(err, LH_EXIT_MACHINE, -EBADE,
+				  "link %s->%s: RTT asked %.3f ms, got no answer to %u echoes%s", f, to,
 				  (double)expected / 1e6, first->pings_sent, more);
 	if (first->verdict == LH_LINK_NOT_CROSSING)
-		return lh_err_set(err, LH_EXIT_MACHINE, -EBADE, "link %s->%s: echoes did not pass the shaped interface%s", f, to, more);
+		return lh_err_set(err, LH_EXIT_MACHINE, -EBADE,
+				  "link %s->%s: echoes did not pass the shaped interface%s", f, to, more);
 	bool busy = within(g->exp, first->from, first->to, first->rtt_min_ns);
-	return lh_err_set(err, LH_EXIT_MACHINE, -EBADE, "link %s->%s: RTT asked %.3f ms, got %.3f ms (tolerance %.3f ms)%s%s", f,
-			  to, (double)expected / 1e6, (double)first->rtt_median_ns / 1e6, (double)tolerance / 1e6, more,
+	return lh_err_set(err, LH_EXIT_MACHINE, -EBADE,
+			  "link %s->%s: RTT asked %.3f ms, got %.3f ms (tolerance %.3f ms)%s%s", f, to,
+			  (double)expected / 1e6, (double)first->rtt_median_ns / 1e6, (double)tolerance / 1e6, more,
 			  busy ? "; the fastest echo was right: this machine is too busy" : "");
 }
 
