@@ -120,6 +120,10 @@ void lh_cell_tell(const struct lh_cell_start *start, int code, const char *what)
 
 static int worker_setup(struct lh_cell_start *start, const char **what)
 {
+	sigset_t child; /* blocked by the caller, for its own watch */
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_UNBLOCK, &child, NULL);
 	int rc = start->clone_flags & CLONE_NEWUSER ? map_ids(start->uid, start->gid, what) : 0;
 	if (rc)
 		return rc;

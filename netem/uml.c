@@ -208,6 +208,7 @@ static void uml_exec(const struct uml *u)
 	dup2(console, 1);
 	dup2(console, 2);
 	setenv("TMPDIR", u->job, 1);
+	unsetenv("LD_PRELOAD"); /* meant for programs of the user; the guest gets it */
 	if (needs_xstate_help() && xstate_help(u))
 		_exit(126);
 	snprintf(mem, sizeof mem, "mem=%lluM", (unsigned long long)(u->memory_bytes / MIB));

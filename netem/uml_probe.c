@@ -16,12 +16,15 @@
 
 static const char *const kernels[] = { "/usr/bin/linux.uml", "/usr/local/bin/linux.uml" };
 
+/* The console's socket lies below it, and a socket's path has 107 bytes. */
+enum { SCRATCH_DIR_MAX = 56 };
+
 const char *lh_uml_scratch_dir(const char *const *candidates, unsigned long long bytes)
 {
 	struct statvfs v;
 	for (const char *const *c = candidates; *c; c++)
 		/* A blank would split the kernel's command line. */
-		if (**c == '/' && !strpbrk(*c, " \t\n\"") && !access(*c, W_OK | X_OK) && !statvfs(*c, &v) &&
+		if (**c == '/' && !strpbrk(*c, " \t\n\"") && strlen(*c) <= SCRATCH_DIR_MAX && !access(*c, W_OK | X_OK) && !statvfs(*c, &v) &&
 		    !(v.f_flag & (ST_NOEXEC | ST_RDONLY)) && (unsigned long long)v.f_bavail * v.f_frsize >= bytes)
 			return *c;
 	return NULL;

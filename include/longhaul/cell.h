@@ -32,7 +32,9 @@ struct lh_cell_options {
 };
 
 /* Run fn(ctx) as the cell's pid 1; its return value (0 ... 255) is the exit status. SIGINT, SIGTERM and
- * SIGHUP sent to the caller are passed on to the worker as they come; a second SIGINT ends the cell at once.
+ * SIGHUP sent to the caller are passed on to the worker as they come; a second SIGINT or SIGTERM ends the cell at
+ * once (128 + that signal). fn starts with these three blocked, since pid 1 ignores what has no handler: it reads
+ * a signalfd or sets handlers. The worker is a session of its own, but keeps the terminal's descriptors.
  * *ret_status: the worker's exit status, or 128 + signal. The caller must be single-threaded. */
 int lh_cell_run(const struct lh_cell_options *opt, int (*fn)(void *ctx), void *ctx,
 		int *ret_status, struct lh_err *err);
