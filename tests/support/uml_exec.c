@@ -32,6 +32,10 @@ int main(int argc, char **argv)
 		       caps.usable ? err.text : caps.why);
 		return must_run() ? 1 : 77;
 	}
+	if (!(argv[1] = realpath(argv[1], NULL))) {
+		printf("Bail out! no such program\n");
+		return 1;
+	}
 	if (lh_uml_run(&opt, &status, &err)) {
 		printf("Bail out! %s\n", err.text);
 		return 1;
