@@ -23,7 +23,7 @@ static void forward(struct digits *d, const real *p, const uint8_t *inputs, size
 	const struct lh_digits_shape *s = &d->shape;
 	const size_t pixels = s->side * s->side, quarter = pixels / 4;
 	for (size_t i = 0; i < n * pixels; i++)
-		d->x[i] = (real)inputs[i] / (real)s->max_value;
+		d->x[i] = (real)inputs[i] / (real)s->max_value * 2 - (real)0.6; /* mean near 0, variance near 1/2 */
 	lh_op_conv2d_forward(&d->conv1, n, d->x, p + d->w1, p + d->b1, d->a1, d->scratch);
 	lh_op_relu_forward(n * pixels * s->c1, d->a1, d->a1);
 	lh_op_conv2d_forward(&d->conv2, n, d->a1, p + d->w2, p + d->b2, d->a2, d->scratch);

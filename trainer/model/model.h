@@ -50,7 +50,7 @@ int lh_digits_new(const struct lh_digits_shape *shape, size_t batch, struct lh_m
 struct lh_text_shape {
 	size_t window, symbols, width, heads, layers, mlp;
 };
-#define LH_TEXT_SHAPE { .window = 64, .symbols = 256, .width = 64, .heads = 4, .layers = 2, .mlp = 256 }
+#define LH_TEXT_SHAPE { .window = 64, .symbols = 256, .width = 48, .heads = 3, .layers = 2, .mlp = 192 }
 int lh_text_new(const struct lh_text_shape *shape, size_t batch, struct lh_model **ret, struct lh_err *err);
 
 /* Initial parameters: a pure function of the table and the seed; each tensor has its own stream, named by it. */

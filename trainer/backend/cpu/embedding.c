@@ -1,7 +1,7 @@
 /* Token and position embedding. */
 #include "backend/cpu/vec.h"
 
-LH_CLONES void lh_op_embedding_forward(size_t rows, size_t window, size_t width, const uint8_t *ids,
+void lh_op_embedding_forward(size_t rows, size_t window, size_t width, const uint8_t *ids,
 				       const real *token, const real *position, real *y)
 {
 	for (size_t r = 0; r < rows; r++)
@@ -9,7 +9,7 @@ LH_CLONES void lh_op_embedding_forward(size_t rows, size_t window, size_t width,
 			y[r * width + j] = token[ids[r] * width + j] + position[r % window * width + j];
 }
 
-LH_CLONES void lh_op_embedding_backward(size_t rows, size_t window, size_t width, const uint8_t *ids, const real *dy,
+void lh_op_embedding_backward(size_t rows, size_t window, size_t width, const uint8_t *ids, const real *dy,
 					real *dtoken, real *dposition)
 {
 	for (size_t r = 0; r < rows; r++) {

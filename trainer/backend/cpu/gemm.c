@@ -44,7 +44,7 @@ LH_INLINE void tile1(size_t k, const real *a, size_t a_col, const real *b, size_
 	*(vreal *)(c + LANES) = acc1;
 }
 
-LH_CLONES void lh_op_gemm(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col, const real *b,
+void lh_op_gemm(size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col, const real *b,
 			  size_t ldb, real *c, size_t ldc, bool add)
 {
 	size_t j = 0;
@@ -74,14 +74,14 @@ void lh_op_transpose(size_t rows, size_t cols, const real *src, size_t ld, real 
 			dst[j * rows + i] = src[i * ld + j];
 }
 
-LH_CLONES void lh_op_bias_forward(size_t rows, size_t cols, const real *b, real *y)
+void lh_op_bias_forward(size_t rows, size_t cols, const real *b, real *y)
 {
 	for (size_t r = 0; r < rows; r++)
 		for (size_t j = 0; j < cols; j++)
 			y[r * cols + j] += b[j];
 }
 
-LH_CLONES void lh_op_bias_backward(size_t rows, size_t cols, const real *dy, real *db)
+void lh_op_bias_backward(size_t rows, size_t cols, const real *dy, real *db)
 {
 	for (size_t r = 0; r < rows; r++)
 		for (size_t j = 0; j < cols; j++)

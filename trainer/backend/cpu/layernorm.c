@@ -3,7 +3,7 @@
 
 #define EPSILON ((real)1e-5)
 
-LH_CLONES void lh_op_layernorm_forward(size_t rows, size_t cols, const real *x, const real *gain, const real *shift,
+void lh_op_layernorm_forward(size_t rows, size_t cols, const real *x, const real *gain, const real *shift,
 				       real *y, real *mean, real *rstd)
 {
 	for (size_t r = 0; r < rows; r++, x += cols, y += cols) {
@@ -19,7 +19,7 @@ LH_CLONES void lh_op_layernorm_forward(size_t rows, size_t cols, const real *x, 
 }
 
 /* With h = (x - mean) rstd and g = dy gain:  dx = rstd (g - mean(g) - h mean(g h)). */
-LH_CLONES void lh_op_layernorm_backward(size_t rows, size_t cols, const real *x, const real *gain, const real *mean,
+void lh_op_layernorm_backward(size_t rows, size_t cols, const real *x, const real *gain, const real *mean,
 					const real *rstd, const real *dy, real *dx, real *dgain, real *dshift)
 {
 	for (size_t r = 0; r < rows; r++, x += cols, dy += cols, dx += cols) {

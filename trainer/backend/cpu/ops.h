@@ -63,7 +63,7 @@ void lh_op_relu_forward(size_t n, const real *x, real *y);                    /*
 void lh_op_relu_backward(size_t n, const real *y, const real *dy, real *dx);  /* dx may be dy; y: the output */
 /* x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3): the tanh form of GELU. */
 void lh_op_gelu_forward(size_t n, const real *x, real *y);
-void lh_op_gelu_backward(size_t n, const real *x, const real *dy, real *dx);  /* dx may be dy */
+void lh_op_gelu_backward(size_t n, const real *x, const real *dy, real *dx);   /* dx may be dy */
 
 /* Each row to mean 0 and variance 1 (epsilon 1e-5), then times gain plus shift. mean, rstd: [rows], kept. */
 void lh_op_layernorm_forward(size_t rows, size_t cols, const real *x, const real *gain, const real *shift, real *y,

@@ -12,7 +12,7 @@ LH_INLINE real exp_row(size_t n, real scale, const real *x, real *y)
 	return row_sum(n, y);
 }
 
-LH_CLONES void lh_op_softmax_causal_forward(size_t size, real scale, real *p)
+void lh_op_softmax_causal_forward(size_t size, real scale, real *p)
 {
 	for (size_t t = 0; t < size; t++, p += size) {
 		real inverse = 1 / exp_row(t + 1, scale, p, p);
@@ -23,7 +23,7 @@ LH_CLONES void lh_op_softmax_causal_forward(size_t size, real scale, real *p)
 	}
 }
 
-LH_CLONES void lh_op_softmax_causal_backward(size_t size, real scale, const real *p, real *d)
+void lh_op_softmax_causal_backward(size_t size, real scale, const real *p, real *d)
 {
 	for (size_t t = 0; t < size; t++, p += size, d += size) {
 		real dot = row_dot(t + 1, p, d);
@@ -35,7 +35,7 @@ LH_CLONES void lh_op_softmax_causal_backward(size_t size, real scale, const real
 }
 
 /* -log softmax[target] = log(sum exp(x - max)) - (x[target] - max), in double: a loss is summed over many rows. */
-LH_CLONES double lh_op_cross_entropy(size_t rows, size_t cols, const real *logits, const uint8_t *targets,
+double lh_op_cross_entropy(size_t rows, size_t cols, const real *logits, const uint8_t *targets,
 				     real weight, real *dlogits, size_t *correct)
 {
 	double loss = 0;

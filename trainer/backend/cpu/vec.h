@@ -1,8 +1,8 @@
 /* vec.h - what the ops share to be vectorised without changing any sum.
  *
- * LH_CLONES compiles a function twice, for AVX2 and for the build's baseline, and the loader picks one. Both
- * give the same bits (see ops.h on sums; FMA is not asked for, since it rounds once instead of twice). AVX-512 is
- * left out on purpose: User-Mode Linux loses its state across signal handlers.
+ * Vectors are 16 bytes, which every machine that we build for has in its baseline (SSE2, NEON). Wider ones are left
+ * out on purpose: User-Mode Linux loses AVX-512 state across signal handlers, and on hosts whose register state
+ * it cannot save whole (AMX) the AVX halves at every page fault. See docs/decisions/0007-own-arithmetic.md.
  */
 #ifndef BACKEND_CPU_VEC_H
 #define BACKEND_CPU_VEC_H
@@ -13,18 +13,18 @@
 
 #include "backend/cpu/ops.h"
 
-/* Sanitizers instrument the resolver that runs before they are set up. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
-	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(LH_NO_CLONES)
-#define LH_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define LH_CLONES
-#endif
 #define LH_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop whose element i depends on elements i only: in place is fine, and no test for overlap is needed. */
+#ifdef __clang__
+#define LH_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LH_ELEMENTWISE _Pragma("GCC ivdep")
+#endif
+
 /* A fixed number of lanes whatever the machine has, unaligned. */
-typedef real vreal __attribute__((vector_size(32), aligned(sizeof(real)), may_alias));
-enum { LANES = 32 / sizeof(real) };
+typedef real vreal __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
+enum { LANES = 16 / sizeof(real) };
 
 /* Lanes of an accumulator, added in a fixed tree. */
 LH_INLINE real lanes_sum(const vreal *v)
@@ -63,15 +63,16 @@ LH_INLINE real row_dot(size_t n, const real *x, const real *y)
 
 /* exp(x), own so that it vectorises and has the same bits under every libm: x = n ln 2 + r, |r| <= ln 2 / 2,
  * exp(r) by a Taylor polynomial of degree 7 (error below half an ulp of fp32 before rounding), times 2^n.
- * Arguments are clamped to where the result is a normal number; NaN stays NaN. */
+ * Arguments are clamped so that neither the result nor its reciprocal is subnormal, which would cost a hundred
+ * cycles each even in a lane whose value is thrown away; NaN stays NaN. */
 LH_INLINE real exp_real(real x)
 {
 #ifdef LH_REAL_DOUBLE
 	return exp(x);
 #else
 	const float shift = 12582912.0f; /* 1.5 x 2^23: adding it rounds to an integer in the low bits */
-	x = x < -87.0f ? -87.0f : x;
-	x = x > 88.0f ? 88.0f : x;
+	x = x < -80.0f ? -80.0f : x;
+	x = x > 80.0f ? 80.0f : x;
 	float biased = x * 1.44269504f + shift;
 	float n = biased - shift;
 	float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts; the first product is exact */
