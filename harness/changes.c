@@ -10,7 +10,8 @@ lh_ns lh_changes_due_ns(const struct lh_changes *c, lh_ns go_ns)
 	return go_ns + c->exp->changes[c->next].at_ns;
 }
 
-bool lh_change_crosses(const struct lh_change *c, unsigned from, unsigned to)
+/* Is from -> to cut by this partition? */
+static bool crosses(const struct lh_change *c, unsigned from, unsigned to)
 {
 	return ((c->group_mask >> from) & 1) != ((c->group_mask >> to) & 1);
 }
@@ -76,7 +77,7 @@ static int apply_one(struct lh_changes *c, const struct lh_change *change, struc
 	case LH_CHANGE_PARTITION:
 		for (unsigned i = 0; rc == 0 && i < nsites; i++)
 			for (unsigned j = 0; rc == 0 && j < nsites; j++)
-				if (lh_change_crosses(change, i, j))
+				if (crosses(change, i, j))
 					rc = lh_net_cut_link(net, i, j, true, err);
 		return rc;
 	case LH_CHANGE_KILL:

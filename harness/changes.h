@@ -26,8 +26,6 @@ struct lh_changes_handler {
 int lh_changes_apply(struct lh_changes *c, struct lh_net *net, lh_ns go_ns, lh_ns now_ns,
 		     const struct lh_changes_handler *h, struct lh_err *err);
 
-/* Is from -> to cut by this partition? */
-bool lh_change_crosses(const struct lh_change *c, unsigned from, unsigned to);
 /* One line that says what a change is. Returns buf. */
 char *lh_change_text(const struct lh_topology *t, const struct lh_change *c, char *buf, size_t size);
 

@@ -34,8 +34,8 @@ struct lh_failure {
 struct lh_link_traffic {
 	bool known;
 	uint64_t packets, bytes, drops;
+	uint64_t drops_by[LH_DROP_CAUSES]; /* drops, apart */
 	uint64_t backlog_packets_max; /* largest seen, once a second */
-	bool had_loss, was_cut;       /* at some time, by the file or the schedule */
 	unsigned pings, pings_lost;   /* of the background probe */
 	double rtt_median_s, rtt_max_s; /* under the training's load; NaN without an answer */
 };

@@ -66,7 +66,7 @@ static json_t *links_json(const struct lh_result *r)
 		const char *to = json_string_value(json_object_get(link, "to"));
 		for (unsigned k = 0; r->traffic && from && to && k < t->nsites * t->nsites; k++) {
 			const struct lh_link_traffic *tr = &r->traffic[k];
-			char cause[32];
+			char cause[64];
 			if (strcmp(from, t->sites[k / t->nsites].name) != 0 || strcmp(to, t->sites[k % t->nsites].name) != 0)
 				continue;
 			json_object_set_new(link, "train_packets", tr->known ? count(tr->packets) : json_null());

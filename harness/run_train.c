@@ -159,16 +159,8 @@ static int on_exit_of_peer(void *ctx, unsigned peer, int status, struct lh_err *
 static int on_change(void *ctx, const struct lh_change *change, const char *text, struct lh_err *err)
 {
 	struct lh_run *r = ctx;
-	unsigned nsites = r->exp->topology.nsites;
 	lh_ns now = lh_clock_ns();
 
-	if (change->kind == LH_CHANGE_LINK)
-		lh_watch_changed(&r->watch, change->from, change->to, &change->imp);
-	if (change->kind == LH_CHANGE_CUT)
-		lh_watch_changed(&r->watch, change->from, change->to, NULL);
-	for (unsigned i = 0; change->kind == LH_CHANGE_PARTITION && i < nsites * nsites; i++)
-		if (lh_change_crosses(change, i / nsites, i % nsites))
-			lh_watch_changed(&r->watch, i / nsites, i % nsites, NULL);
 	/* A cut of both ways is two changes; the first names it. */
 	bool same = r->last_cut[0] && change->at_ns == r->last_cut_at_ns;
 	if ((change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION) && !same) {

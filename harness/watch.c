@@ -56,7 +56,7 @@ static bool read_link(struct lh_watch *w, struct lh_net *net, size_t i)
 void lh_watch_begin(struct lh_watch *w, struct lh_net *net)
 {
 	for (size_t i = 0; i < count_links(w); i++) {
-		w->links[i] = (struct lh_watch_link){ .had_loss = w->topology->links[i].imp.loss_model != LH_LOSS_NONE };
+		w->links[i] = (struct lh_watch_link){ 0 };
 		if (read_link(w, net, i))
 			w->links[i].first = w->links[i].last;
 	}
@@ -90,14 +90,6 @@ struct json_t *lh_watch_tick(struct lh_watch *w, struct lh_net *net)
 	return changed;
 }
 
-void lh_watch_changed(struct lh_watch *w, unsigned from, unsigned to, const struct lh_impairment *imp)
-{
-	struct lh_watch_link *l = &w->links[(size_t)from * w->topology->nsites + to];
-
-	l->was_cut = l->was_cut || !imp;
-	l->had_loss = l->had_loss || (imp && imp->loss_model != LH_LOSS_NONE);
-}
-
 void lh_watch_ping(struct lh_watch *w, unsigned from, unsigned to, lh_ns rtt_ns)
 {
 	struct lh_watch_link *l = &w->links[(size_t)from * w->topology->nsites + to];
@@ -126,22 +118,33 @@ void lh_watch_end(struct lh_watch *w, struct lh_net *net, struct lh_link_traffic
 		struct lh_stats rtt;
 		if (lh_stats_compute(l->rtt_s, l->nrtt, &rtt) < 0)
 			rtt = (struct lh_stats){ .median = NAN, .max = NAN };
-		ret[i] = (struct lh_link_traffic){
+		struct lh_link_traffic *tr = &ret[i];
+		*tr = (struct lh_link_traffic){
 			.known = known || !is_used(w, i),
 			.packets = l->last.packets - l->first.packets,
 			.bytes = l->last.bytes - l->first.bytes,
 			.drops = l->last.drops - l->first.drops,
 			.backlog_packets_max = l->backlog_packets_max,
-			.had_loss = l->had_loss, .was_cut = l->was_cut,
 			.pings = l->pings, .pings_lost = l->pings_lost,
 			.rtt_median_s = rtt.median, .rtt_max_s = rtt.max,
 		};
+		for (unsigned k = 0; k < LH_DROP_CAUSES; k++)
+			tr->drops_by[k] = l->last.drops_by[k] - l->first.drops_by[k];
 	}
 }
 
 char *lh_watch_drop_cause(const struct lh_link_traffic *tr, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s%s%squeue", tr->had_loss ? "loss model" : "", tr->had_loss && tr->was_cut ? ", cut" :
-		 tr->was_cut ? "cut" : "", tr->had_loss || tr->was_cut ? " or " : "");
+	static const char *const names[LH_DROP_CAUSES] = {
+		[LH_DROP_QUEUE] = "queue", [LH_DROP_LOSS] = "loss model",
+		[LH_DROP_LOSS_OR_QUEUE] = "loss model or queue", [LH_DROP_CUT] = "cut",
+	};
+	size_t used = 0;
+
+	buf[0] = 0;
+	for (unsigned i = 0; i < LH_DROP_CAUSES; i++) {
+		if (tr->drops_by[i] && used < size)
+			used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "", names[i]);
+	}
 	return buf;
 }

@@ -11,7 +11,7 @@
 
 struct lh_watch_link {
 	struct lh_link_counters first, last; /* at the go, and last read */
-	bool known, had_loss, was_cut;
+	bool known;
 	uint64_t backlog_packets_max;
 	double *rtt_s;            /* answers to the background probe */
 	size_t nrtt, rtt_room;
@@ -36,10 +36,7 @@ void lh_watch_ping(struct lh_watch *w, unsigned from, unsigned to, lh_ns rtt_ns)
 /* Read every link a last time. ret[nsites * nsites]. */
 void lh_watch_end(struct lh_watch *w, struct lh_net *net, struct lh_link_traffic *ret);
 
-/* The schedule gave the link this state, or cut it (imp NULL): its drops may have that cause too. */
-void lh_watch_changed(struct lh_watch *w, unsigned from, unsigned to, const struct lh_impairment *imp);
-
-/* What the drops of a link can come from, in words: "queue", "loss model, cut or queue", ... Returns buf. */
+/* What the drops came from, in words: "queue", "loss model", "queue, cut", ...; "" without drops. Returns buf. */
 char *lh_watch_drop_cause(const struct lh_link_traffic *tr, char *buf, size_t size);
 
 #endif

@@ -190,6 +190,7 @@ static void net_free(struct lh_net *net)
 	free(net->links);
 	free(net->floor_ns);
 	free(net->cut);
+	free(net->accounts);
 	free(net);
 }
 
@@ -208,7 +209,8 @@ static struct lh_net *net_new(const struct lh_topology *t, const struct lh_plan 
 	net->links = calloc(nlinks, sizeof *net->links);
 	net->floor_ns = calloc(nlinks, sizeof *net->floor_ns);
 	net->cut = calloc(nlinks, sizeof *net->cut);
-	if (!net->netns || !net->qdisc || !net->links || !net->floor_ns || !net->cut) {
+	net->accounts = calloc(nlinks, sizeof *net->accounts);
+	if (!net->netns || !net->qdisc || !net->links || !net->floor_ns || !net->cut || !net->accounts) {
 		net_free(net);
 		return NULL;
 	}

@@ -28,7 +28,14 @@ static int put(struct lh_net *net, size_t at, const struct lh_link *link, lh_ns 
 	lh_plan_link_qdisc(link, floor_ns, false, cut, &q);
 	if (q.kind == LH_QDISC_NONE && net->qdisc[iface].kind == LH_QDISC_NONE)
 		return 0;
-	int rc = lh_net_writer(net, i->netns, &w, err);
+	/* Counters of a qdisc of another kind start again, and from a change of cause on drops mean something else. */
+	struct lh_link_counters counted;
+	bool counts_end = q.kind != net->qdisc[iface].kind ||
+			  lh_drop_cause_of(&q, cut) != lh_drop_cause_of(&net->qdisc[iface], net->cut[at]);
+	int rc = counts_end ? lh_account_close(net, at, &counted, err) : 0;
+	if (rc)
+		return rc;
+	rc = lh_net_writer(net, i->netns, &w, err);
 	int back = lh_net_enter(net, LH_PLAN_NOT, rc ? NULL : err);
 	if (!rc)
 		rc = back;
@@ -39,7 +46,8 @@ static int put(struct lh_net *net, size_t at, const struct lh_link *link, lh_ns 
 	if (rc)
 		return lh_err_wrap(err, "%s: qdisc", i->object);
 	net->qdisc[iface] = q;
-	return 0;
+	net->cut[at] = cut;
+	return counts_end ? lh_account_open(net, at, &counted, err) : 0;
 }
 
 /* Offloads are set when a network goes up, after what the topology and its schedule ask for. What counts or draws by the
@@ -88,10 +96,7 @@ int lh_net_cut_link(struct lh_net *net, unsigned from, unsigned to, bool cut, st
 	if (rc)
 		return rc;
 	size_t at = (size_t)from * net->topology->nsites + to;
-	rc = put(net, at, &net->links[at], net->floor_ns[at], cut, err);
-	if (!rc)
-		net->cut[at] = cut;
-	return rc;
+	return put(net, at, &net->links[at], net->floor_ns[at], cut, err);
 }
 
 int lh_net_set_floors(struct lh_net *net, const lh_ns *floor_ns, struct lh_err *err)

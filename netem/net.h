@@ -21,6 +21,12 @@ struct lh_netns {
 	bool links_gone;          /* undone: no interface of ours is left in it */
 };
 
+/* What a link's counters were before the qdisc that counts now. */
+struct lh_account {
+	struct lh_link_counters base; /* to be added to what the kernel says now; wraps where that did not start at 0 */
+	uint64_t attributed;          /* drops whose cause is in base.drops_by */
+};
+
 struct lh_net {
 	const struct lh_topology *topology;
 	struct lh_plan *plan;      /* a reference of our own */
@@ -30,6 +36,7 @@ struct lh_net {
 	struct lh_link *links;     /* nsites x nsites: as last set, before floors */
 	lh_ns *floor_ns;           /* nsites x nsites */
 	bool *cut;                 /* nsites x nsites */
+	struct lh_account *accounts; /* nsites x nsites */
 	size_t done;               /* the journal: ops[0 ... done) were applied, or may have been */
 	struct lh_writer *pending; /* while it goes up: the one with queued requests */
 	bool blamed;               /* *err names the failing operation already */
@@ -47,5 +54,12 @@ int lh_net_queue(struct lh_net *net, struct nl_msg *msg, size_t at, struct lh_er
 int lh_net_undo(struct lh_net *net, struct lh_err *err);
 /* Send what is queued; names the failing operation in *err. */
 int lh_net_flush(struct lh_net *net, struct lh_err *err);
+
+/* What a qdisc drops for. */
+enum lh_drop_cause lh_drop_cause_of(const struct lh_qdisc *q, bool cut);
+/* Around a change of link `at` that ends what its counters mean: before it, with what was counted so far in *ret, and
+ * after it, with the same. */
+int lh_account_close(struct lh_net *net, size_t at, struct lh_link_counters *ret, struct lh_err *err);
+int lh_account_open(struct lh_net *net, size_t at, const struct lh_link_counters *closed, struct lh_err *err);
 
 #endif

@@ -44,10 +44,9 @@ static int reader_in(struct lh_net *net, uint32_t netns, struct lh_reader **ret,
 	return rc ? rc : back;
 }
 
-enum lh_drop_cause lh_net_drop_cause(const struct lh_net *net, unsigned from, unsigned to)
+enum lh_drop_cause lh_drop_cause_of(const struct lh_qdisc *q, bool cut)
 {
-	const struct lh_qdisc *q = &net->qdisc[net->plan->link_if[(size_t)from * net->plan->nsites + to]];
-	if (net->cut[(size_t)from * net->plan->nsites + to])
+	if (cut)
 		return LH_DROP_CUT;
 	if (q->kind != LH_QDISC_NETEM || q->imp.loss_model == LH_LOSS_NONE ||
 	    (q->imp.loss_model == LH_LOSS_RANDOM && !q->imp.loss_ppb))
@@ -55,10 +54,9 @@ enum lh_drop_cause lh_net_drop_cause(const struct lh_net *net, unsigned from, un
 	return q->imp.rate_bps ? LH_DROP_LOSS_OR_QUEUE : LH_DROP_LOSS;
 }
 
-int lh_net_observe(struct lh_net *net, unsigned from, unsigned to, struct lh_link_counters *ret, struct lh_err *err)
+static int read_kernels(struct lh_net *net, size_t at, struct lh_link_counters *ret, struct lh_err *err)
 {
-	const struct lh_plan *p = net->plan;
-	const struct lh_plan_if *i = &p->ifs[p->link_if[(size_t)from * p->nsites + to]];
+	const struct lh_plan_if *i = &net->plan->ifs[net->plan->link_if[at]];
 	struct lh_reader *r;
 	int rc = reader_in(net, i->netns, &r, err);
 	if (!rc) {
@@ -66,6 +64,53 @@ int lh_net_observe(struct lh_net *net, unsigned from, unsigned to, struct lh_lin
 		lh_reader_close(r);
 	}
 	return rc ? lh_err_wrap(err, "%s", i->object) : 0;
+}
+
+/* What the kernel counts now on top of what was counted before; drops since the last change have the present cause. */
+static int read_total(struct lh_net *net, size_t at, struct lh_link_counters *ret, struct lh_err *err)
+{
+	const struct lh_account *a = &net->accounts[at];
+	struct lh_link_counters now;
+	int rc = read_kernels(net, at, &now, err);
+	if (rc)
+		return rc;
+	*ret = a->base;
+	ret->packets += now.packets;
+	ret->bytes += now.bytes;
+	ret->drops += now.drops;
+	ret->overlimits += now.overlimits;
+	ret->requeues += now.requeues;
+	ret->backlog_packets = now.backlog_packets;
+	ret->backlog_bytes = now.backlog_bytes;
+	ret->drops_by[lh_drop_cause_of(&net->qdisc[net->plan->link_if[at]], net->cut[at])] += ret->drops - a->attributed;
+	return 0;
+}
+
+int lh_account_close(struct lh_net *net, size_t at, struct lh_link_counters *ret, struct lh_err *err)
+{
+	return read_total(net, at, ret, err);
+}
+
+int lh_account_open(struct lh_net *net, size_t at, const struct lh_link_counters *closed, struct lh_err *err)
+{
+	struct lh_account *a = &net->accounts[at];
+	struct lh_link_counters now;
+	int rc = read_kernels(net, at, &now, err);
+	if (rc)
+		return rc;
+	a->base = *closed;
+	a->base.packets -= now.packets;
+	a->base.bytes -= now.bytes;
+	a->base.drops -= now.drops;
+	a->base.overlimits -= now.overlimits;
+	a->base.requeues -= now.requeues;
+	a->attributed = closed->drops;
+	return 0;
+}
+
+int lh_net_observe(struct lh_net *net, unsigned from, unsigned to, struct lh_link_counters *ret, struct lh_err *err)
+{
+	return read_total(net, (size_t)from * net->plan->nsites + to, ret, err);
 }
 
 int lh_net_observe_peer(struct lh_net *net, unsigned peer, struct lh_peer_counters *ret, struct lh_err *err)

@@ -80,16 +80,18 @@ int lh_net_cut_link(struct lh_net *net, unsigned from, unsigned to, bool cut, st
 /* Floors for set_link to compensate with; copied. Applied to every link at once (replaces all delays). */
 int lh_net_set_floors(struct lh_net *net, const lh_ns *floor_ns, struct lh_err *err);
 
+/* Kernels keep one counter of drops. The cause follows from what was in force when they happened; with a loss model and
+ * a rate it is one of two. */
+enum lh_drop_cause { LH_DROP_QUEUE, LH_DROP_LOSS, LH_DROP_LOSS_OR_QUEUE, LH_DROP_CUT, LH_DROP_CAUSES };
+
+/* Counted since the network came up, across live changes. */
 struct lh_link_counters {
 	uint64_t packets, bytes;   /* left the link's qdisc (packets counts segments) */
 	uint64_t drops;            /* of the qdisc: loss model and full queue together */
+	uint64_t drops_by[LH_DROP_CAUSES]; /* the same, apart */
 	uint64_t overlimits, requeues;
 	uint64_t backlog_packets, backlog_bytes;
 };
-/* What the link's qdisc drops for, as it is set now. Kernels keep one counter: with a loss model and a rate the two
- * causes cannot be told apart. A caller that changes links attributes the drops between two observations. */
-enum lh_drop_cause { LH_DROP_QUEUE, LH_DROP_LOSS, LH_DROP_LOSS_OR_QUEUE, LH_DROP_CUT };
-enum lh_drop_cause lh_net_drop_cause(const struct lh_net *net, unsigned from, unsigned to);
 int lh_net_observe(struct lh_net *net, unsigned from, unsigned to, struct lh_link_counters *ret, struct lh_err *err);
 /* Counters of a peer's own interface, bytes as the peer sent and received them. */
 struct lh_peer_counters { uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes, tx_dropped, rx_dropped; };

@@ -48,6 +48,7 @@ static void fill_probe(struct scene *c)
 		};
 		c->traffic[i] = (struct lh_link_traffic){
 			.known = true, .packets = wan ? 20 : 0, .bytes = wan ? 2100 : 0, .drops = i == 2 ? 3 : 0,
+			.drops_by[LH_DROP_QUEUE] = i == 2 ? 3 : 0,
 			.backlog_packets_max = 7, .pings = wan ? 2 : 0, .rtt_median_s = 0.1, .rtt_max_s = 0.102,
 		};
 	}

@@ -114,7 +114,6 @@ static int body_live(void *ctx)
 		LH_CHECK(!verify(net, &x) && !x.names[0]);
 		LH_CHECK_OK(lh_net_cut_link(net, 0, 2, true, &err), &err);
 		LH_CHECK(!verify(net, &x) && !x.names[0]);
-		LH_CHECK(lh_net_drop_cause(net, 0, 2) == LH_DROP_CUT);
 		LH_CHECK_OK(lh_net_cut_link(net, 0, 2, false, &err), &err);
 		LH_CHECK(!verify(net, &x) && !x.names[0]);
 	}
@@ -137,7 +136,6 @@ static int body_counters(void *ctx)
 	struct lh_test_echo_job job = { t, &peer, 1, AF_INET, 20, 1, 200 };
 	LH_CHECK(t);
 	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
-	LH_CHECK(lh_net_drop_cause(net, 0, 1) == LH_DROP_QUEUE && lh_net_drop_cause(net, 1, 0) == LH_DROP_LOSS_OR_QUEUE);
 	LH_CHECK_OK(lh_net_observe(net, 0, 1, &before, &err), &err);
 	LH_CHECK(lh_test_echo_from(net, 0, &job) == 20);
 	LH_CHECK_OK(lh_net_observe(net, 0, 1, &after, &err), &err);
@@ -147,6 +145,24 @@ static int body_counters(void *ctx)
 	before = after;
 	LH_CHECK_OK(lh_net_observe(net, 0, 1, &after, &err), &err);
 	LH_CHECK(after.drops - before.drops == 20 && after.packets == before.packets);
+	LH_CHECK(after.drops_by[LH_DROP_CUT] == 20 && after.drops == 20);
+	/* Then a loss model, then one beside a rate, then a plain rate: each drop has the cause of its time. */
+	struct lh_impairment loss = { .delay_ns = MS, .loss_model = LH_LOSS_RANDOM, .loss_ppb = PERCENT(50) };
+	LH_CHECK_OK(lh_net_cut_link(net, 0, 1, false, &err), &err);
+	LH_CHECK_OK(lh_net_set_link(net, 0, 1, &loss, &err), &err);
+	lh_test_echo_from(net, 0, &job);
+	LH_CHECK_OK(lh_net_observe(net, 0, 1, &after, &err), &err);
+	LH_CHECK(after.drops_by[LH_DROP_LOSS] > 0 && after.drops_by[LH_DROP_LOSS] < 20);
+	uint64_t lost = after.drops_by[LH_DROP_LOSS];
+	loss.rate_bps = 100000000;
+	LH_CHECK_OK(lh_net_set_link(net, 0, 1, &loss, &err), &err);
+	lh_test_echo_from(net, 0, &job);
+	LH_CHECK_OK(lh_net_set_link(net, 0, 1, &(struct lh_impairment){ .rate_bps = 100000000 }, &err), &err); /* tbf */
+	LH_CHECK(lh_test_echo_from(net, 0, &job) == 20);
+	LH_CHECK_OK(lh_net_observe(net, 0, 1, &after, &err), &err);
+	LH_CHECK(after.drops_by[LH_DROP_CUT] == 20 && after.drops_by[LH_DROP_LOSS] == lost);
+	LH_CHECK(after.drops_by[LH_DROP_LOSS_OR_QUEUE] > 0 && after.drops_by[LH_DROP_QUEUE] == 0);
+	LH_CHECK(after.drops == 20 + lost + after.drops_by[LH_DROP_LOSS_OR_QUEUE]);
 	LH_CHECK_OK(lh_net_down(net, &err), &err);
 	lh_test_topology_free(t);
 	return 0;

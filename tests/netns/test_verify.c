@@ -189,7 +189,6 @@ static int body_observe(void *ctx)
 		LH_CHECK(there[1].bytes > there[0].bytes && there[1].drops == there[0].drops);
 		/* A peer that has just come up also reports its multicast groups. */
 		LH_CHECK(peer[1].rx_packets - peer[0].rx_packets - COUNT <= 4 && peer[1].tx_packets - peer[0].tx_packets - COUNT <= 8);
-		LH_CHECK(lh_net_drop_cause(net, 0, site) == LH_DROP_QUEUE);
 	}
 	/* Cut: what comes is lost, counted, and named. */
 	unsigned to = 5;
@@ -199,9 +198,19 @@ static int body_observe(void *ctx)
 	LH_CHECK(lh_test_echo_from(net, 0, &job) == 0);
 	LH_CHECK_OK(lh_net_observe(net, 0, 2, &there[1], &err), &err);
 	LH_CHECK(there[1].drops - there[0].drops == COUNT && there[1].packets == there[0].packets);
-	LH_CHECK(lh_net_drop_cause(net, 0, 2) == LH_DROP_CUT);
+	LH_CHECK(there[1].drops_by[LH_DROP_CUT] == COUNT && there[1].drops_by[LH_DROP_QUEUE] == 0);
 	LH_CHECK_OK(lh_net_cut_link(net, 0, 2, false, &err), &err);
 	LH_CHECK(lh_test_echo_from(net, 0, &job) == COUNT);
+	/* Counters go on across changes of kind, both ways. */
+	static const struct lh_impairment none = { 0 }, rate = { .rate_bps = 50000000 };
+	for (int i = 0; i < 4; i++) {
+		LH_CHECK_OK(lh_net_observe(net, 0, 2, &there[0], &err), &err);
+		LH_CHECK_OK(lh_net_set_link(net, 0, 2, i % 2 ? &rate : &none, &err), &err);
+		LH_CHECK(lh_test_echo_from(net, 0, &job) == COUNT);
+		LH_CHECK_OK(lh_net_observe(net, 0, 2, &there[1], &err), &err);
+		LH_CHECK(there[1].packets - there[0].packets == COUNT && there[1].drops == there[0].drops);
+		LH_CHECK(there[1].drops_by[LH_DROP_CUT] == COUNT && there[1].bytes - there[0].bytes < COUNT * 200);
+	}
 	LH_CHECK_OK(lh_net_down(net, &err), &err);
 	lh_test_topology_free(t);
 	return 0;
