@@ -111,17 +111,31 @@ void lh_cli_run(struct lh_cli *c, const char *const *args, const char *faults, i
 	c->err = read_back(err);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+void lh_cli_run_patiently(struct lh_cli *c, const char *const *args, const char *faults)
+{
+	char path[256];
+
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof path, "%s/run", c->dir);
+		nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		lh_cli_run(c, args, faults, 0, 0);
+		if (c->status != 5 && !(c->status == 3 && strstr(c->err, "tolerance")))
+			return;
+		printf("# busy machine, try %d: %s\n", i + 1, c->err);
+	}
+}
+
 json_t *lh_cli_result(const struct lh_cli *c)
 {
 	char path[256];
 
 	snprintf(path, sizeof path, "%s/run/result.json", c->dir);
 	return json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
 }
 
 void lh_cli_close(struct lh_cli *c)
