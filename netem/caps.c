@@ -18,7 +18,8 @@ enum { SCRATCH_IFINDEX = 100 };
 
 static bool try_veth(struct lh_writer *w, int netns_fd)
 {
-	struct lh_plan_if a = { .ifindex = SCRATCH_IFINDEX, .name = "lh0" }, b = { .ifindex = SCRATCH_IFINDEX + 1, .name = "lh1" };
+	struct lh_plan_if a = { .ifindex = SCRATCH_IFINDEX, .name = "lh0" };
+	struct lh_plan_if b = { .ifindex = SCRATCH_IFINDEX + 1, .name = "lh1" };
 	lh_mac_make(1, a.mac);
 	lh_mac_make(2, b.mac);
 	return lh_writer_do(w, lh_msg_veth(&a, netns_fd, &b, netns_fd), NULL) == 0;
@@ -39,7 +40,8 @@ static int try_qdisc(struct lh_writer *w, struct lh_reader *r, const struct lh_q
 
 static void try_qdiscs(struct lh_caps *caps, struct lh_writer *w, struct lh_reader *r)
 {
-	struct lh_qdisc netem = { .kind = LH_QDISC_NETEM, .limit_packets = 1, .imp = { .delay_ns = 1000, .seed = 1 } }, tbf;
+	struct lh_qdisc netem = { .kind = LH_QDISC_NETEM, .limit_packets = 1, .imp = { .delay_ns = 1000, .seed = 1 } };
+	struct lh_qdisc tbf;
 	struct lh_qdisc_seen seen;
 	struct lh_err err = LH_ERR_INIT;
 	caps->netem = try_qdisc(w, r, &netem, &seen, &err) == 0;

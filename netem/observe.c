@@ -82,7 +82,8 @@ static int read_total(struct lh_net *net, size_t at, struct lh_link_counters *re
 	ret->requeues += now.requeues;
 	ret->backlog_packets = now.backlog_packets;
 	ret->backlog_bytes = now.backlog_bytes;
-	ret->drops_by[lh_drop_cause_of(&net->qdisc[net->plan->link_if[at]], net->cut[at])] += ret->drops - a->attributed;
+	enum lh_drop_cause cause = lh_drop_cause_of(&net->qdisc[net->plan->link_if[at]], net->cut[at]);
+	ret->drops_by[cause] += ret->drops - a->attributed;
 	return 0;
 }
 

@@ -58,8 +58,9 @@ static void find(const char *name, uint32_t bit, const struct ethtool_get_featur
 int lh_offloads_read(int fd, const char *ifname, struct lh_offloads *ret, struct lh_err *err)
 {
 	struct lh_offloads f = { .known = { false } };
-	_Alignas(8) char room[sizeof(struct ethtool_gfeatures) + WORDS_MAX * sizeof(struct ethtool_get_features_block)] = { 0 };
-	struct ethtool_gfeatures *bits = (void *)room;
+	struct ethtool_gfeatures *bits;
+	_Alignas(8) char room[sizeof *bits + WORDS_MAX * sizeof bits->features[0]] = { 0 };
+	bits = (void *)room;
 	uint32_t count;
 	int rc = count_features(fd, ifname, &count);
 	if (rc)

@@ -131,7 +131,8 @@ int lh_qdisc_parse(const void *header, struct lh_qdisc_seen *ret, struct lh_err 
 		switch (mnl_attr_get_type(a)) {
 		case TCA_KIND:
 			if (!parse_kind(a, seen.kind, sizeof seen.kind))
-				return lh_err_set(err, LH_EXIT_MACHINE, -EBADMSG, "a queueing discipline with too long a name");
+				return lh_err_set(err, LH_EXIT_MACHINE, -EBADMSG,
+						  "a queueing discipline with too long a name");
 			break;
 		case TCA_OPTIONS:
 			options = a;

@@ -87,9 +87,10 @@ void lh_qdisc_for_rate(lh_bps rate_bps, lh_bytes queue_bytes, struct lh_qdisc *r
 void lh_qdisc_for_link(const struct lh_impairment *imp, lh_ns rtt_ns, enum lh_link_mode mode, bool cut,
 		       struct lh_qdisc *ret)
 {
-	(void)mode; /* the limit counts queue slots in both modes: docs/MEASUREMENT.md says what that means in gso mode */
+	(void)mode; /* the limit counts queue slots in both; docs/MEASUREMENT.md says what that means in gso mode */
 	if (wants_netem(imp)) {
-		*ret = (struct lh_qdisc){ .kind = LH_QDISC_NETEM, .limit_packets = netem_limit(imp, rtt_ns), .imp = *imp };
+		*ret = (struct lh_qdisc){ .kind = LH_QDISC_NETEM, .imp = *imp };
+		ret->limit_packets = netem_limit(imp, rtt_ns);
 		if (cut)
 			cut_netem(&ret->imp);
 		return;

@@ -105,7 +105,8 @@ static int exchange(struct lh_reader *r, struct nlmsghdr *request, struct list *
 		if (n < 0)
 			return -errno;
 		int len = (int)n;
-		for (struct nlmsghdr *nlh = (struct nlmsghdr *)r->buf; mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
+		for (struct nlmsghdr *nlh = (struct nlmsghdr *)r->buf; mnl_nlmsg_ok(nlh, len);
+		     nlh = mnl_nlmsg_next(nlh, &len)) {
 			if (nlh->nlmsg_seq != r->seq || nlh->nlmsg_pid != r->port)
 				continue;
 			if (nlh->nlmsg_flags & NLM_F_DUMP_INTR)

@@ -223,11 +223,12 @@ static void verify_route(struct verify *v, const struct lh_op *op)
 	const struct lh_plan_if *i = &v->net->plan->ifs[op->iface];
 	char name[64], to[48], asked[48], got[48] = "gone";
 	snprintf(name, sizeof name, "route %s", lh_address_print(&op->route.to, true, to, sizeof to));
-	print_route(asked, sizeof asked, op->route.local ? RTN_LOCAL : RTN_UNICAST, i->ifindex, op->route.initcwnd, op->route.congestion);
+	print_route(asked, sizeof asked, op->route.local ? RTN_LOCAL : RTN_UNICAST, i->ifindex, op->route.initcwnd,
+		    op->route.congestion);
 	for (size_t k = 0; k < v->seen.nroutes; k++) {
 		const struct lh_seen_route *r = &v->seen.routes[k];
-		if (r->family != op->route.to.family || r->prefix != op->route.to.prefix || r->table != op->route.table ||
-		    memcmp(r->to, op->route.to.bytes, lh_address_len(&op->route.to)))
+		if (r->family != op->route.to.family || r->prefix != op->route.to.prefix ||
+		    r->table != op->route.table || memcmp(r->to, op->route.to.bytes, lh_address_len(&op->route.to)))
 			continue;
 		print_route(got, sizeof got, r->type, r->ifindex, r->initcwnd, r->congestion);
 		if (!strcmp(asked, got))
@@ -247,8 +248,8 @@ static void verify_rule(struct verify *v, const struct lh_op *op)
 	snprintf(asked, sizeof asked, "table %" PRIu32, op->rule.table);
 	for (size_t k = 0; k < v->seen.nrules; k++) {
 		const struct lh_seen_rule *r = &v->seen.rules[k];
-		if (r->family == op->rule.from.family && r->priority == op->rule.priority && r->table == op->rule.table &&
-		    r->prefix == prefix && !strcmp(r->iif, iif) &&
+		if (r->family == op->rule.from.family && r->priority == op->rule.priority &&
+		    r->table == op->rule.table && r->prefix == prefix && !strcmp(r->iif, iif) &&
 		    (!prefix || !memcmp(r->from, op->rule.from.bytes, lh_address_len(&op->rule.from)))) {
 			field(v, lh_op_object(p, op), name, asked, asked);
 			return;
@@ -366,5 +367,6 @@ int lh_net_verify(struct lh_net *net, lh_verify_fn *each, void *ctx, struct lh_e
 	if (!v.differences)
 		return 0;
 	return lh_err_set(err, LH_EXIT_MACHINE, -EBADE, "%s: %s: asked %s, the kernel has %s%s", v.first.object,
-			  v.first.field, v.first.asked, v.first.got, v.differences > 1 ? " (and further differences)" : "");
+			  v.first.field, v.first.asked, v.first.got,
+			  v.differences > 1 ? " (and further differences)" : "");
 }

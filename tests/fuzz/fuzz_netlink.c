@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct { uint16_t type; lh_decode_fn *decode; } kinds[] = {
 		{ RTM_NEWQDISC, lh_decode_qdisc }, { RTM_NEWLINK, lh_decode_link }, { RTM_NEWADDR, lh_decode_address },
-		{ RTM_NEWNEIGH, lh_decode_neighbour }, { RTM_NEWROUTE, lh_decode_route }, { RTM_NEWRULE, lh_decode_rule },
+		{ RTM_NEWNEIGH, lh_decode_neighbour }, { RTM_NEWROUTE, lh_decode_route },
+		{ RTM_NEWRULE, lh_decode_rule },
 	};
 	union {
 		struct lh_qdisc_seen qdisc;
@@ -44,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct nlmsghdr *nlh = malloc(MNL_NLMSG_HDRLEN + size - 1);
 	if (!nlh)
 		return 0;
-	*nlh = (struct nlmsghdr){ .nlmsg_len = (uint32_t)(MNL_NLMSG_HDRLEN + size - 1), .nlmsg_type = kinds[kind].type };
+	*nlh = (struct nlmsghdr){ .nlmsg_len = (uint32_t)(MNL_NLMSG_HDRLEN + size - 1),
+		.nlmsg_type = kinds[kind].type };
 	memcpy((char *)nlh + MNL_NLMSG_HDRLEN, data + 1, size - 1);
 	memset(&item, 0, sizeof item);
 	if (!kinds[kind].decode(nlh, &item, NULL) && kind == 0)

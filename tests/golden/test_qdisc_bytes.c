@@ -19,7 +19,8 @@
 
 struct golden { const char *name; struct lh_qdisc q; };
 
-#define NETEM(name_, limit_, ...) { name_, { .kind = LH_QDISC_NETEM, .limit_packets = (limit_), .imp = { __VA_ARGS__ } } }
+#define NETEM(name_, limit_, ...) \
+	{ name_, { .kind = LH_QDISC_NETEM, .limit_packets = (limit_), .imp = { __VA_ARGS__ } } }
 
 static const struct golden goldens[] = {
 	NETEM("netem-nothing", 1000, .seed = 0),
@@ -28,13 +29,15 @@ static const struct golden goldens[] = {
 	NETEM("netem-jitter-in-order", 1000, .delay_ns = 50 * MS, .jitter_ns = MS, .jitter_corr_ppb = 250000000,
 	      .dist = LH_DIST_NORMAL),
 	NETEM("netem-jitter-reorders", 1000, .delay_ns = 50 * MS, .jitter_ns = MS, .jitter_reorders = true),
-	NETEM("netem-loss-random", 1000, .loss_model = LH_LOSS_RANDOM, .loss_ppb = 1000000, .loss_corr_ppb = 500000000, .ecn = true),
+	NETEM("netem-loss-random", 1000, .loss_model = LH_LOSS_RANDOM, .loss_ppb = 1000000,
+		.loss_corr_ppb = 500000000, .ecn = true),
 	NETEM("netem-loss-gemodel", 1000, .loss_model = LH_LOSS_GEMODEL, .ge_p_ppb = 10000000, .ge_r_ppb = 100000000,
 	      .ge_1h_ppb = 700000000, .ge_1k_ppb = 1000000),
 	NETEM("netem-loss-4state", 1000, .loss_model = LH_LOSS_4STATE, .p13_ppb = 10000000, .p31_ppb = 200000000,
 	      .p32_ppb = 30000000, .p23_ppb = 400000000, .p14_ppb = 5000000),
 	NETEM("netem-reorder-duplicate-corrupt", 1000, .delay_ns = MS, .reorder_ppb = 20000000, .reorder_gap = 5,
-	      .reorder_corr_ppb = 1, .duplicate_ppb = 2, .duplicate_corr_ppb = 3, .corrupt_ppb = LH_PPB_ONE, .corrupt_corr_ppb = 4),
+	      .reorder_corr_ppb = 1, .duplicate_ppb = 2, .duplicate_corr_ppb = 3, .corrupt_ppb = LH_PPB_ONE,
+	      .corrupt_corr_ppb = 4),
 	NETEM("netem-rate", 500, .rate_bps = 200000000, .rate_overhead_bytes = 24),
 	NETEM("netem-rate-64bit", 500, .rate_bps = 100000000000, .rate_overhead_bytes = -14),
 	NETEM("netem-slot", 500, .slot_min_ns = MS, .slot_max_ns = 2 * MS, .slot_packets = 20, .slot_bytes = 32768),

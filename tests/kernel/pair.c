@@ -40,8 +40,9 @@ static int body(void *ctx)
 {
 	int (*fn)(void) = *(int (**)(void))ctx;
 	/* Nothing but our frames: no IPv6 on the pair. */
-	if (pair_shell("f=/proc/sys/net/ipv6/conf/default/disable_ipv6; ! test -e $f || echo 1 >$f; ip link add " PAIR_OUT " type veth peer name " PAIR_IN
-		       " && ip link set " PAIR_OUT " up && ip link set " PAIR_IN " up"))
+	if (pair_shell("f=/proc/sys/net/ipv6/conf/default/disable_ipv6; ! test -e $f || echo 1 >$f; "
+		       "ip link add " PAIR_OUT " type veth peer name " PAIR_IN " && "
+		       "ip link set " PAIR_OUT " up && ip link set " PAIR_IN " up"))
 		return 2;
 	return fn();
 }
@@ -116,7 +117,8 @@ int pair_differences(const struct lh_qdisc *asked)
 static int open_end(const char *name, bool sends)
 {
 	int big = 1 << 24;
-	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(name) };
+	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)if_nametoindex(name) };
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	/* Beyond the system's limit where we may, up to it where not. */
 	int option = sends ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;

@@ -35,7 +35,8 @@ static struct lh_topology *topology(void)
 		return NULL;
 	for (unsigned from = 0; from < 3; from++)
 		for (unsigned to = 0; to < 3; to++)
-			lh_topology_link(t, from, to)->imp.delay_ns = from == to ? MS / 4 : (10 + 5 * (lh_ns)(from + to)) * MS;
+			lh_topology_link(t, from, to)->imp.delay_ns = from == to
+				? MS / 4 : (10 + 5 * (lh_ns)(from + to)) * MS;
 	struct lh_impairment *ab = &lh_topology_link(t, 0, 1)->imp, *ba = &lh_topology_link(t, 1, 0)->imp;
 	ab->jitter_ns = MS, ab->dist = LH_DIST_NORMAL, ab->jitter_corr_ppb = PERCENT(20);
 	ba->rate_bps = 100000000, ba->loss_model = LH_LOSS_GEMODEL, ba->ge_r_ppb = LH_PPB_ONE;
@@ -98,12 +99,16 @@ static int body_live(void *ctx)
 
 	/* One complete state after another on the same link: each verifies, so none leaves a field behind. */
 	static const struct lh_impairment states[] = {
-		{ .delay_ns = 30 * MS, .jitter_ns = 2 * MS, .dist = LH_DIST_PARETO, .jitter_corr_ppb = PERCENT(30), .rate_bps = 50000000,
-		  .rate_overhead_bytes = 24, .loss_model = LH_LOSS_RANDOM, .loss_ppb = PERCENT(1), .loss_corr_ppb = PERCENT(10), .ecn = true },
+		{ .delay_ns = 30 * MS, .jitter_ns = 2 * MS, .dist = LH_DIST_PARETO, .jitter_corr_ppb = PERCENT(30),
+		  .rate_bps = 50000000,
+		  .rate_overhead_bytes = 24, .loss_model = LH_LOSS_RANDOM, .loss_ppb = PERCENT(1),
+		    .loss_corr_ppb = PERCENT(10), .ecn = true },
 		{ .delay_ns = 20 * MS },
 		{ .delay_ns = 20 * MS, .reorder_ppb = PERCENT(5), .reorder_corr_ppb = PERCENT(6), .reorder_gap = 7,
-		  .duplicate_ppb = PERCENT(1), .duplicate_corr_ppb = PERCENT(2), .corrupt_ppb = PERCENT(1), .corrupt_corr_ppb = PERCENT(3) },
-		{ .delay_ns = MS, .loss_model = LH_LOSS_4STATE, .p13_ppb = PERCENT(1), .p31_ppb = PERCENT(50), .p23_ppb = PERCENT(100) },
+		  .duplicate_ppb = PERCENT(1), .duplicate_corr_ppb = PERCENT(2), .corrupt_ppb = PERCENT(1),
+		    .corrupt_corr_ppb = PERCENT(3) },
+		{ .delay_ns = MS, .loss_model = LH_LOSS_4STATE, .p13_ppb = PERCENT(1), .p31_ppb = PERCENT(50),
+		  .p23_ppb = PERCENT(100) },
 		{ .slot_min_ns = MS, .slot_max_ns = 2 * MS, .slot_packets = 20, .slot_bytes = 32768 },
 		{ .rate_bps = 100000000 }, /* a tbf */
 		{ .delay_ns = 0 },         /* no qdisc */
@@ -172,12 +177,16 @@ static int body_counters(void *ctx)
 static int body_altered(void *ctx)
 {
 	static const struct { const char *command, *expected; } cases[] = {
-		{ "tc qdisc change dev w2 root netem limit 262144 delay 23ms", "link a->c qdisc netem: delay_ns: asked 20000000, the kernel has 23" },
-		{ "tc qdisc change dev w2 root netem limit 262144 delay 20ms loss 0.1%", "link a->c qdisc netem: loss_model" },
+		{ "tc qdisc change dev w2 root netem limit 262144 delay 23ms",
+		  "link a->c qdisc netem: delay_ns: asked 20000000, the kernel has 23" },
+		{ "tc qdisc change dev w2 root netem limit 262144 delay 20ms loss 0.1%",
+		  "link a->c qdisc netem: loss_model" },
 		{ "tc qdisc change dev w2 root netem limit 1000 delay 20ms", "link a->c qdisc netem: limit_packets" },
-		{ "tc qdisc change dev w2 root netem limit 262144 delay 20ms rate 1gbit", "link a->c qdisc netem: rate_bps" },
+		{ "tc qdisc change dev w2 root netem limit 262144 delay 20ms rate 1gbit",
+		  "link a->c qdisc netem: rate_bps" },
 		{ "tc qdisc del dev w2 root", "link a->c qdisc netem: kind" },
-		{ "tc qdisc replace dev w1 root handle 9: netem limit 262144 delay 15ms 1ms 20%", "link a->b qdisc netem: jitter_reorders" },
+		{ "tc qdisc replace dev w1 root handle 9: netem limit 262144 delay 15ms 1ms 20%",
+		  "link a->b qdisc netem: jitter_reorders" },
 	};
 	struct lh_err err = LH_ERR_INIT;
 	int bad = 0;
@@ -190,7 +199,8 @@ static int body_altered(void *ctx)
 		LH_CHECK_OK(lh_net_verify(net, NULL, NULL, &err), &err);
 		LH_CHECK(!shell(net, net->plan->ifs[net->plan->link_if[2]].netns, cases[i].command));
 		int rc = lh_net_verify(net, NULL, NULL, &err);
-		if (rc != -EBADE || err.exit != LH_EXIT_MACHINE || strncmp(err.text, cases[i].expected, strlen(cases[i].expected))) {
+		if (rc != -EBADE || err.exit != LH_EXIT_MACHINE || strncmp(err.text, cases[i].expected,
+			strlen(cases[i].expected))) {
 			printf("# %s: %s\n", cases[i].command, rc ? err.text : "not seen");
 			bad++;
 		}

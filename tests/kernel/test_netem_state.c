@@ -91,13 +91,17 @@ static const struct tc_case tc_cases[] = {
 	{ "delay beyond 32 bits of ticks", 1000, { .delay_ns = 300 * LH_NS_PER_S }, NULL },
 	{ "jitter that may reorder", 1000, { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true },
 	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01}}" },
-	{ "jitter in order, correlated", 1000, { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_corr_ppb = PERCENT(25) },
-	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01, \"correlation\": 0.25}, \"rate\": {\"rate\": 1e18}}" },
+	{ "jitter in order, correlated", 1000, { .delay_ns = 100 * MS, .jitter_ns = 10 * MS,
+	  .jitter_corr_ppb = PERCENT(25) },
+	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01, \"correlation\": 0.25},"
+	  " \"rate\": {\"rate\": 1e18}}" },
 	{ "normal and corrupt", 1000,
-	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .dist = LH_DIST_NORMAL, .corrupt_ppb = PERCENT(1) },
+	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .dist = LH_DIST_NORMAL,
+	    .corrupt_ppb = PERCENT(1) },
 	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01}, \"corrupt\": {\"corrupt\": 0.01}}" },
 	{ "normal and duplicate", 1000,
-	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .dist = LH_DIST_NORMAL, .duplicate_ppb = PERCENT(1) },
+	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .dist = LH_DIST_NORMAL,
+	    .duplicate_ppb = PERCENT(1) },
 	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01}, \"duplicate\": {\"duplicate\": 0.01}}" },
 	{ "pareto and loss", 1000,
 	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .dist = LH_DIST_PARETO,
@@ -111,7 +115,8 @@ static const struct tc_case tc_cases[] = {
 	{ "loss state, all five", 1000,
 	  { .loss_model = LH_LOSS_4STATE, .p13_ppb = PERCENT(1), .p31_ppb = PERCENT(20), .p32_ppb = PERCENT(3),
 	    .p23_ppb = PERCENT(40), .p14_ppb = PERCENT(5) },
-	  "{\"limit\": 1000, \"loss-state\": {\"p13\": 0.01, \"p31\": 0.2, \"p32\": 0.03, \"p23\": 0.4, \"p14\": 0.05}}" },
+	  "{\"limit\": 1000,"
+	  " \"loss-state\": {\"p13\": 0.01, \"p31\": 0.2, \"p32\": 0.03, \"p23\": 0.4, \"p14\": 0.05}}" },
 	{ "Bernoulli as gemodel", 1000,
 	  { .loss_model = LH_LOSS_GEMODEL, .ge_p_ppb = PERCENT(1), .ge_r_ppb = PERCENT(99), .ge_1h_ppb = PERCENT(100) },
 	  "{\"limit\": 1000, \"loss-gemodel\": {\"p\": 0.01, \"r\": 0.99, \"1-h\": 1, \"1-k\": 0}}" },
@@ -123,13 +128,17 @@ static const struct tc_case tc_cases[] = {
 	  { .loss_model = LH_LOSS_RANDOM, .loss_ppb = PERCENT(0.5), .loss_corr_ppb = PERCENT(30), .ecn = true },
 	  "{\"limit\": 1000, \"loss-random\": {\"loss\": 0.005, \"correlation\": 0.3}, \"ecn\": true}" },
 	{ "reorder with gap", 1000,
-	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .reorder_ppb = PERCENT(2), .reorder_gap = 100 },
-	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01}, \"reorder\": {\"reorder\": 0.02}, \"gap\": 100}" },
+	  { .delay_ns = 100 * MS, .jitter_ns = 10 * MS, .jitter_reorders = true, .reorder_ppb = PERCENT(2),
+	    .reorder_gap = 100 },
+	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.1, \"jitter\": 0.01},"
+	  " \"reorder\": {\"reorder\": 0.02}, \"gap\": 100}" },
 	{ "reorder without gap", 1000,
 	  { .delay_ns = 10 * MS, .reorder_ppb = PERCENT(25), .reorder_corr_ppb = PERCENT(50) },
-	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.01}, \"reorder\": {\"reorder\": 0.25, \"correlation\": 0.5}, \"gap\": 1}" },
+	  "{\"limit\": 1000, \"delay\": {\"delay\": 0.01},"
+	  " \"reorder\": {\"reorder\": 0.25, \"correlation\": 0.5}, \"gap\": 1}" },
 	{ "duplicate and corrupt, correlated", 1000,
-	  { .duplicate_ppb = PERCENT(2), .duplicate_corr_ppb = PERCENT(10), .corrupt_ppb = PERCENT(3), .corrupt_corr_ppb = PERCENT(20) },
+	  { .duplicate_ppb = PERCENT(2), .duplicate_corr_ppb = PERCENT(10), .corrupt_ppb = PERCENT(3),
+	    .corrupt_corr_ppb = PERCENT(20) },
 	  "{\"limit\": 1000, \"duplicate\": {\"duplicate\": 0.02, \"correlation\": 0.1},"
 	  " \"corrupt\": {\"corrupt\": 0.03, \"correlation\": 0.2}}" },
 	{ "rate", 1000, { .rate_bps = 20000 }, "{\"limit\": 1000, \"rate\": {\"rate\": 2500}}" },
@@ -137,8 +146,10 @@ static const struct tc_case tc_cases[] = {
 	  "{\"limit\": 1000, \"rate\": {\"rate\": 25000000, \"packetoverhead\": 24}}" },
 	{ "rate beyond 32 bits", 1000, { .rate_bps = 100000000000, .rate_overhead_bytes = -14 },
 	  "{\"limit\": 1000, \"rate\": {\"rate\": 12500000000, \"packetoverhead\": -14}}" },
-	{ "slot of nanoseconds", 1000, { .slot_min_ns = 10000, .slot_max_ns = 200000, .slot_packets = 2000, .slot_bytes = 9000 },
-	  "{\"limit\": 1000, \"slot\": {\"min-delay\": 1e-5, \"max-delay\": 2e-4, \"packets\": 2000, \"bytes\": 9000}}" },
+	{ "slot of nanoseconds", 1000, { .slot_min_ns = 10000, .slot_max_ns = 200000, .slot_packets = 2000,
+	  .slot_bytes = 9000 },
+	  "{\"limit\": 1000,"
+	  " \"slot\": {\"min-delay\": 1e-5, \"max-delay\": 2e-4, \"packets\": 2000, \"bytes\": 9000}}" },
 	{ "everything", 77,
 	  { .delay_ns = 50 * MS, .jitter_ns = 5 * MS, .jitter_corr_ppb = PERCENT(10), .dist = LH_DIST_NORMAL,
 	    .loss_model = LH_LOSS_RANDOM, .loss_ppb = PERCENT(1), .loss_corr_ppb = PERCENT(5), .ecn = true,
@@ -149,7 +160,8 @@ static const struct tc_case tc_cases[] = {
 	  "{\"limit\": 77, \"delay\": {\"delay\": 0.05, \"jitter\": 0.005, \"correlation\": 0.1},"
 	  " \"loss-random\": {\"loss\": 0.01, \"correlation\": 0.05}, \"ecn\": true,"
 	  " \"reorder\": {\"reorder\": 0.05, \"correlation\": 0.06}, \"gap\": 7,"
-	  " \"duplicate\": {\"duplicate\": 0.08, \"correlation\": 0.09}, \"corrupt\": {\"corrupt\": 0.11, \"correlation\": 0.12},"
+	  " \"duplicate\": {\"duplicate\": 0.08, \"correlation\": 0.09},"
+	  " \"corrupt\": {\"corrupt\": 0.11, \"correlation\": 0.12},"
 	  " \"rate\": {\"rate\": 1000000, \"packetoverhead\": 20},"
 	  " \"slot\": {\"min-delay\": 0.001, \"max-delay\": 0.002, \"packets\": 3, \"bytes\": 4000}}" },
 };
@@ -286,17 +298,25 @@ static int body_random(void)
 	state = lh_test_seed();
 	for (int i = 0; i < 400; i++) {
 		struct lh_qdisc q = { .kind = LH_QDISC_NETEM, .limit_packets = (uint32_t)(draw() >> 40), .imp = {
-			.delay_ns = draw() % 2 ? (lh_ns)(draw() >> 28) : 0, .jitter_ns = draw() % 2 ? (lh_ns)(draw() % INT_MAX) : 0,
+			.delay_ns = draw() % 2 ? (lh_ns)(draw() >> 28) : 0, .jitter_ns = draw() % 2
+			  ? (lh_ns)(draw() % INT_MAX) : 0,
 			.jitter_corr_ppb = draw_ppb(), .dist = (enum lh_dist)(draw() % 4),
-			.loss_model = (enum lh_loss_model)(draw() % 4), .loss_ppb = draw_ppb(), .loss_corr_ppb = draw_ppb(),
-			.ge_p_ppb = draw_ppb(), .ge_r_ppb = draw_ppb(), .ge_1h_ppb = draw_ppb(), .ge_1k_ppb = draw_ppb(),
-			.p13_ppb = draw_ppb(), .p31_ppb = draw_ppb(), .p32_ppb = draw_ppb(), .p23_ppb = draw_ppb(), .p14_ppb = draw_ppb(),
-			.reorder_ppb = draw_ppb(), .reorder_corr_ppb = draw_ppb(), .reorder_gap = (uint32_t)(draw() % 9),
+			.loss_model = (enum lh_loss_model)(draw() % 4), .loss_ppb = draw_ppb(),
+			  .loss_corr_ppb = draw_ppb(),
+			.ge_p_ppb = draw_ppb(), .ge_r_ppb = draw_ppb(), .ge_1h_ppb = draw_ppb(),
+			  .ge_1k_ppb = draw_ppb(),
+			.p13_ppb = draw_ppb(), .p31_ppb = draw_ppb(), .p32_ppb = draw_ppb(), .p23_ppb = draw_ppb(),
+			  .p14_ppb = draw_ppb(),
+			.reorder_ppb = draw_ppb(), .reorder_corr_ppb = draw_ppb(),
+			  .reorder_gap = (uint32_t)(draw() % 9),
 			.duplicate_ppb = draw_ppb(), .duplicate_corr_ppb = draw_ppb(),
 			.corrupt_ppb = draw_ppb(), .corrupt_corr_ppb = draw_ppb(),
-			.rate_bps = draw() % 2 ? draw() >> (draw() % 50) : 0, .rate_overhead_bytes = (int32_t)(draw() % 99) - 40,
-			.slot_min_ns = draw() % 2 ? (lh_ns)(draw() >> 34) : 0, .slot_max_ns = draw() % 2 ? (lh_ns)(draw() >> 34) : 0,
-			.slot_packets = (uint32_t)(draw() >> 36), .slot_bytes = (uint32_t)(draw() >> 36), .seed = draw() } };
+			.rate_bps = draw() % 2 ? draw() >> (draw() % 50) : 0,
+			  .rate_overhead_bytes = (int32_t)(draw() % 99) - 40,
+			.slot_min_ns = draw() % 2 ? (lh_ns)(draw() >> 34) : 0, .slot_max_ns = draw() % 2
+			  ? (lh_ns)(draw() >> 34) : 0,
+			.slot_packets = (uint32_t)(draw() >> 36), .slot_bytes = (uint32_t)(draw() >> 36),
+			  .seed = draw() } };
 		q.imp.jitter_reorders = !q.imp.rate_bps && draw() % 2;
 		q.imp.ecn = (q.imp.loss_model == LH_LOSS_GEMODEL || q.imp.loss_model == LH_LOSS_4STATE) && draw() % 2;
 		CHECK(!pair_put(&q));
@@ -308,7 +328,8 @@ static int body_random(void)
 static int body_tbf(void)
 {
 	static const struct { lh_bps rate; lh_bytes queue; } cases[] = {
-		{ 64000, 0 }, { 10000000, 50000 }, { 1000000000, 12500000 }, { 33333333333, 1000000 }, { 100000000000, 200000000 },
+		{ 64000, 0 }, { 10000000, 50000 }, { 1000000000, 12500000 }, { 33333333333, 1000000 }, { 100000000000,
+		  200000000 },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct lh_qdisc q;

@@ -58,7 +58,8 @@ static int measure_delay(void)
 	static const lh_ns asked[] = { 0, 500000, 5 * MS, 50 * MS, 150 * MS };
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
 		CHECK(!pair_netem(&(struct lh_impairment){ .delay_ns = asked[i] }));
-		struct pair_traffic t = { .frames = 100, .bytes = 100, .gap_ns = 2 * MS, .linger_ns = asked[i] + 50 * MS };
+		struct pair_traffic t = { .frames = 100, .bytes = 100, .gap_ns = 2 * MS,
+			.linger_ns = asked[i] + 50 * MS };
 		CHECK(!pair_run(&t));
 		CHECK(t.ngot == 100 && inversions(&t) == 0);
 		int64_t *d = delays(&t);
@@ -96,7 +97,8 @@ static int measure_law(enum lh_dist law)
 	enum { N = 2000 };
 	static const double at[] = { 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95 };
 	/* Large, so that what a loaded machine adds is small beside it. */
-	const struct lh_impairment imp = { .delay_ns = 120 * MS, .jitter_ns = 20 * MS, .jitter_reorders = true, .dist = law };
+	const struct lh_impairment imp = { .delay_ns = 120 * MS, .jitter_ns = 20 * MS, .jitter_reorders = true,
+		.dist = law };
 	int16_t table[LH_DIST_ENTRIES];
 	memcpy(table, lh_dist_table(law), sizeof table);
 	qsort(table, LH_DIST_ENTRIES, sizeof *table, by_entry);
@@ -110,7 +112,8 @@ static int measure_law(enum lh_dist law)
 		double want = (double)table[(size_t)(at[i] * LH_DIST_ENTRIES)] / LH_DIST_SCALE;
 		worst = fmax(worst, fabs(got - want));
 	}
-	printf("# %s: %u inversions, quantiles off by %.3f jitters at most\n", lh_dist_name(law), inversions(&t), worst);
+	printf("# %s: %u inversions, quantiles off by %.3f jitters at most\n", lh_dist_name(law), inversions(&t),
+		worst);
 	/* At 95 % of 2000 a quantile of the widest law has a deviation of 0.05 jitters. */
 	CHECK(t.ngot == N && inversions(&t) > N / 10 && worst < 0.25);
 	free(d);
@@ -120,7 +123,8 @@ static int measure_law(enum lh_dist law)
 
 static int measure_laws(void)
 {
-	static const enum lh_dist laws[] = { LH_DIST_NORMAL, LH_DIST_UNIFORM, LH_DIST_PARETO, LH_DIST_UNIFORM, LH_DIST_PARETONORMAL };
+	static const enum lh_dist laws[] = { LH_DIST_NORMAL, LH_DIST_UNIFORM, LH_DIST_PARETO, LH_DIST_UNIFORM,
+		LH_DIST_PARETONORMAL };
 	for (size_t i = 0; i < sizeof laws / sizeof *laws; i++)
 		CHECK(!measure_law(laws[i]));
 	return 0;
@@ -184,15 +188,18 @@ static int check_loss(const char *name, const struct lh_impairment *imp, const s
 static int body_loss(void)
 {
 	const struct lh_impairment random = { .loss_model = LH_LOSS_RANDOM, .loss_ppb = PERCENT(1) };
-	const struct lh_impairment ge = { .loss_model = LH_LOSS_GEMODEL, .ge_p_ppb = PERCENT(1), .ge_r_ppb = PERCENT(10),
+	const struct lh_impairment ge = { .loss_model = LH_LOSS_GEMODEL, .ge_p_ppb = PERCENT(1),
+		.ge_r_ppb = PERCENT(10),
 		.ge_1h_ppb = PERCENT(70), .ge_1k_ppb = PERCENT(0.1) };
 	const struct lh_impairment four = { .loss_model = LH_LOSS_4STATE, .p13_ppb = PERCENT(1), .p31_ppb = PERCENT(20),
 		.p32_ppb = PERCENT(5), .p23_ppb = PERCENT(10), .p14_ppb = PERCENT(0.5) };
 	CHECK(!check_loss("random 1 %", &random, &(struct chain){ 1, { { 1 } }, { 0.01 } }));
-	CHECK(!check_loss("Gilbert-Elliott", &ge, &(struct chain){ 2, { { 0.99, 0.01 }, { 0.1, 0.9 } }, { 0.001, 0.7 } }));
+	CHECK(!check_loss("Gilbert-Elliott", &ge, &(struct chain){ 2, { { 0.99, 0.01 }, { 0.1, 0.9 } }, { 0.001,
+		0.7 } }));
 	/* States: in a gap, in a burst, lost in a burst, lost alone. */
 	CHECK(!check_loss("4-state", &four, &(struct chain){ 4, {
-		{ 1 - 0.01 - 0.005, 0, 0.01, 0.005 }, { 0, 0.9, 0.1, 0 }, { 0.2, 0.05, 0.75, 0 }, { 1, 0, 0, 0 } }, { 0, 0, 1, 1 } }));
+		{ 1 - 0.01 - 0.005, 0, 0.01, 0.005 }, { 0, 0.9, 0.1, 0 }, { 0.2, 0.05, 0.75, 0 }, { 1, 0, 0, 0 } },
+		  { 0, 0, 1, 1 } }));
 	return 0;
 }
 
@@ -234,19 +241,22 @@ static int measure_duplicate_corrupt_reorder(void)
 /* Time between first and last arrival of a burst is the bytes over the rate. */
 static int measure_rate(void)
 {
-	static const lh_bps rates[] = { 1000000, 10000000, 100000000 }; /* what one sender of frames can fill in a guest */
+	static const lh_bps rates[] = { 1000000, 10000000,
+		100000000 }; /* what one sender of frames can fill in a guest */
 	for (int overhead = 0; overhead <= 24; overhead += 24) {
 		for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
 			/* A fifth of a second of the rate, all of it given to the qdisc before the first leaves: how
 			 * evenly the sender got on does not matter. */
 			uint32_t n = (uint32_t)(rates[i] / 8 / 5 / 1514) + 2;
-			CHECK(!pair_netem(&(struct lh_impairment){ .delay_ns = 500 * MS, .rate_bps = rates[i], .rate_overhead_bytes = overhead }));
+			CHECK(!pair_netem(&(struct lh_impairment){ .delay_ns = 500 * MS, .rate_bps = rates[i],
+				.rate_overhead_bytes = overhead }));
 			struct pair_traffic t = { .frames = n, .bytes = 1514, .linger_ns = 800 * MS };
 			CHECK(!pair_run(&t));
 			CHECK(t.ngot == n && inversions(&t) == 0);
 			double s = (t.got[n - 1].got_ns - t.got[0].got_ns) / 1e9;
 			double got = (n - 1) * (1514.0 + overhead) * 8 / s;
-			printf("# rate %.0f Mbit/s, overhead %d: got %.3f Mbit/s\n", rates[i] / 1e6, overhead, got / 1e6);
+			printf("# rate %.0f Mbit/s, overhead %d: got %.3f Mbit/s\n", rates[i] / 1e6, overhead,
+				got / 1e6);
 			CHECK(fabs(got / rates[i] - 1) < 0.02);
 			pair_done(&t);
 		}
@@ -259,13 +269,15 @@ static int measure_limit(void)
 {
 	struct lh_qdisc q = { .kind = LH_QDISC_NETEM, .limit_packets = 10, .imp = { .delay_ns = 100 * MS } };
 	struct lh_qdisc_seen seen;
-	CHECK(!pair_shell("tc qdisc del dev " PAIR_OUT " root 2>/dev/null; true") && !pair_put(&q)); /* counters from 0 */
+	CHECK(!pair_shell("tc qdisc del dev " PAIR_OUT " root 2>/dev/null; true") &&
+		!pair_put(&q)); /* counters from 0 */
 	struct pair_traffic t = { .frames = 50, .bytes = 60, .linger_ns = 200 * MS };
 	CHECK(!pair_run(&t) && t.ngot == 10 && t.got[9].seq == 9);
 	CHECK(!pair_get(&seen) && seen.counters.drops == 40);
 	pair_done(&t);
 	/* As sized for a link: in flight and the queue asked for, no more. 10 Mbit/s x 20 ms = 17 packets, and 30. */
-	struct lh_impairment imp = { .delay_ns = 20 * MS, .rate_bps = 10000000, .queue_kind = LH_QUEUE_PACKETS, .queue_packets = 30 };
+	struct lh_impairment imp = { .delay_ns = 20 * MS, .rate_bps = 10000000, .queue_kind = LH_QUEUE_PACKETS,
+		.queue_packets = 30 };
 	lh_qdisc_for_link(&imp, 40 * MS, LH_MODE_PACKET, false, &q);
 	CHECK(q.limit_packets == 47 && !pair_put(&q));
 	t = (struct pair_traffic){ .frames = 200, .bytes = 1514, .linger_ns = 400 * MS };
@@ -292,7 +304,8 @@ static int body_cut(void)
 {
 	struct lh_impairment cases[] = {
 		{ .delay_ns = 100 * MS },
-		{ .delay_ns = 100 * MS, .jitter_ns = 5 * MS, .duplicate_ppb = PERCENT(50), .loss_model = LH_LOSS_GEMODEL, .ge_1k_ppb = 1,
+		{ .delay_ns = 100 * MS, .jitter_ns = 5 * MS, .duplicate_ppb = PERCENT(50),
+		  .loss_model = LH_LOSS_GEMODEL, .ge_1k_ppb = 1,
 		  .ge_r_ppb = LH_PPB_ONE },
 		{ .delay_ns = 100 * MS, .rate_bps = 100000000 },
 	};
@@ -323,7 +336,8 @@ static int body_cut(void)
 /* A live change takes packets in flight neither away nor along: they arrive when their time was set to. */
 static int measure_live_change(void)
 {
-	struct lh_qdisc slow = { .kind = LH_QDISC_NETEM, .limit_packets = 1000, .imp = { .delay_ns = 150 * MS } }, fast = slow;
+	struct lh_qdisc slow = { .kind = LH_QDISC_NETEM, .limit_packets = 1000, .imp = { .delay_ns = 150 * MS } },
+		fast = slow;
 	struct halves h;
 	fast.imp.delay_ns = 20 * MS;
 	CHECK(!run_halves(&slow, &fast, 50, &h));
@@ -363,7 +377,8 @@ static int body_duplicate_corrupt_reorder(void) { return patiently(measure_dupli
 static int body_slot(void) { return patiently(measure_slot); }
 
 #define TEST(name) static void name(void) { pair_test(body_##name); }
-TEST(delay) TEST(jitter) TEST(loss) TEST(duplicate_corrupt_reorder) TEST(rate) TEST(limit) TEST(cut) TEST(live_change) TEST(slot)
+TEST(delay) TEST(jitter) TEST(loss) TEST(duplicate_corrupt_reorder) TEST(rate) TEST(limit) TEST(cut) TEST(live_change)
+TEST(slot)
 
 int main(int argc, char **argv)
 {

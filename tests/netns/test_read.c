@@ -75,8 +75,10 @@ static int body_objects(void *ctx)
 	CHECK(!lh_read_addresses(r, &addresses, &n, &err));
 	for (i = 0; i < n; i++)
 		found += addresses[i].ifindex == ifindex &&
-			 ((addresses[i].family == AF_INET && addresses[i].prefix == 24 && !memcmp(addresses[i].bytes, "\12\1\2\3", 4)) ||
-			  (addresses[i].family == AF_INET6 && addresses[i].prefix == 64 && addresses[i].bytes[0] == 0xfd));
+			 ((addresses[i].family == AF_INET && addresses[i].prefix == 24 && !memcmp(addresses[i].bytes,
+			 	"\12\1\2\3", 4)) ||
+			  (addresses[i].family == AF_INET6 && addresses[i].prefix == 64 &&
+			    addresses[i].bytes[0] == 0xfd));
 	CHECK(found == 2);
 	free(addresses);
 
@@ -84,7 +86,8 @@ static int body_objects(void *ctx)
 	CHECK(!lh_read_neighbours(r, &neighbours, &n, &err));
 	for (i = 0; i < n && memcmp(neighbours[i].bytes, "\12\1\2\11", 4); i++)
 		;
-	CHECK(i < n && neighbours[i].state == NUD_PERMANENT && neighbours[i].mac[5] == 0x99 && neighbours[i].ifindex == ifindex);
+	CHECK(i < n && neighbours[i].state == NUD_PERMANENT && neighbours[i].mac[5] == 0x99 &&
+		neighbours[i].ifindex == ifindex);
 	free(neighbours);
 
 	struct lh_seen_route *routes;

@@ -100,20 +100,25 @@ static const struct tampering {
 	enum where where;
 	const char *command, *object, *field;
 } tamperings[] = {
-	{ GATEWAY_A, "tc qdisc change dev w2 root tbf rate 99mbit burst 6250 limit 15140", "link a->c qdisc tbf", "rate_bps" },
-	{ GATEWAY_A, "tc qdisc change dev w2 root tbf rate 100mbit burst 9000 limit 15140", "link a->c qdisc tbf", "burst_bytes" },
-	{ GATEWAY_A, "tc qdisc change dev w2 root tbf rate 100mbit burst 6250 limit 99999", "link a->c qdisc tbf", "limit_bytes" },
+	{ GATEWAY_A, "tc qdisc change dev w2 root tbf rate 99mbit burst 6250 limit 15140", "link a->c qdisc tbf",
+	  "rate_bps" },
+	{ GATEWAY_A, "tc qdisc change dev w2 root tbf rate 100mbit burst 9000 limit 15140", "link a->c qdisc tbf",
+	  "burst_bytes" },
+	{ GATEWAY_A, "tc qdisc change dev w2 root tbf rate 100mbit burst 6250 limit 99999", "link a->c qdisc tbf",
+	  "limit_bytes" },
 	{ GATEWAY_A, "tc qdisc del dev w2 root", "link a->c qdisc tbf", "kind" },
 	{ GATEWAY_A, "tc qdisc add dev w1 root tbf rate 1mbit burst 2000 limit 9000", "link a->b qdisc none", "kind" },
 	{ GATEWAY_A, "tc qdisc add dev w2 ingress", "link a->c", "further qdisc" },
 	{ GATEWAY_A, "ip link set w2 mtu 1400", "link a->c", "mtu" },
 	{ GATEWAY_A, "ip link set w2 address 02:00:00:00:00:77", "link a->c", "hardware address" },
-	{ GATEWAY_A, "ip neigh replace 169.254.1.1 lladdr 02:00:00:00:00:77 nud permanent dev w2", "link a->c", "neighbour v4" },
+	{ GATEWAY_A, "ip neigh replace 169.254.1.1 lladdr 02:00:00:00:00:77 nud permanent dev w2", "link a->c",
+	  "neighbour v4" },
 	{ GATEWAY_A, "ip neigh del 169.254.1.1 dev w2", "link a->c", "neighbour v4" },
 	{ GATEWAY_A, "ip route del 10.18.0.0/16", "link a->c", "route 10.18.0.0/16" },
 	{ GATEWAY_A, "ip route replace blackhole 10.18.0.0/16", "link a->c", "route 10.18.0.0/16" },
 	{ GATEWAY_A, "ip rule del prio 20", NULL, "rule 20 v4" },
-	{ GATEWAY_A, "ip link add stranger type veth peer name stranger2 && ip link set stranger up", NULL, "further interface" },
+	{ GATEWAY_A, "ip link add stranger type veth peer name stranger2 && ip link set stranger up", NULL,
+	  "further interface" },
 	{ GATEWAY_A, "echo 0 >/proc/sys/net/ipv4/ip_forward", NULL, "ipv4/ip_forward" },
 	{ GATEWAY_C, "ethtool -K w0 gso on", "link c->a", "gso" },
 	{ GATEWAY_C, "ethtool -K w0 tso on", "link c->a", "tso" },
@@ -121,9 +126,11 @@ static const struct tampering {
 	{ PEER_A0, "ip addr del 10.16.0.1/32 dev eth0", "peer a-0 interface eth0", "address" },
 	{ PEER_A0, "ip -6 addr flush dev eth0 scope global", "peer a-0 interface eth0", "address" },
 	{ PEER_A0, "ip link set eth0 down", "peer a-0 interface eth0", "state" },
-	{ PEER_A0, "ip route change default via 169.254.1.1 dev eth0 onlink initcwnd 10 congctl cubic", "peer a-0 interface eth0",
+	{ PEER_A0, "ip route change default via 169.254.1.1 dev eth0 onlink initcwnd 10 congctl cubic",
+	  "peer a-0 interface eth0",
 	  "route 0.0.0.0/0" },
-	{ NIC_C0, "tc qdisc change dev out root tbf rate 31mbit burst 3028 limit 15140", "nic c-0 up qdisc tbf", "rate_bps" },
+	{ NIC_C0, "tc qdisc change dev out root tbf rate 31mbit burst 3028 limit 15140", "nic c-0 up qdisc tbf",
+	  "rate_bps" },
 };
 
 static bool have(const char *tool)
@@ -154,7 +161,8 @@ static int body_tampered(void *ctx)
 		LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
 		LH_CHECK(!run_in(net, netns_of(net, x->where), x->command));
 		int rc = lh_net_verify(net, count_field, &c, &err);
-		bool named = rc == -EBADE && c.found && err.exit == LH_EXIT_MACHINE && (c.different > 1 || strstr(err.text, x->field));
+		bool named = rc == -EBADE && c.found && err.exit == LH_EXIT_MACHINE && (c.different > 1 ||
+			strstr(err.text, x->field));
 		if (!named)
 			printf("# \"%s\" was not named: %s\n", x->command, err.text);
 		bad += !named;
@@ -188,7 +196,8 @@ static int body_observe(void *ctx)
 		LH_CHECK(there[1].packets - there[0].packets == COUNT && back[1].packets - back[0].packets == COUNT);
 		LH_CHECK(there[1].bytes > there[0].bytes && there[1].drops == there[0].drops);
 		/* A peer that has just come up also reports its multicast groups. */
-		LH_CHECK(peer[1].rx_packets - peer[0].rx_packets - COUNT <= 4 && peer[1].tx_packets - peer[0].tx_packets - COUNT <= 8);
+		LH_CHECK(peer[1].rx_packets - peer[0].rx_packets - COUNT <= 4 &&
+			peer[1].tx_packets - peer[0].tx_packets - COUNT <= 8);
 	}
 	/* Cut: what comes is lost, counted, and named. */
 	unsigned to = 5;
@@ -225,7 +234,8 @@ static int body_caps(void *ctx)
 	LH_CHECK(!stat("/proc/self/ns/net", &before));
 	LH_CHECK_OK(lh_caps_probe(&caps, &err), &err);
 	LH_CHECK(!stat("/proc/self/ns/net", &after) && before.st_ino == after.st_ino);
-	printf("# %s: veth %d tbf %d netem %d seed %d ipv6 %d cubic %d; %s\n", caps.kernel_release, caps.veth, caps.tbf, caps.netem,
+	printf("# %s: veth %d tbf %d netem %d seed %d ipv6 %d cubic %d; %s\n", caps.kernel_release, caps.veth,
+		caps.tbf, caps.netem,
 	       caps.netem_seed, caps.ipv6, caps.tcp_cubic, caps.netem_why);
 	LH_CHECK(caps.veth && caps.tbf && caps.ipv6 && caps.kernel_release[0]);
 	LH_CHECK(!!caps.netem_why[0] == !caps.netem);

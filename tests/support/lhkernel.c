@@ -25,9 +25,8 @@ static int body_probe(void *ctx)
 	struct lh_caps caps;
 	struct lh_err err = LH_ERR_INIT;
 	int rc = lh_caps_probe(&caps, &err);
-	const char *text = rc ? err.text : caps.netem_why;
 	if (rc || !caps.netem)
-		return write(fd, text, strlen(text)) < 0 ? 2 : 1;
+		return dprintf(fd, "no sch_netem: %s", rc ? err.text : caps.netem_why) < 0 ? 2 : 1;
 	return 0;
 }
 

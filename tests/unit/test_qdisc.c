@@ -70,7 +70,8 @@ static void round_trip_netem(void)
 {
 	state = lh_test_seed();
 	for (int i = 0; i < 3000; i++) {
-		struct lh_qdisc q = { .kind = LH_QDISC_NETEM, .limit_packets = (uint32_t)draw(), .imp = random_impairment() };
+		struct lh_qdisc q = { .kind = LH_QDISC_NETEM, .limit_packets = (uint32_t)draw(),
+			.imp = random_impairment() };
 		struct lh_qdisc_seen seen;
 		struct lh_err err = LH_ERR_INIT;
 		int rc;
@@ -132,7 +133,8 @@ static void compare_names_the_field(void)
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct lh_qdisc asked = { .kind = LH_QDISC_NETEM, .limit_packets = 10, .imp = base }, altered = asked;
-		memcpy((char *)&altered.imp + cases[i].offset, (const char *)&cases[i].imp + cases[i].offset, cases[i].size);
+		memcpy((char *)&altered.imp + cases[i].offset, (const char *)&cases[i].imp + cases[i].offset,
+			cases[i].size);
 		struct lh_qdisc_seen seen;
 		struct one_difference d = { 0 };
 		int rc;
@@ -148,7 +150,8 @@ static void compare_names_the_field(void)
 /* What order-preserving jitter is made of must not look like a rate, and the other way round. */
 static void jitter_order(void)
 {
-	struct lh_qdisc keeps = { .kind = LH_QDISC_NETEM, .limit_packets = 10, .imp = { .delay_ns = 9, .jitter_ns = 5 } };
+	struct lh_qdisc keeps = { .kind = LH_QDISC_NETEM, .limit_packets = 10, .imp = { .delay_ns = 9,
+		.jitter_ns = 5 } };
 	struct lh_qdisc reorders = keeps;
 	reorders.imp.jitter_reorders = true;
 	struct lh_qdisc_seen seen;
@@ -273,9 +276,11 @@ static const char *tc_of(const struct lh_qdisc *q)
 static void tc_line(void)
 {
 	struct lh_qdisc q = { .kind = LH_QDISC_NETEM, .limit_packets = 5000, .imp = {
-		.delay_ns = 50 * LH_NS_PER_MS, .jitter_ns = LH_NS_PER_MS, .jitter_corr_ppb = 250000000, .dist = LH_DIST_NORMAL,
+		.delay_ns = 50 * LH_NS_PER_MS, .jitter_ns = LH_NS_PER_MS, .jitter_corr_ppb = 250000000,
+		  .dist = LH_DIST_NORMAL,
 		.loss_model = LH_LOSS_RANDOM, .loss_ppb = 1000000, .reorder_ppb = 20000000, .reorder_gap = 5,
-		.rate_bps = 200000000, .rate_overhead_bytes = 24, .slot_min_ns = 1000, .slot_max_ns = 2001, .slot_bytes = 9 } };
+		.rate_bps = 200000000, .rate_overhead_bytes = 24, .slot_min_ns = 1000, .slot_max_ns = 2001,
+		  .slot_bytes = 9 } };
 	CU_ASSERT_STRING_EQUAL(tc_of(&q), "netem limit 5000 delay 50ms 1ms 25% distribution normal loss 0.1% "
 			       "reorder 2% gap 5 rate 200000000bit 24 slot 1us 2.001us bytes 9");
 	q.imp = (struct lh_impairment){ .loss_model = LH_LOSS_GEMODEL, .ge_p_ppb = 1, .ge_1h_ppb = LH_PPB_ONE };
