@@ -212,6 +212,31 @@ int pair_run(struct pair_traffic *t)
 	return 0;
 }
 
+int pair_run_ecn(uint32_t n, uint32_t *ret_arrived, uint32_t *ret_marked)
+{
+	enum { ECN_CAPABLE = 2, CONGESTED = 3, TOS_AT = ETH_HLEN + 1 };
+	unsigned char frame[ETH_HLEN + 20 + 8] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 2, 2, 2, 2, 2, 0x08, 0x00,
+		0x45, ECN_CAPABLE, 0, 28, 0, 0, 0, 0, 64, 253 /* experimental */, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2 };
+	unsigned char got[BYTES_MAX];
+	int out = open_end(PAIR_OUT, true), in = open_end(PAIR_IN, false);
+	struct pollfd p = { in, POLLIN, 0 };
+	*ret_arrived = *ret_marked = 0;
+	if (out < 0 || in < 0)
+		return -1;
+	for (uint32_t i = 0; i < n; i++)
+		if (send(out, frame, sizeof frame, 0) != sizeof frame)
+			return -1;
+	while (poll(&p, 1, 50) > 0) {
+		if (recv(in, got, sizeof got, 0) != sizeof frame || got[12] != 0x08)
+			continue;
+		++*ret_arrived;
+		*ret_marked += (got[TOS_AT] & CONGESTED) == CONGESTED;
+	}
+	close(out);
+	close(in);
+	return 0;
+}
+
 void pair_done(struct pair_traffic *t)
 {
 	free(t->got);

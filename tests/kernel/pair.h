@@ -54,5 +54,7 @@ struct pair_traffic {
 /* Send and receive; frees nothing of an earlier call. */
 int pair_run(struct pair_traffic *t);
 void pair_done(struct pair_traffic *t);
+/* Send n IPv4 packets that allow congestion marks; how many arrived, and how many of them marked. */
+int pair_run_ecn(uint32_t n, uint32_t *ret_arrived, uint32_t *ret_marked);
 
 #endif

@@ -354,6 +354,21 @@ static int measure_live_change(void)
 	return 0;
 }
 
+/* With ecn the loss model marks what can be marked instead of dropping it. */
+static int body_ecn(void)
+{
+	uint32_t arrived, marked;
+	struct lh_impairment imp = { .loss_model = LH_LOSS_RANDOM, .loss_ppb = LH_PPB_ONE };
+	CHECK(!pair_netem(&imp) && !pair_run_ecn(100, &arrived, &marked) && arrived == 0);
+	imp.ecn = true;
+	CHECK(!pair_netem(&imp) && !pair_run_ecn(100, &arrived, &marked));
+	printf("# ecn: %u of 100 arrived, %u marked\n", arrived, marked);
+	CHECK(arrived == 100 && marked == 100);
+	imp.loss_ppb = 0; /* and nothing of it is left */
+	CHECK(!pair_netem(&imp) && !pair_run_ecn(100, &arrived, &marked) && arrived == 100 && marked == 0);
+	return 0;
+}
+
 /* Slots: packets that come evenly leave in clumps. */
 static int measure_slot(void)
 {
@@ -378,7 +393,7 @@ static int body_slot(void) { return patiently(measure_slot); }
 
 #define TEST(name) static void name(void) { pair_test(body_##name); }
 TEST(delay) TEST(jitter) TEST(loss) TEST(duplicate_corrupt_reorder) TEST(rate) TEST(limit) TEST(cut) TEST(live_change)
-TEST(slot)
+TEST(slot) TEST(ecn)
 
 int main(int argc, char **argv)
 {
@@ -392,6 +407,7 @@ int main(int argc, char **argv)
 		{ "cut", cut, LH_TEST_FORK },
 		{ "live_change", live_change, LH_TEST_FORK },
 		{ "slot", slot, LH_TEST_FORK },
+		{ "ecn", ecn, LH_TEST_FORK },
 	};
 	return lh_kernel_main(argc, argv, "netem-traffic", tests, sizeof tests / sizeof *tests);
 }
