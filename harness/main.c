@@ -19,7 +19,7 @@ int main(int argc, char **argv)
 	/* A container may start us as its pid 1 too; only a guest that lh_uml_run() booted is ours to set up. */
 	if (getpid() == 1 && lh_uml_inside())
 		lh_uml_init_main();
-	preset.peer_program = getenv("LONGHAUL_PEER");
+	preset.peer_program = getenv("LONGHAUL_PEER_PROGRAM");
 	preset.data_dir = getenv("LONGHAUL_DATA");
 	preset.faults = getenv("LONGHAUL_FAULTS");
 	preset.animate = lh_progress_animates(isatty(STDERR_FILENO), environ);

@@ -75,7 +75,7 @@ static int find_parts(struct lh_session *s, struct lh_err *err)
 				     NULL };
 	if (!first_existing(peer, s->peer_path, sizeof s->peer_path)) {
 		if (given)
-			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_PEER=%s", given);
+			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_PEER_PROGRAM=%s", given);
 		s->peer_path[0] = 0; /* a command that needs it says so */
 	}
 	given = s->inv->data_dir;

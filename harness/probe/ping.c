@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/icmp6.h>
 #include <linux/icmp.h>
 #include <netinet/ip.h>
@@ -19,11 +20,12 @@
 #include <unistd.h>
 
 enum {
-	CHILDREN_MAX = 64,     /* at once: bounds processes and memory with thousands of peers */
-	LEAD_MS = 30,          /* from the first fork to the first echo: every child is ready by then */
-	LEAD_MS_PER_CHILD = 4, /* a fork costs 1.5 ms inside User-Mode Linux */
-	POLL_MS = 100,         /* how late a signal may be noticed */
+	CHILDREN_MAX = 64, /* at once: bounds processes and memory with thousands of peers */
+	POLL_MS = 100,     /* how late a signal may be noticed */
 };
+
+#define START_LIMIT_NS (10 * LH_NS_PER_S)
+#define LEAD_NS (5 * LH_NS_PER_MS) /* from the word to go to the first echo */
 
 struct echo {
 	uint8_t type, code;
@@ -118,22 +120,28 @@ int lh_ping_receive(const struct lh_ping_socket *s, uint32_t *ret_target, uint32
 
 /* ---- one child ---- */
 
+struct shared {
+	lh_ns begin_ns; /* of the timetable; set before the children may go */
+	int failure;    /* errno of a child */
+	lh_ns result[];
+};
+
 struct child {
 	const struct lh_topology *t;
 	const struct lh_ping_plan *plan;
 	struct lh_ping_pair *pairs; /* of this sender */
 	size_t npairs;
-	lh_ns begin_ns; /* of the timetable */
+	struct shared *shared;
+	int ready_fd[2], go_fd[2]; /* pipes that say by their end: every child is ready; the timetable begins */
 	size_t first_slot, nslots;
 	lh_ns *result; /* shared: [npairs * count] */
 	lh_ns *sent;   /* private: the same */
-	int *failure;  /* shared: errno */
 };
 
 static lh_ns send_time(const struct child *c, size_t n)
 {
 	size_t round = n / c->npairs, pair = n % c->npairs;
-	return c->begin_ns + (lh_ns)(round * c->nslots + c->first_slot + pair) * c->plan->spacing_ns;
+	return c->shared->begin_ns + (lh_ns)(round * c->nslots + c->first_slot + pair) * c->plan->spacing_ns;
 }
 
 static void take_answers(const struct child *c, const struct lh_ping_socket *s, size_t *missing)
@@ -155,15 +163,20 @@ static int child_main(void *ctx)
 {
 	struct child *c = ctx;
 	struct lh_ping_socket s;
+	close(c->ready_fd[0]);
+	close(c->go_fd[1]);
 	size_t total = c->npairs * c->plan->count, missing = total, next = 0;
 	char address[64];
 	int rc = lh_ping_open(&s, c->t->ipv6);
 	c->sent = calloc(total, sizeof *c->sent);
 	if (rc || !c->sent) {
-		*c->failure = rc ? -rc : ENOMEM;
+		c->shared->failure = rc ? -rc : ENOMEM;
 		return 1;
 	}
 	prctl(PR_SET_TIMERSLACK, 1000);
+	close(c->ready_fd[1]);
+	if (read(c->go_fd[0], address, 1) != 0)
+		return 1;
 	lh_ns end = send_time(c, total - 1) + c->plan->wait_ns;
 	while (missing) {
 		lh_ns now = lh_clock_ns(), until = next < total ? send_time(c, next) : end;
@@ -177,7 +190,7 @@ static int child_main(void *ctx)
 						  (uint32_t)(next / c->npairs));
 			/* A full queue or a missing route is a lost echo; what is not is told by the verdict. */
 			if (rc)
-				*c->failure = -rc;
+				c->shared->failure = -rc;
 			next++;
 			continue;
 		}
@@ -261,26 +274,61 @@ static void batch_fill(struct batch *b, const struct lh_topology *t, const struc
 	}
 }
 
-static int batch_run(struct lh_net *net, struct batch *b, lh_ns *shared, int *failure, struct lh_err *err)
+/* Wait until every child has closed its end, then give the time and let them go. */
+static int batch_go(struct shared *shared, int ready_fd, int *go_fd, struct lh_err *err)
+{
+	lh_ns limit = lh_clock_ns() + START_LIMIT_NS;
+	for (;;) {
+		struct pollfd p = { ready_fd, POLLIN, 0 };
+		if (poll(&p, 1, POLL_MS) > 0)
+			break;
+		int sig = lh_probe_interrupted();
+		if (sig)
+			return lh_err_set(err, LH_EXIT_BROKE, -EINTR, "interrupted by signal %d", sig);
+		if (lh_clock_ns() > limit)
+			return lh_err_set(err, LH_EXIT_MACHINE, -ETIMEDOUT,
+					  "the measuring processes did not start in time");
+	}
+	shared->begin_ns = lh_clock_ns() + LEAD_NS;
+	close(*go_fd);
+	*go_fd = -1;
+	return 0;
+}
+
+static int batch_run(struct lh_net *net, struct batch *b, struct shared *shared, lh_ns *result, struct lh_err *err)
 {
 	const struct lh_ping_plan *plan = b->child[0].plan;
-	lh_ns begin = lh_clock_ns() + (LEAD_MS + LEAD_MS_PER_CHILD * (lh_ns)b->nchildren) * LH_NS_PER_MS;
-	lh_ns end = begin + (lh_ns)(b->npairs * plan->count) * plan->spacing_ns + plan->wait_ns;
+	lh_ns length = (lh_ns)(b->npairs * plan->count) * plan->spacing_ns + plan->wait_ns;
 	size_t started = 0;
-	int rc = 0;
-	for (; started < b->nchildren && !rc; started++) {
-		struct child *c = &b->child[started];
-		c->begin_ns = begin;
-		c->nslots = b->npairs;
-		c->result = shared + c->first_slot * plan->count;
-		c->failure = failure;
-		rc = lh_net_fork(net, c->pairs[0].from, child_main, c, &b->pid[started], &b->pidfd[started], err);
-		if (rc)
-			break;
+	int ready[2], go[2], rc = 0;
+	if (pipe2(ready, O_CLOEXEC))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "pipe");
+	if (pipe2(go, O_CLOEXEC)) {
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -errno, "pipe");
+		close(ready[0]);
+		close(ready[1]);
+		return rc;
 	}
+	while (started < b->nchildren && !rc) {
+		struct child *c = &b->child[started];
+		c->shared = shared;
+		c->nslots = b->npairs;
+		c->result = result + c->first_slot * plan->count;
+		memcpy(c->ready_fd, ready, sizeof ready);
+		memcpy(c->go_fd, go, sizeof go);
+		rc = lh_net_fork(net, c->pairs[0].from, child_main, c, &b->pid[started], &b->pidfd[started], err);
+		started += !rc;
+	}
+	close(ready[1]);
+	if (!rc)
+		rc = batch_go(shared, ready[0], &go[1], err);
+	close(ready[0]);
+	close(go[0]);
 	/* Twice the timetable, since a busy machine may be late; an end there must be. */
-	int waited = lh_probe_wait(b->pid, b->pidfd, started, rc ? 0 : end + (end - begin) + 10 * LH_NS_PER_S,
+	int waited = lh_probe_wait(b->pid, b->pidfd, started, rc ? 0 : lh_clock_ns() + 2 * length + START_LIMIT_NS,
 				   rc ? NULL : err);
+	if (go[1] >= 0)
+		close(go[1]);
 	return rc ? rc : waited;
 }
 
@@ -288,8 +336,8 @@ int lh_ping_run(struct lh_net *net, const struct lh_topology *t, const struct lh
 		struct lh_ping_pair *pairs, size_t npairs, struct lh_err *err)
 {
 	struct batch *b = calloc(1, sizeof *b);
-	size_t bytes = npairs * plan->count * sizeof(lh_ns) + sizeof(int);
-	lh_ns *shared = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	size_t bytes = sizeof(struct shared) + npairs * plan->count * sizeof(lh_ns);
+	struct shared *shared = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int rc = 0;
 	if (!b || shared == MAP_FAILED) {
 		free(b);
@@ -297,19 +345,18 @@ int lh_ping_run(struct lh_net *net, const struct lh_topology *t, const struct lh
 			munmap(shared, bytes);
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "probe");
 	}
-	int *failure = (int *)(shared + npairs * plan->count);
 	for (size_t at = 0; at < npairs && !rc; at += b->npairs) {
-		lh_ns *part = shared + at * plan->count;
+		lh_ns *part = shared->result + at * plan->count;
 		batch_fill(b, t, plan, pairs + at, npairs - at);
 		for (size_t i = 0; i < b->npairs * plan->count; i++)
 			part[i] = -1;
-		rc = batch_run(net, b, part, failure, err);
-		if (rc)
-			lh_err_wrap(err, "probe from peer %s%s%s", t->peers[pairs[at].from].name, *failure ? ": " : "",
-				    *failure ? strerror(*failure) : "");
+		rc = batch_run(net, b, shared, part, err);
+		if (rc && rc != -EINTR)
+			lh_err_wrap(err, "probe from peer %s%s%s", t->peers[pairs[at].from].name,
+				    shared->failure ? ": " : "", shared->failure ? strerror(shared->failure) : "");
 	}
 	for (size_t i = 0; i < npairs && !rc; i++)
-		memcpy(pairs[i].rtt_ns, shared + i * plan->count, plan->count * sizeof(lh_ns));
+		memcpy(pairs[i].rtt_ns, shared->result + i * plan->count, plan->count * sizeof(lh_ns));
 	munmap(shared, bytes);
 	free(b);
 	return rc;

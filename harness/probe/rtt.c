@@ -17,12 +17,21 @@
 #include "ping.h"
 
 #define FLOOR_MAX_NS (LH_NS_PER_MS / 2)
-#define SPACING_NS LH_NS_PER_MS /* between any two echoes */
+#define SPACING_NS LH_NS_PER_MS            /* between any two echoes */
+#define SPACING_MANY_NS (LH_NS_PER_MS / 4) /* the same where more than MANY_PAIRS are measured: or it takes minutes */
 /* Between two of one link: further apart than the time slices of a scheduler. */
 #define LINK_SPACING_NS (20 * LH_NS_PER_MS)
 #define WAIT_SLACK_NS (LH_NS_PER_S / 2)
 
-enum { FLOOR_PINGS = 20, PEER_PINGS = 10, PEER_PINGS_MANY = 5, MANY_PEERS = 100, RETRIES = 2, RETRIES_BUSY = 8 };
+enum {
+	FLOOR_PINGS = 20,
+	PEER_PINGS = 10,
+	PEER_PINGS_MANY = 5,
+	MANY_PEERS = 100,
+	MANY_PAIRS = 64,
+	RETRIES = 2,
+	RETRIES_BUSY = 8
+};
 #define PAUSE_NS (100 * LH_NS_PER_MS)
 
 /* ---- expectations ---- */
@@ -86,7 +95,8 @@ static unsigned summarize(lh_ns *rtt, unsigned count, lh_ns *ret_min, lh_ns *ret
 
 static lh_ns spacing_of(size_t npairs)
 {
-	return npairs && LINK_SPACING_NS / (lh_ns)npairs > SPACING_NS ? LINK_SPACING_NS / (lh_ns)npairs : SPACING_NS;
+	lh_ns least = npairs > MANY_PAIRS ? SPACING_MANY_NS : SPACING_NS;
+	return npairs && LINK_SPACING_NS / (lh_ns)npairs > least ? LINK_SPACING_NS / (lh_ns)npairs : least;
 }
 
 /* Echoes of one link must not queue behind each other where its rate is low. */

@@ -126,6 +126,19 @@ def reuse(where):
     assert "another plan" in err, err
 
 
+def study_rate(where):
+    """Without any rate, RTT and default TCP alone give the study's one-stream rate between us and asia, within 15 %."""
+    pathlib.Path(where, "two.yaml").write_text(
+        "longhaul: 1\nname: two\nsites:\n  us: {peers: 1}\n  asia: {peers: 1}\n"
+        "links:\n  - {between: [us, asia], rtt: 157.09ms}\ntcp: default\nprobe: {streams: 1}\n")
+    out, _ = longhaul(where, "probe", "two.yaml", "--json", "-o", "out")
+    for pair, study in ((("us", "asia"), 133.6e6), (("asia", "us"), 133.4e6)):
+        l = links_of(json.loads(out))[pair]
+        got = l["goodput_1_bit_per_s"]
+        print("# %s->%s study %.1f, got %.1f Mbit/s" % (*pair, study / 1e6, got / 1e6))
+        assert l["mode"] == "gso" and abs(got / study - 1) <= 0.15 and not l["host_limited_1"]
+
+
 def exec_status(where):
     four_sites(where, {p: "rtt: 10ms" for p in PAIRS})
     out, _ = longhaul(where, "exec", "grid.yaml", "--peer", "c-0", "--", "sh", "-c",
@@ -138,7 +151,7 @@ def exec_status(where):
     longhaul(where, "exec", "grid.yaml", "--", "sh", "-c", "kill -KILL $$", exit=137)
 
 
-CASES = [rtt_grid, rate_grid, loss_is_seen, below_floor, out_of_tolerance, reuse, exec_status]
+CASES = [rtt_grid, rate_grid, loss_is_seen, below_floor, out_of_tolerance, reuse, study_rate, exec_status]
 
 
 def run_case(case):

@@ -81,7 +81,7 @@ def run_case(binary, block):
         # A shell only where the case asks for one by its syntax.
         words = ["sh", "-c", command] if re.search(r"[|<>;]", command) else shlex.split(command)
         env = dict(os.environ, PATH="%s:%s" % (os.path.dirname(binary), os.environ["PATH"]), LC_ALL="C")
-        for name in ("LONGHAUL_PEER", "LONGHAUL_DATA"):
+        for name in ("LONGHAUL_PEER_PROGRAM", "LONGHAUL_DATA"):
             env.pop(name, None)
         done = subprocess.run(words, cwd=where, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S)
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
