@@ -9,8 +9,8 @@
 
 /* Let tso, gso, tx-udp-segmentation (`sends`) and gro (`receives`) of an interface be off. */
 int lh_offloads_off(int fd, const char *ifname, bool sends, bool receives, struct lh_err *err);
-/* Make a carrier change that the kernel still has in its work queue take effect now: until then a veth end whose far
- * end came up later drops what it is given. Also fails when the interface has no carrier (-ENETDOWN). */
+/* Ask for the carrier. Kernels from 6.8 on then handle a change that waits in their work queue, at once. -ENETDOWN when
+ * there is no carrier. */
 int lh_link_settle(int fd, const char *ifname, struct lh_err *err);
 
 #endif

@@ -7,12 +7,15 @@
 #include "op.h"
 
 #include <errno.h>
+#include <linux/if.h>
 #include <netlink/msg.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "ethtool.h"
 #include "link.h"
 #include "netns.h"
+#include "read.h"
 #include "route.h"
 #include "write.h"
 
@@ -137,6 +140,56 @@ static int apply_rule(struct lh_net *net, const struct lh_op *op, size_t at, str
 	return queue(net, op, lh_msg_rule(op, iif), at, err);
 }
 
+/* Is every interface of the plan in this namespace operational? 1: yes, 0: not yet. *ret_waits: one that is not. */
+static int all_operational(const struct lh_net *net, uint32_t netns, struct lh_reader *r, const struct lh_plan_if **ret_waits,
+			   struct lh_err *err)
+{
+	struct lh_seen_link *links;
+	size_t n, up = 0, want = 0;
+	int rc = lh_read_links(r, &links, &n, err);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < net->plan->nifs; i++) {
+		const struct lh_plan_if *f = &net->plan->ifs[i];
+		size_t k = 0;
+		if (f->netns != netns)
+			continue;
+		want++;
+		while (k < n && links[k].ifindex != f->ifindex)
+			k++;
+		if (k < n && links[k].operstate == IF_OPER_UP)
+			up++;
+		else
+			*ret_waits = f;
+	}
+	free(links);
+	return up == want;
+}
+
+/* The kernel activates the queue of an end whose far end came up later in a worker, and until then drops what it is
+ * given; in the same step the end becomes operational. Asking for the carrier makes newer kernels do it at once; older
+ * ones need waiting for, and have no event that could not be missed. */
+static int wait_operational(struct lh_net *net, uint32_t netns, struct lh_err *err)
+{
+	enum { LIMIT_S = 10, PAUSE_US = 500 };
+	const struct lh_plan_if *waits = NULL;
+	struct lh_reader *r;
+	int rc = lh_net_enter(net, netns, err);
+	if (!rc)
+		rc = lh_reader_open(&r, err);
+	if (rc)
+		return rc;
+	for (lh_ns end = lh_clock_ns() + LIMIT_S * LH_NS_PER_S; !(rc = all_operational(net, netns, r, &waits, err));) {
+		if (lh_clock_ns() > end) {
+			rc = lh_err_sys(err, LH_EXIT_MACHINE, -ETIMEDOUT, "%s is not operational", waits->name);
+			break;
+		}
+		usleep(PAUSE_US);
+	}
+	lh_reader_close(r);
+	return rc < 0 ? rc : 0;
+}
+
 static int apply_ready(struct lh_net *net, const struct lh_op *op, size_t at, struct lh_err *err)
 {
 	struct lh_writer *w;
@@ -146,7 +199,7 @@ static int apply_ready(struct lh_net *net, const struct lh_op *op, size_t at, st
 	for (size_t i = 0; !rc && i < net->plan->nifs; i++)
 		if (net->plan->ifs[i].netns == op->netns)
 			rc = lh_link_settle(lh_writer_fd(w), net->plan->ifs[i].name, err);
-	return rc;
+	return rc ? rc : wait_operational(net, op->netns, err);
 }
 
 #define PRINT(x) .what = lh_op_##x##_what, .command = lh_op_##x##_command

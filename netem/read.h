@@ -24,6 +24,7 @@ struct lh_seen_link {
 	char kind[16]; /* "veth"; "" where the kernel names none */
 	uint8_t mac[6];
 	uint32_t mtu, flags; /* IFF_UP ... */
+	uint8_t operstate;   /* IF_OPER_UP ... */
 	uint32_t gso_max_segs, gso_max_bytes;
 	struct lh_peer_counters counters;
 };

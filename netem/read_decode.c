@@ -86,6 +86,8 @@ static bool link_attribute(const struct nlattr *a, struct lh_seen_link *l)
 		return mnl_attr_get_payload_len(a) != sizeof l->mac || take(a, l->mac, sizeof l->mac);
 	case IFLA_MTU:
 		return take(a, &l->mtu, sizeof l->mtu);
+	case IFLA_OPERSTATE:
+		return take(a, &l->operstate, sizeof l->operstate);
 	case IFLA_GSO_MAX_SEGS:
 		return take(a, &l->gso_max_segs, sizeof l->gso_max_segs);
 	case IFLA_GSO_MAX_SIZE:
