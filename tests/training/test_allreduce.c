@@ -251,6 +251,37 @@ static void test_refusals(void)
 	lh_loopback_free(hub);
 }
 
+/* Peer 1 sends on while peer 2 is silent: the window holds, whatever peer 1 believes; in this round and ahead of it. */
+static void test_window_holds(void)
+{
+	struct lh_loopback *hub;
+	float vector[96] = { 0 };
+	struct peer p = { .vector = vector };
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_allreduce *a;
+	void *to;
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(3, 1, 1, &hub, &err), 0);
+	struct lh_transport *t = lh_loopback_endpoint(hub, 0);
+	struct lh_allreduce_config c = {
+		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 3,
+		.n = 96, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
+	};
+	for (int started = 0; started < 2; started++) {
+		CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, t, &a, &err), 0);
+		if (started)
+			CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(a, 1, &err), 0);
+		struct lh_frame f = { LH_FRAME_CONTRIBUTION, 1, 0, 16 };
+		for (; f.part < 2; f.part++) {
+			CU_ASSERT_EQUAL_FATAL(t->user->receive_begin(t->user_ctx, 1, &f, &to, &err), 0);
+			memset(to, 0, 16);
+			CU_ASSERT_EQUAL_FATAL(t->user->receive_end(t->user_ctx, 1, &f, to, &err), 0);
+		}
+		CU_ASSERT_EQUAL(t->user->receive_begin(t->user_ctx, 1, &f, &to, &err), -EPROTO);
+		lh_allreduce_free(a);
+	}
+	lh_loopback_free(hub);
+}
+
 static size_t ring_transfers(unsigned npeers, unsigned rank, struct lh_transfer *ret, size_t cap)
 {
 	if (cap)
@@ -279,6 +310,7 @@ static const struct lh_test tests[] = {
 	{ "reals", test_reals, 0 },
 	{ "full_parts", test_full_parts, 0 },
 	{ "refusals", test_refusals, 0 },
+	{ "window_holds", test_window_holds, 0 },
 	{ "foreign_pattern", test_foreign_pattern, 0 },
 };
 
