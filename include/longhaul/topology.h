@@ -76,7 +76,8 @@ enum lh_link_mode {
 struct lh_link {
 	struct lh_impairment imp;
 	lh_ns rtt_spec_ns;       /* delay(from->to) + delay(to->from): what a ping should say */
-	enum lh_link_mode mode;  /* PACKET where loss, corrupt, duplicate or reorder is asked from `from` */
+	enum lh_link_mode mode;  /* PACKET where it, loss, corrupt, duplicate or reorder is asked from `from` */
+	bool packet_asked;       /* packet mode was asked for itself, whatever the impairments */
 	bool given;              /* false: nothing was said about this pair (refused unless from == to) */
 };
 
@@ -138,8 +139,8 @@ void lh_topology_done(struct lh_topology *t);
 /* Link modes and rtt_spec_ns of every pair, from the impairments (pure). A link
  * is in packet mode when any link out of the same site asks for loss, reorder,
  * duplicate or corrupt, since offloads are a property of the sending peers. A
- * link already in packet mode stays there: the loader puts links there that only
- * a later change of the schedule makes lossy. */
+ * link already in packet mode stays there: the loader puts links there that ask
+ * for it (`mode: packet`), or that only a later change of the schedule makes lossy. */
 void lh_topology_derive(struct lh_topology *t);
 
 /* Does a packet on this link need sch_netem (anything but a rate without overhead)? */

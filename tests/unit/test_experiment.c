@@ -112,7 +112,8 @@ static void check_round_trip(const struct lh_experiment *a)
 		CU_ASSERT(same_peer(&t->peers[i], &u->peers[i]));
 	for (unsigned i = 0; i < t->nsites * t->nsites; i++)
 		CU_ASSERT(same_impairment(&t->links[i].imp, &u->links[i].imp) && t->links[i].mode == u->links[i].mode &&
-			  t->links[i].rtt_spec_ns == u->links[i].rtt_spec_ns && t->links[i].given == u->links[i].given);
+			  t->links[i].rtt_spec_ns == u->links[i].rtt_spec_ns && t->links[i].given == u->links[i].given &&
+			  t->links[i].packet_asked == u->links[i].packet_asked);
 	CU_ASSERT(same_training(&a->training, &b.training));
 	CU_ASSERT(a->probe.tolerance_abs_ns == b.probe.tolerance_abs_ns &&
 		  a->probe.tolerance_rel_ppb == b.probe.tolerance_rel_ppb && a->probe.pings == b.probe.pings &&
@@ -197,7 +198,7 @@ static const char everything[] =
 	"ip: 6\n"
 	"sites:\n"
 	"  us: {provider: gc, zone: us-west1, at: [45.6, -121.2], access: {up: 1gbit, down: 2gbit, queue: 0.5bdp},\n"
-	"       nic: 7gbit, lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, seed: 9}, peers: 3, device: T4}\n"
+	"       nic: 7gbit, lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, mode: auto, seed: 9}, peers: 3, device: T4}\n"
 	"  eu: {device: RTX8000, tcp: {rmem: [4KiB, 64KiB, 32MiB], slow-start-after-idle: off}, access: {up: 5mbit}}\n"
 	"links:\n"
 	"  - {between: [us, eu], rtt: 103.11ms, jitter: 1ms, distribution: paretonormal, jitter-correlation: 25%,\n"
@@ -207,7 +208,7 @@ static const char everything[] =
 	"     rate: 1gbit, overhead: -4, queue: 1.5bdp, slot: {min: 1ms, max: 2ms, packets: 20, bytes: 32KiB}}\n"
 	"  - {from: eu, to: us, loss: {4-state: {p13: 1%, p31: 10%, p32: 2%, p23: 3%, p14: 4%}}, ecn: no, rate: none,\n"
 	"     jitter-reorders: yes,\n"
-	"     overhead: 0, queue: auto, seed: 7}\n"
+	"     overhead: 0, queue: auto, mode: packet, seed: 7}\n"
 	"training: {engine: paced, model: CONV, wire: fp32, target-batch: 32768, microbatch: 32, epochs: 3,\n"
 	"           warmup: 0,\n"
 	"           learning-rate: 1e-4, seed: 3, deadline: 1min}\n"
@@ -320,6 +321,24 @@ static void the_largest_schedule(void)
 	CU_ASSERT_EQUAL(lh_experiment_load_text("t", text, len, &more, 1, NULL, &e, &err), -EINVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "more than 20000 changes"));
 	free(text);
+}
+
+/* `mode: packet` is the pair's, and so of every link out of the two sites; nothing else is changed by it. */
+static void packet_mode_for_its_own_sake(void)
+{
+	static const char text[] = "longhaul: 1\nsites: {us: {peers: 1}, eu: {peers: 1}, asia: {peers: 1}}\nmatrix: {rtt: 10ms}\n"
+				   "links: [{between: [us, eu], rate: 50mbit, mode: packet}, {from: eu, to: us, mode: auto}]\n";
+	struct lh_experiment e = load(text, NULL);
+	for (unsigned from = 0; from < 3; from++)
+		for (unsigned to = 0; to < 3; to++) {
+			const struct lh_link *link = lh_topology_link(&e.topology, from, to);
+			CU_ASSERT_EQUAL(link->mode, from == 0 ? LH_MODE_PACKET : LH_MODE_GSO);
+			CU_ASSERT_EQUAL(link->packet_asked, from == 0 && to == 1);
+		}
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.canonical, "{from: us, to: eu, delay: 5ms, rate: 50mbit, mode: packet}"));
+	CU_ASSERT_PTR_NULL(strstr(e.canonical, "from: eu, to: us, delay: 5ms, rate: 50mbit, mode"));
+	check_round_trip(&e);
+	lh_experiment_done(&e);
 }
 
 static void a_later_loss_makes_packet_mode(void)
@@ -548,6 +567,7 @@ int main(int argc, char **argv)
 		{ "a_schedule_plays_in_time_order", a_schedule_plays_in_time_order },
 		{ "an_impairment_that_ends_takes_its_parts_along", an_impairment_that_ends_takes_its_parts_along },
 		{ "the_largest_schedule", the_largest_schedule },
+		{ "packet_mode_for_its_own_sake", packet_mode_for_its_own_sake },
 		{ "a_later_loss_makes_packet_mode", a_later_loss_makes_packet_mode },
 		{ "three_groups_are_two_partitions", three_groups_are_two_partitions },
 		{ "includes_tables_and_traces", includes_tables_and_traces },

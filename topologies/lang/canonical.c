@@ -196,7 +196,7 @@ static void put_site(FILE *out, const struct lh_topology *t, unsigned index)
 	if (lan->given) {
 		fputs("    lan: {", out);
 		put_impairment(out, &lan->imp, &neutral);
-		fputs("}\n", out);
+		fputs(lan->packet_asked ? ", mode: packet}\n" : "}\n", out);
 	}
 	fputs("    provider: ", out);
 	put_text(out, s->provider);
@@ -222,8 +222,9 @@ static void put_links(FILE *out, const struct lh_topology *t)
 			if (from == to)
 				continue;
 			fprintf(out, "  - {from: %s, to: %s, ", t->sites[from].name, t->sites[to].name);
-			put_impairment(out, &lh_topology_link(t, from, to)->imp, &neutral);
-			fputs("}\n", out);
+			const struct lh_link *link = lh_topology_link(t, from, to);
+			put_impairment(out, &link->imp, &neutral);
+			fputs(link->packet_asked ? ", mode: packet}\n" : "}\n", out);
 		}
 }
 

@@ -125,6 +125,9 @@ const struct lang_key lang_keys[] = {
 	  "before the bottleneck: `0.5bdp`, `500packets`, or `auto` (default: one BDP)" },
 	{ IMPAIRED, "slot", { T_CHOICE, .choices = "none", .map = S_SLOT }, false, NULL,
 	  "deliver in bursts; default: none" },
+	{ IN(S_LINK) | IN(S_LAN), "mode", { T_CHOICE, .choices = "auto packet" }, false, NULL,
+	  "`packet`: offloads off, for every link of the site that sends, so that a low rate sees single packets and "
+	  "no bursts of 64 KiB; default: auto, that is where packets are lost, corrupted, duplicated or reordered" },
 	{ IN(S_LINK) | IN(S_LAN), "seed", { T_COUNT }, false, NULL, "of this link; default: derived from the file's" },
 
 	{ IN(S_LOSS), "random", { T_SHARE }, false, NULL, "each packet for itself" },

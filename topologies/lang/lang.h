@@ -202,6 +202,7 @@ int lang_site_find(struct lang *l, const struct lang_node *name); /* -1 after a 
 struct lang_state {
 	struct lh_impairment imp;
 	bool bad;                 /* complained about: combinations are not checked */
+	bool packet;              /* mode: packet */
 	struct lang_span delay, jitter, distribution, correlation, reorders, loss, ecn, reorder, rate, overhead, queue;
 };
 /* An rtt is split between the two directions of a pair; one direction alone cannot have one. */

@@ -185,6 +185,8 @@ void lang_state_apply(struct lang *l, struct lang_state *s, const struct lang_no
 		apply_portion(l, e->value, &s->imp.corrupt_ppb, &s->imp.corrupt_corr_ppb);
 	if ((e = lang_find(map, "slot")))
 		apply_slot(l, &s->imp, e->value);
+	if ((e = lang_find(map, "mode")))
+		s->packet = e->value->v.choice == 1;
 	if ((e = lang_find(map, "seed")))
 		s->imp.seed = e->value->v.count;
 }
@@ -464,5 +466,8 @@ void lang_links(struct lang *l)
 		lang_state_check(l, &l->links[i], from == to ? lang_printf(l, "lan of %s", t->sites[from].name)
 				 : lang_printf(l, "link %s->%s", t->sites[from].name, t->sites[to].name));
 		t->links[i].imp = l->links[i].imp;
+		t->links[i].packet_asked = l->links[i].packet;
+		if (l->links[i].packet)
+			t->links[i].mode = LH_MODE_PACKET;
 	}
 }
