@@ -1,6 +1,7 @@
 /* cmd_run.c - `longhaul run FILE`: the experiment end to end. */
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/utsname.h>
 
@@ -19,7 +20,7 @@ static void print_json(const struct lh_result *result)
 static void print_failed(const struct lh_session *s, const struct lh_err *err)
 {
 	struct lh_result result = {
-		.exp = &s->exp, .netem = LH_NETEM_NONE,
+		.exp = &s->exp, .netem = LH_NETEM_NONE, .comm_cpu_busy = NAN,
 		.failure = { .kind = LH_FAILURE_SETUP, .peer = -1, .exit_status = err->exit },
 	};
 	const struct lh_judge_input in = { .topology = &s->exp.topology, .failure = &result.failure };

@@ -75,6 +75,17 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 	*ret = m;
 }
 
+void lh_metrics_bounds(const struct lh_series *s, uint32_t epoch, lh_ns *ret_calc_end_ns, lh_ns *ret_end_ns)
+{
+	lh_ns calc_end = last_commit(s, epoch - 1);
+
+	for (unsigned i = 0; i < s->npeers; i++)
+		if (lh_series_at(s, epoch, i)->calc_end_ns > calc_end)
+			calc_end = lh_series_at(s, epoch, i)->calc_end_ns;
+	*ret_calc_end_ns = calc_end;
+	*ret_end_ns = last_commit(s, epoch);
+}
+
 double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch)
 {
 	double sum = 0;

@@ -67,6 +67,8 @@ void lh_metrics_done(struct lh_metrics *m);
 /* One epoch that every peer has committed; for live progress too. */
 void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,
 		      struct lh_epoch_metrics *ret);
+/* When the last peer of an epoch had its share, and when the last committed. */
+void lh_metrics_bounds(const struct lh_series *s, uint32_t epoch, lh_ns *ret_calc_end_ns, lh_ns *ret_end_ns);
 /* CPUs that the declared paces need, judged by epoch `epoch`: sum over peers of CPU time per second of its own
  * calculation. NaN where the engine does not calculate. */
 double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch);

@@ -171,6 +171,9 @@ static json_t *summary_json(const struct lh_result *r)
 	json_object_set_new(s, "solo_sps", number(m->solo_sps));
 	json_object_set_new(s, "cpus_needed", number(m->cpus_needed));
 	json_object_set_new(s, "lateness", number(m->lateness));
+	json_object_set_new(s, "comm_cpu_busy", number(r->comm_cpu_busy));
+	json_object_set_new(s, "host_limited", isfinite(r->comm_cpu_busy) ?
+			    json_boolean(r->comm_cpu_busy >= LH_HOST_LIMITED) : json_null());
 	return s;
 }
 

@@ -9,6 +9,9 @@
 #include "probe/probe.h"
 #include "session.h"
 
+/* With a CPU busy for so much of the communication, more of comm_s is this machine than the network. */
+#define LH_HOST_LIMITED 0.5
+
 #define LH_RESULT_SCHEMA "longhaul-result/1"
 
 struct lh_result {
@@ -20,6 +23,7 @@ struct lh_result {
 	const struct lh_link_traffic *traffic; /* [nsites * nsites] or NULL */
 	const struct lh_series *series;        /* NULL: no peer was started */
 	const struct lh_metrics *metrics;      /* NULL: nothing was trained */
+	double comm_cpu_busy;                  /* busiest CPU while the peers communicated; NaN: not known */
 	const char *dir;                       /* the run directory; NULL: none */
 	struct lh_failure failure;
 	struct lh_verdict verdict;

@@ -43,8 +43,6 @@ static void read_links(const json_t *links, struct lh_result_row *row)
 	json_array_foreach(links, i, link) {
 		char from[LH_NAME_MAX], to[LH_NAME_MAX];
 		double spec = number(link, "rtt_spec_s"), got = number(link, "rtt_measured_s");
-		row->host_limited = row->host_limited || json_is_true(json_object_get(link, "host_limited_1")) ||
-			json_is_true(json_object_get(link, "host_limited_k"));
 		if (!isfinite(got) || spec <= row->rtt_spec_s)
 			continue;
 		text(link, "from", from, sizeof from);
@@ -85,6 +83,7 @@ int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_
 	row.efficiency = number(sum, "efficiency");
 	row.complete = json_is_true(json_object_get(doc, "complete"));
 	row.valid = json_is_true(json_object_get(sum, "valid"));
+	row.host_limited = json_is_true(json_object_get(sum, "host_limited"));
 	const json_t *same = json_object_get(sum, "replicas_identical");
 	row.replicas_identical = json_is_boolean(same) ? json_is_true(same) : -1;
 	text(sum, "reason", row.reason, sizeof row.reason);

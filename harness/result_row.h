@@ -16,7 +16,7 @@ struct lh_result_row {
 	long long peers, target_batch, epochs; /* epochs: counted ones */
 	char widest[80];            /* link with the largest RTT asked, "us->eu"; "" when none was measured */
 	double rtt_spec_s, rtt_measured_s;     /* of it; NaN */
-	bool host_limited;          /* goodput of a link was capped by this machine */
+	bool host_limited;          /* this machine, not the network, set comm_s */
 	double throughput_sps, calc_s, comm_s; /* NaN when undefined; sums over the counted epochs */
 	double granularity, efficiency;
 	bool complete, valid;

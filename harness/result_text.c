@@ -97,6 +97,9 @@ static void print_summary(const struct lh_result *r, FILE *out)
 		fprintf(out, "  (latency %.3f s, bandwidth %.3f s, update %.3f s)", s->latency_s, s->bandwidth_s,
 			s->update_s);
 	fputc('\n', out);
+	if (r->comm_cpu_busy >= LH_HOST_LIMITED)
+		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n", "",
+			r->comm_cpu_busy * 100);
 	print_ratio(out, "granularity", s->granularity);
 	print_ratio(out, "efficiency", s->efficiency);
 	fprintf(out, "  %-22s %s\n", "replicas identical", s->replicas_identical ? "yes" : "NO");

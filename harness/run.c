@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -114,7 +115,9 @@ static void train(struct lh_run *r)
 		return;
 	}
 	r->result.series = &r->series;
+	lh_cpuwatch_init(&r->cpu);
 	lh_run_train(r);
+	r->result.comm_cpu_busy = lh_cpuwatch_busiest(&r->cpu);
 	struct lh_link_traffic *traffic = calloc((size_t)t->nsites * t->nsites, sizeof *traffic);
 	if (traffic)
 		lh_watch_end(&r->watch, r->net, traffic);
@@ -178,7 +181,7 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 			.trips = BUTTERFLY_TRIPS, .cpus = count_cpus(),
 			.calculates = exp->training.engine == LH_ENGINE_CPU,
 		},
-		.result = { .exp = exp, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
+		.result = { .comm_cpu_busy = NAN, .exp = exp, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
 	};
 	r->result.cpus = r->measure.cpus;
 	snprintf(r->result.kernel_release, sizeof r->result.kernel_release, "%s", s->caps.kernel_release);
@@ -212,6 +215,7 @@ void lh_run_done(struct lh_run *r)
 	if (r->has_metrics)
 		lh_metrics_done(&r->metrics);
 	lh_watch_done(&r->watch);
+	lh_cpuwatch_done(&r->cpu);
 	lh_probe_report_done(&r->probe);
 	free((void *)(uintptr_t)r->result.traffic);
 	if (r->net)

@@ -10,6 +10,7 @@
 #define HARNESS_RUN_H
 
 #include "changes.h"
+#include "cpuwatch.h"
 #include "peers.h"
 #include "probe/background.h"
 #include "progress.h"
@@ -59,8 +60,9 @@ struct lh_run {
 	bool has_metrics;
 	struct lh_changes changes;
 	struct lh_watch watch;
+	struct lh_cpuwatch cpu;
 	struct lh_probe_watch *pings; /* the background probe; NULL: not running */
-	lh_ns state_since_ns, last_event_ns, last_cpu_ns;
+	lh_ns state_since_ns, last_event_ns, last_cpu_ns, last_cpu_sample_ns;
 	uint32_t committed;           /* epochs that every peer has committed */
 	unsigned slowest;             /* index of the link with the largest measured RTT */
 	char last_cut[256];           /* what the schedule last cut; "" nothing */

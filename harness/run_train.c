@@ -20,6 +20,8 @@
 
 /* Counters are read, and the progress line drawn, this often. */
 #define TICK_NS LH_NS_PER_S
+/* The CPUs are looked at this often: communication of less than half a second is to be told from calculation. */
+#define CPU_TICK_NS (LH_NS_PER_S / 10)
 /* Less than this on all links together within a tick is not training (probes and keep-alives). */
 #define MOVING_BYTES 20000
 /* Nor is less CPU time than this of all peers together. */
@@ -75,6 +77,10 @@ static void committed(struct lh_run *r)
 		char text[200], link[80];
 		double rtt_s = NAN;
 		lh_metrics_epoch(&r->series, &r->measure, ++r->committed, &e);
+		lh_ns calc_end = r->series.go_ns, end = calc_end;
+		lh_metrics_bounds(&r->series, r->committed, &calc_end, &end);
+		lh_cpuwatch_sample(&r->cpu, lh_clock_ns());
+		lh_cpuwatch_window(&r->cpu, calc_end, end, !e.warmup);
 		const char *slowest = slowest_name(r, link, sizeof link, &rtt_s);
 		lh_progress_epoch_text(&e, r->series.nepochs, slowest, rtt_s, text, sizeof text);
 		if (r->opt->progress->animate)
@@ -295,6 +301,9 @@ static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 
 	if (*next_tick < until)
 		until = *next_tick;
+	lh_ns next_cpu = r->state == LH_RUN_TRAINING ? r->last_cpu_sample_ns + CPU_TICK_NS : INT64_MAX;
+	if (next_cpu < until)
+		until = next_cpu;
 	if (due < until && r->failure.kind == LH_FAILURE_NONE)
 		until = due;
 	if (lh_peers_wait(&r->peers, until, &h, &woken, &err) < 0)
@@ -302,6 +311,10 @@ static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 	if (woken)
 		read_signal(r);
 	lh_ns now = lh_clock_ns();
+	if (now >= next_cpu) {
+		lh_cpuwatch_sample(&r->cpu, now);
+		r->last_cpu_sample_ns = now;
+	}
 	if (now >= *next_tick) {
 		tick(r, now);
 		*next_tick = now + TICK_NS;

@@ -99,7 +99,7 @@ static void scene_open(struct scene *c, bool trained)
 	c->r = (struct lh_result){
 		.exp = &c->exp, .netem = LH_NETEM_UML, .kernel_release = "6.1.999", .cpus = 1, .probe = &c->probe,
 		.traffic = trained ? c->traffic : NULL, .series = trained ? &c->series : NULL,
-		.metrics = trained ? &c->metrics : NULL, .dir = "longhaul-runs/x", .failure = { .peer = -1 },
+		.metrics = trained ? &c->metrics : NULL, .comm_cpu_busy = trained ? 0.25 : NAN, .dir = "longhaul-runs/x", .failure = { .peer = -1 },
 	};
 }
 

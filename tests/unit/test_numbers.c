@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cpuwatch.h"
 #include "judge.h"
 #include "lhtest.h"
 #include "metrics.h"
@@ -299,6 +300,39 @@ static void test_different_replica_is_found(void)
 	lh_series_done(&s);
 }
 
+static void test_busy_cpus(void)
+{
+	struct lh_cpuwatch w;
+	char text[128];
+
+	lh_cpuwatch_init(&w);
+	w.ticks_per_s = 100;
+	/* CPU 0 idles for 25 ticks a second, CPU 1 for 100. */
+	for (int i = 0; i <= 20; i++) {
+		snprintf(text, sizeof text, "cpu  1 1 1 1 1 1 1 1\ncpu0 5 5 5 %d %d 0\ncpu1 5 5 5 %d 0 0\nintr 1 2\n", 1000 + i, 2000 + i * 3 / 2,
+			 5000 + 10 * i);
+		lh_cpuwatch_sample_text(&w, GO + i * 100 * MS, text);
+	}
+	CU_ASSERT_EQUAL(w.ncpus, 2);
+	CU_ASSERT_EQUAL(w.n, 21);
+	lh_cpuwatch_window(&w, GO + 200 * MS, GO + 1200 * MS, true);
+	CU_ASSERT_DOUBLE_EQUAL(lh_cpuwatch_busiest(&w), 0.75, 1e-9);
+	CU_ASSERT_EQUAL(w.n, 1);
+	lh_cpuwatch_window(&w, GO + 200 * MS, GO + 1200 * MS, true); /* its samples are gone */
+	CU_ASSERT_DOUBLE_EQUAL(w.window_s, 1, 1e-9);
+	lh_cpuwatch_done(&w);
+	/* Too little to say anything, and nonsense. */
+	lh_cpuwatch_init(&w);
+	lh_cpuwatch_sample_text(&w, GO, "cpu0 1 1 1 0 0\n");
+	lh_cpuwatch_sample_text(&w, GO + 1, "nonsense");
+	lh_cpuwatch_sample_text(&w, GO + 1, "cpu0 1 1 1 0 0\ncpu1 1 1 1 0 0\n");
+	CU_ASSERT_EQUAL(w.n, 1);
+	lh_cpuwatch_sample_text(&w, GO + 400 * MS, "cpu0 1 1 1 0 0\n");
+	lh_cpuwatch_window(&w, GO, GO + 400 * MS, true);
+	CU_ASSERT_TRUE(isnan(lh_cpuwatch_busiest(&w)));
+	lh_cpuwatch_done(&w);
+}
+
 /* ---- verdicts ---- */
 
 static struct lh_site sites[] = { { .name = "us", .first_peer = 0, .npeers = 1 }, { .name = "eu", .first_peer = 1, .npeers = 1 } };
@@ -407,6 +441,7 @@ int main(int argc, char **argv)
 		{ "lateness_and_cpus", test_lateness_and_cpus },
 		{ "impossible_events_are_refused", test_impossible_events_are_refused },
 		{ "different_replica_is_found", test_different_replica_is_found },
+		{ "busy_cpus", test_busy_cpus },
 		{ "verdicts", test_verdicts },
 		{ "nothing_trained", test_nothing_trained },
 	};
