@@ -75,7 +75,8 @@ def run_case(binary, block):
             want["leaves"] = set(rest.split())
         elif key != "#":
             return ["unknown line: " + line]
-    if command is None or want["exit"] is None or not (want["out"] or want["err"] or want["out-is"] is not None or want["err-is"] is not None):
+    compared = want["out"] or want["err"] or want["out-is"] is not None or want["err-is"] is not None
+    if command is None or want["exit"] is None or not compared:
         return ["a case needs $, exit and something to compare"]
     with tempfile.TemporaryDirectory() as where:
         for name, text in files:
