@@ -30,28 +30,30 @@ static void proc_value(const char *path, const char *key, char *ret, size_t size
 
 static json_t *host_json(const struct lh_run *r)
 {
-	char cpu[256], memory[64];
+	char cpu[256], memory[64], below[256];
 	struct utsname u;
 
 	if (uname(&u) < 0)
 		memset(&u, 0, sizeof u);
 	proc_value("/proc/cpuinfo", "model name", cpu, sizeof cpu);
-	if (!*cpu) /* User-Mode Linux passes the host's on under this name */
-		proc_value("/proc/cpuinfo", "host", cpu, sizeof cpu);
+	proc_value("/proc/cpuinfo", "host", below, sizeof below); /* User-Mode Linux names the kernel that it runs on */
 	proc_value("/proc/meminfo", "MemTotal", memory, sizeof memory);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "node", u.nodename, "kernel_release", u.release,
-			 "kernel_version", u.version, "machine", u.machine, "netem",
+	return json_pack("{s:s, s:s?, s:s, s:s, s:s, s:I, s:s, s:s}", "kernel_release", u.release, "host_kernel",
+			 *below ? below : NULL, "kernel_version", u.version, "machine", u.machine, "netem",
 			 lh_netem_where_name(r->session->where), "cpus", (json_int_t)r->measure.cpus, "cpu", cpu,
 			 "memory", memory);
 }
 
-/* Global ones that change how packets travel; those of the peers' namespaces are among the verified fields. */
+/* Those that change how packets travel and that nobody pins: as they are in this network namespace, and so in every new
+ * one. null: this kernel does not show it here. What the peers' own have is among the verified fields. */
 static json_t *sysctls_json(void)
 {
 	static const char *const names[] = {
-		"net/core/rmem_max", "net/core/wmem_max", "net/core/default_qdisc", "net/core/netdev_max_backlog",
-		"net/core/netdev_budget", "net/core/netdev_budget_usecs", "net/ipv4/tcp_mem",
-		"net/ipv4/tcp_available_congestion_control", "kernel/sched_autogroup_enabled",
+		"net/core/default_qdisc", "net/core/netdev_max_backlog", "net/core/netdev_budget", "net/core/rmem_max",
+		"net/core/wmem_max", "net/ipv4/tcp_mem", "net/ipv4/tcp_available_congestion_control", "net/ipv4/tcp_sack",
+		"net/ipv4/tcp_timestamps", "net/ipv4/tcp_window_scaling", "net/ipv4/tcp_adv_win_scale", "net/ipv4/tcp_ecn",
+		"net/ipv4/tcp_limit_output_bytes", "net/ipv4/tcp_moderate_rcvbuf", "net/ipv4/tcp_mtu_probing",
+		"net/ipv4/tcp_no_metrics_save", "net/ipv4/tcp_recovery", "net/ipv4/tcp_min_tso_segs",
 	};
 	json_t *o = json_object();
 
@@ -64,12 +66,14 @@ static json_t *sysctls_json(void)
 	return o;
 }
 
-static json_t *strings_json(char *const *argv, int argc)
+/* As the user wrote it: what a guest is told besides is left out. */
+static json_t *command_json(char *const *argv, int argc)
 {
 	json_t *a = json_array();
 
 	for (int i = 0; i < argc; i++)
-		json_array_append_new(a, json_string(argv[i]));
+		if (strncmp(argv[i], "--internal-", 11) != 0)
+			json_array_append_new(a, json_string(argv[i]));
 	return a;
 }
 
@@ -124,9 +128,9 @@ struct json_t *lh_manifest_json(const struct lh_run *r)
 	struct tm tm;
 
 	strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o}", "schema", MANIFEST_SCHEMA,
-			 "started_utc", started, "longhaul_version", LH_VERSION, "command",
-			 strings_json(inv->argv, inv->argc), "host", host_json(r), "sysctls", sysctls_json(), "peer_program",
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o}", "schema", MANIFEST_SCHEMA,
+			 "started_utc", started, "longhaul_version", LH_VERSION, "built_with", LH_BUILT_WITH, "command",
+			 command_json(inv->argv, inv->argc), "host", host_json(r), "sysctls", sysctls_json(), "peer_program",
 			 r->session->peer_path, "seeds", "network", (json_int_t)r->exp->topology.seed, "training",
 			 (json_int_t)r->exp->training.seed, "cell", r->opt->cell, "experiment", r->exp->canonical, "plan", planned_json(r),
 			 "verified", verified_json(r));

@@ -102,6 +102,8 @@ int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err
 
 	snprintf(path, sizeof path, "%.4095s/result.json", dir);
 	FILE *in = fopen(path, "re");
+	if (!in && errno == ENOENT)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "%s: no run that came to an end is there (no result.json)", dir);
 	if (!in)
 		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "%s", path);
 	if (fseek(in, 0, SEEK_END) != 0 || ftell(in) > RESULT_BYTES_MAX || fseek(in, 0, SEEK_SET) != 0) {
