@@ -467,7 +467,7 @@ int lh_probe_rtt(struct lh_net *net, const struct lh_experiment *exp, const lh_n
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "probe");
 	wrong.links = ret->nlinks;
 	for (int round = 0; again(round, &wrong) && !rc; round++) {
-		if (progress)
+		if (progress && !round)
 			progress(ctx, "RTT of links", 0, 2);
 		pause_before(round);
 		rc = gate_round(&g, &wrong, err);
