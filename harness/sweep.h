@@ -62,6 +62,8 @@ const char *lh_sweep_metric_name(enum lh_sweep_metric m); /* "throughput_sps", "
 
 struct lh_sweep_cell {
 	unsigned done, valid;     /* counted runs that ended, and those that may be believed */
+	unsigned host_limited;    /* valid runs whose communication this machine set */
+	bool paced;               /* engine paced: calculation was waited out */
 	struct lh_stats metrics[LH_SWEEP_METRICS]; /* over the valid ones */
 };
 /* rows[n]: the counted runs of a cell that ended. */

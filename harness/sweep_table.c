@@ -45,8 +45,11 @@ int lh_sweep_cell_compute(const struct lh_result_row *rows, size_t n, struct lh_
 	double *values = calloc(n ? n : 1, sizeof *values);
 	int rc = values ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		c.valid += rows[i].valid;
+		c.host_limited += rows[i].valid && rows[i].host_limited;
+		c.paced = c.paced || !strcmp(rows[i].engine, "paced");
+	}
 	for (int m = 0; rc == 0 && m < LH_SWEEP_METRICS; m++) {
 		size_t used = 0;
 		for (size_t i = 0; i < n; i++)
@@ -60,53 +63,80 @@ int lh_sweep_cell_compute(const struct lh_result_row *rows, size_t n, struct lh_
 	return rc;
 }
 
-static int axis_width(const struct lh_axis *a)
-{
-	size_t w = strlen(a->key);
+/* ---- text ---- */
 
-	for (unsigned i = 0; i < a->nvalues; i++)
-		if (strlen(a->values[i]) > w)
-			w = strlen(a->values[i]);
-	return (int)w;
+#define CELL_CHARS 64
+#define COLUMNS_MAX (LH_SWEEP_AXES_MAX + 1 + LH_SWEEP_METRICS)
+
+/* "2.31 [2.28, 2.4]" */
+static void stat_text(const struct lh_stats *s, double scale, const char *unit, char *buf)
+{
+	if (s->n == 0)
+		strcpy(buf, "-");
+	else if (s->n == 1)
+		snprintf(buf, CELL_CHARS, "%.3g%s", s->median * scale, unit);
+	else
+		snprintf(buf, CELL_CHARS, "%.3g%s [%.3g, %.3g]", s->median * scale, unit, s->min * scale, s->max * scale);
 }
 
-/* "2.31 [2.28 ... 2.4]" */
-static void print_stat(const struct lh_stats *s, double scale, const char *unit, int width, FILE *out)
+/* Text of one column; row 0 is the head. */
+static void cell_text(const struct lh_sweep *s, const struct lh_sweep_cell *cells, unsigned row, unsigned column, char *buf)
 {
-	char buf[96] = "-";
+	static const struct {
+		const char *head, *unit;
+		double scale;
+		enum lh_sweep_metric metric;
+	} metrics[] = {
+		{ "RTT", " ms", 1e3, LH_SWEEP_RTT }, { "samples/s", "", 1, LH_SWEEP_THROUGHPUT },
+		{ "calc/epoch", " s", 1, LH_SWEEP_CALC }, { "comm/epoch", " s", 1, LH_SWEEP_COMM },
+		{ "granularity", "", 1, LH_SWEEP_GRANULARITY }, { "efficiency", "", 1, LH_SWEEP_EFFICIENCY },
+	};
+	const struct lh_sweep_cell *cell = row ? &cells[row - 1] : NULL;
 
-	if (s->n == 1)
-		snprintf(buf, sizeof buf, "%.3g%s", s->median * scale, unit);
-	else if (s->n)
-		snprintf(buf, sizeof buf, "%.3g%s [%.3g, %.3g]", s->median * scale, unit, s->min * scale, s->max * scale);
-	fprintf(out, "  %*s", width, buf);
+	if (column < s->naxes) {
+		snprintf(buf, CELL_CHARS, "%s", cell ? lh_sweep_value(s, row - 1, column) : s->axes[column].key);
+	} else if (column == s->naxes) {
+		strcpy(buf, "valid");
+		if (cell)
+			snprintf(buf, CELL_CHARS, "%u/%u", cell->valid, s->runs);
+	} else if (!cell) {
+		strcpy(buf, metrics[column - s->naxes - 1].head);
+	} else {
+		unsigned m = column - s->naxes - 1;
+		struct lh_stats st = cell->metrics[metrics[m].metric];
+		if (metrics[m].metric == LH_SWEEP_RTT && st.n)
+			st.n = 1; /* its range is the probe's business */
+		stat_text(&st, metrics[m].scale, metrics[m].unit, buf);
+	}
 }
 
 void lh_sweep_print(const struct lh_sweep *s, const struct lh_sweep_cell *cells, FILE *out)
 {
+	unsigned columns = s->naxes + 1 + LH_SWEEP_METRICS;
+	int width[COLUMNS_MAX] = { 0 };
+	char text[CELL_CHARS];
+
+	for (unsigned row = 0; row <= s->ncells; row++)
+		for (unsigned c = 0; c < columns; c++) {
+			cell_text(s, cells, row, c, text);
+			if ((int)strlen(text) > width[c])
+				width[c] = (int)strlen(text);
+		}
 	fprintf(out, "median [smallest, largest] of the valid runs\n");
-	for (unsigned a = 0; a < s->naxes; a++)
-		fprintf(out, "%s%*s", a ? "  " : "", axis_width(&s->axes[a]), s->axes[a].key);
-	fprintf(out, "  %5s  %12s  %24s  %24s  %24s  %24s  %24s\n", "valid", "RTT", "samples/s", "calc/epoch", "comm/epoch",
-		"granularity", "efficiency");
-	for (unsigned c = 0; c < s->ncells; c++) {
-		const struct lh_sweep_cell *cell = &cells[c];
-		char runs[24];
-		for (unsigned a = 0; a < s->naxes; a++)
-			fprintf(out, "%s%*s", a ? "  " : "", axis_width(&s->axes[a]), lh_sweep_value(s, c, a));
-		snprintf(runs, sizeof runs, "%u/%u", cell->valid, s->runs);
-		fprintf(out, "  %5s", runs);
-		struct lh_stats rtt = cell->metrics[LH_SWEEP_RTT];
-		rtt.n = rtt.n ? 1 : 0; /* its range is the probe's business */
-		print_stat(&rtt, 1e3, " ms", 12, out);
-		print_stat(&cell->metrics[LH_SWEEP_THROUGHPUT], 1, "", 24, out);
-		print_stat(&cell->metrics[LH_SWEEP_CALC], 1, " s", 24, out);
-		print_stat(&cell->metrics[LH_SWEEP_COMM], 1, " s", 24, out);
-		print_stat(&cell->metrics[LH_SWEEP_GRANULARITY], 1, "", 24, out);
-		print_stat(&cell->metrics[LH_SWEEP_EFFICIENCY], 1, "", 24, out);
+	for (unsigned row = 0; row <= s->ncells; row++) {
+		for (unsigned c = 0; c < columns; c++) {
+			cell_text(s, cells, row, c, text);
+			fprintf(out, "%s%*s", c ? "  " : "", width[c], text);
+		}
+		if (row && cells[row - 1].paced)
+			fputs("  PACED", out);
+		if (row && cells[row - 1].host_limited)
+			fprintf(out, "  host-limited %u/%u", cells[row - 1].host_limited, cells[row - 1].valid);
 		fputc('\n', out);
 	}
 }
+
+/* ---- CSV and JSON ---- */
 
 /* A field that holds a comma or a quote is quoted (RFC 4180). */
 static void csv_text(const char *text, FILE *out)
@@ -130,7 +160,7 @@ int lh_sweep_write_csv(const struct lh_sweep *s, const struct lh_sweep_cell *cel
 		csv_text(s->axes[a].key, out);
 		fputc(',', out);
 	}
-	fputs("runs,valid", out);
+	fputs("runs,valid,host_limited,paced", out);
 	for (int m = 0; m < LH_SWEEP_METRICS; m++) {
 		const char *name = lh_sweep_metric_name((enum lh_sweep_metric)m);
 		fprintf(out, ",%s_median,%s_min,%s_max", name, name, name);
@@ -141,7 +171,7 @@ int lh_sweep_write_csv(const struct lh_sweep *s, const struct lh_sweep_cell *cel
 			csv_text(lh_sweep_value(s, c, a), out);
 			fputc(',', out);
 		}
-		fprintf(out, "%u,%u", cells[c].done, cells[c].valid);
+		fprintf(out, "%u,%u,%u,%d", cells[c].done, cells[c].valid, cells[c].host_limited, cells[c].paced);
 		for (int m = 0; m < LH_SWEEP_METRICS; m++) {
 			const struct lh_stats *st = &cells[c].metrics[m];
 			if (st->n)
@@ -168,8 +198,9 @@ json_t *lh_sweep_json(const struct lh_sweep *s, const struct lh_sweep_cell *cell
 	json_t *list = json_array();
 
 	for (unsigned c = 0; c < s->ncells; c++) {
-		json_t *o = json_pack("{s:o, s:I, s:I}", "values", values_json(s, c), "runs", (json_int_t)cells[c].done,
-				      "valid", (json_int_t)cells[c].valid);
+		json_t *o = json_pack("{s:o, s:I, s:I, s:I, s:b}", "values", values_json(s, c), "runs",
+				      (json_int_t)cells[c].done, "valid", (json_int_t)cells[c].valid, "host_limited",
+				      (json_int_t)cells[c].host_limited, "paced", cells[c].paced);
 		for (int m = 0; m < LH_SWEEP_METRICS; m++) {
 			const struct lh_stats *st = &cells[c].metrics[m];
 			json_object_set_new(o, lh_sweep_metric_name((enum lh_sweep_metric)m),

@@ -139,7 +139,7 @@ static void test_cells_and_tables(void)
 		{ .valid = true, .complete = true, .epochs = 2, .calc_s = 2, .comm_s = 1, .granularity = 2, .throughput_sps = 30,
 		  .efficiency = 0.5, .rtt_measured_s = 0.1 },
 		{ .valid = false, .complete = true, .epochs = 2, .calc_s = 200, .comm_s = 1, .granularity = 200, .efficiency = 9 },
-		{ .valid = true, .complete = true, .epochs = 2, .calc_s = 4, .comm_s = 1, .granularity = 4, .throughput_sps = 10,
+		{ .valid = true, .complete = true, .host_limited = true, .epochs = 2, .calc_s = 4, .comm_s = 1, .granularity = 4, .throughput_sps = 10,
 		  .efficiency = 0.7, .rtt_measured_s = 0.1 },
 	};
 	struct lh_sweep_cell cells[2];
@@ -159,9 +159,9 @@ static void test_cells_and_tables(void)
 	FILE *out = open_memstream(&text, &len);
 	CU_ASSERT_EQUAL(lh_sweep_write_csv(&s, cells, out), 0);
 	fclose(out);
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "a,runs,valid,throughput_sps_median,throughput_sps_min,"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n1,3,2,20,10,30,1.5,1,2,0.5,0.5,0.5,3,2,4,0.6,0.5,0.7,0.1,0.1,0.1\n"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n\"\"\"2\"\"\",0,0,,,,,,,"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "a,runs,valid,host_limited,paced,throughput_sps_median,throughput_sps_min,"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n1,3,2,1,0,20,10,30,1.5,1,2,0.5,0.5,0.5,3,2,4,0.6,0.5,0.7,0.1,0.1,0.1\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n\"\"\"2\"\"\",0,0,0,0,,,,,,,"));
 	free(text);
 	json_t *doc = lh_sweep_json(&s, cells);
 	json_t *second = json_array_get(json_object_get(doc, "cells"), 1);
@@ -173,6 +173,7 @@ static void test_cells_and_tables(void)
 	fclose(out);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "3 [2, 4]"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "2/3"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "host-limited 1/2"));
 	free(text);
 	/* The plan tells two sweeps apart. */
 	json_t *plan = lh_sweep_plan_json(&s, "x"), *other = lh_sweep_plan_json(&s, "y");
