@@ -23,7 +23,7 @@
 enum {
 	LINE_MAX_BYTES = 8192,      /* a longer line is printed in pieces */
 	MASTER_PORT_NUMBER = 29500, /* torchrun's default */
-	OWN_VARIABLES = 16,
+	OWN_VARIABLES = 20,
 };
 
 struct stream { /* of a program with --all */
@@ -142,6 +142,9 @@ static size_t own_variables(const struct lh_session *s, unsigned peer, char *ret
 	ret[n++] = assignment("LOCAL_WORLD_SIZE=1");
 	ret[n++] = assignment("MASTER_ADDR=%s", master);
 	ret[n++] = assignment("MASTER_PORT=%d", MASTER_PORT_NUMBER);
+	/* A peer's host name is in nobody's hosts file, so what guesses an interface by it would take the loopback. */
+	ret[n++] = assignment("GLOO_SOCKET_IFNAME=" LH_IFNAME_PEER);
+	ret[n++] = assignment("NCCL_SOCKET_IFNAME=" LH_IFNAME_PEER);
 	/* AVX-512 state does not survive signals in a User-Mode Linux guest. */
 	if (s->where == LH_NETEM_UML) {
 		ret[n++] = assignment("OPENBLAS_CORETYPE=HASWELL");
@@ -216,6 +219,7 @@ static int start(struct exec *x, struct program *p, char *const *argv, struct lh
 			.stdin_fd = inv->all ? -1 : STDIN_FILENO,
 			.stdout_fd = child[0],
 			.stderr_fd = child[1],
+			.own_sysfs = true,
 		};
 		rc = lh_net_spawn(x->net, p->peer, &spawn, &p->pid, &p->pidfd, err);
 	}

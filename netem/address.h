@@ -9,8 +9,9 @@
  *   far end of any link   169.254.1.1                             fe80::1     (a permanent neighbour per interface)
  *
  * Routers' addresses are only the source of their ICMP errors; they lie outside the sites' prefixes, because policy routing
- * knows by a source inside one that a packet came from a peer. The far end of every veth pair has the same address; what differs is the interface and the hardware address in the
- * permanent neighbour entry. So links need no numbers and nothing ever asks for an address.
+ * knows by a source inside one that a packet came from a peer. The far end of every veth pair has the same address; what
+ * differs is the interface and the hardware address in the permanent neighbour entry. So links need no numbers and nothing
+ * ever asks for an address.
  *
  *   eth0        in a peer, to its router       p<k>     in the gateway, to peer k of its site (k counts in the site)
  *   w<d>        to site d (gateway or access)  lan0, lan1  the two ends of a site's own LAN
@@ -24,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "longhaul/topology.h"
+#include "longhaul/network.h"
 
 struct lh_address {
 	uint8_t family; /* AF_INET, AF_INET6 */
@@ -50,7 +51,6 @@ char *lh_address_print(const struct lh_address *a, bool prefix, char *buf, size_
 /* A locally administered unicast address; `n` is the interface's index in the plan. */
 void lh_mac_make(uint32_t n, uint8_t mac[6]);
 
-#define LH_IFNAME_PEER "eth0"
 #define LH_IFNAME_LAN_OUT "lan0"  /* its qdisc is the link site -> same site */
 #define LH_IFNAME_LAN_IN "lan1"
 #define LH_IFNAME_ACCESS "acc"    /* in the gateway, to the access box */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -78,6 +79,19 @@ static void become(const struct child *c)
 	}
 }
 
+/* A /sys of the peer's own network, in a mount namespace that ends with the program. Control groups are carried over, since
+ * programs read their limits there. A kernel or container that forbids it leaves the caller's /sys in place. */
+static void own_sysfs(void)
+{
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return;
+	int cgroup = open_tree(AT_FDCWD, "/sys/fs/cgroup", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (!mount("sysfs", "/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) && cgroup >= 0)
+		move_mount(cgroup, "", AT_FDCWD, "/sys/fs/cgroup", MOVE_MOUNT_F_EMPTY_PATH);
+	if (cgroup >= 0)
+		close(cgroup);
+}
+
 /* fd (or /dev/null for -1) to a number of at least `floor`, so that no later dup2() lands on it. */
 static int raise_fd(int fd, int floor)
 {
@@ -120,6 +134,8 @@ __attribute__((noreturn))
 static void run_program(struct child *c, const struct lh_spawn *s)
 {
 	become(c);
+	if (s->own_sysfs)
+		own_sysfs();
 	if (place_files(c, s))
 		fail(c, STAGE_FILES);
 	if (s->cwd && chdir(s->cwd))

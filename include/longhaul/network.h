@@ -100,6 +100,8 @@ int lh_net_observe_peer(struct lh_net *net, unsigned peer, struct lh_peer_counte
 /* A peer's address as text, v4 or v6. Pure function of the topology. */
 int lh_net_peer_address(const struct lh_topology *t, unsigned peer, bool ipv6, char *buf, size_t size);
 
+#define LH_IFNAME_PEER "eth0" /* the one interface of every peer */
+
 struct lh_spawn {
 	char *const *argv;       /* argv[0] is the path */
 	char *const *envp;       /* NULL: a short known environment */
@@ -107,6 +109,7 @@ struct lh_spawn {
 	const int *pass_fds;     /* further fds: become 3, 4, ... in the child */
 	size_t npass_fds;
 	const char *cwd;         /* NULL: inherited */
+	bool own_sysfs;          /* /sys shows the peer's interfaces, where this kernel allows a mount; else it is the caller's */
 };
 /* Start a program inside the peer: its network and uts (hostname = peer's name) namespace, signal mask and
  * dispositions reset, no other fd open, killed when the caller dies. Returns the pid and a pidfd. */

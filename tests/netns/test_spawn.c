@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -55,9 +57,26 @@ static int child_tell(void)
 	return 0;
 }
 
+/* Whose interface /sys shows (ours have hardware addresses of our own), and how much there is below fs/cgroup. */
+static int child_sys(void)
+{
+	char address[18] = "";
+	FILE *f = fopen("/sys/class/net/eth0/address", "re");
+	DIR *d = opendir("/sys/fs/cgroup");
+	int entries = 0;
+	if (f && !fgets(address, sizeof address, f))
+		address[0] = 0;
+	while (d && readdir(d))
+		entries++;
+	printf("ours=%d cgroup=%d", !strncmp(address, "02:6c:68:", 9), entries);
+	return 0;
+}
+
 static int child(const char *what)
 {
 	char c;
+	if (!strcmp(what, "sys"))
+		return child_sys();
 	if (!strcmp(what, "tell"))
 		return child_tell();
 	if (!strcmp(what, "copy")) { /* fd 3 to fd 4 */
@@ -203,6 +222,73 @@ static int body_refusals(void *ctx)
 	return down(t, net);
 }
 
+/* What a program in the peer says, into text. */
+static int output_of(struct lh_net *net, unsigned peer, const char *what, bool own_sysfs, char *text, size_t size)
+{
+	char *argv[] = { self, (char *)(uintptr_t)"--child", (char *)(uintptr_t)what, NULL };
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_spawn s = program(argv);
+	int fds[2], pidfd;
+	pid_t pid;
+	LH_CHECK(!pipe2(fds, O_CLOEXEC));
+	s.stdout_fd = fds[1];
+	s.own_sysfs = own_sysfs;
+	LH_CHECK_OK(lh_net_spawn(net, peer, &s, &pid, &pidfd, &err), &err);
+	close(fds[1]);
+	ssize_t n = read(fds[0], text, size - 1);
+	text[n > 0 ? n : 0] = 0;
+	close(fds[0]);
+	LH_CHECK(wait_end(pid, pidfd) == 0);
+	return 0;
+}
+
+static int mount_sysfs(void *ctx)
+{
+	return unshare(CLONE_NEWNS) || mount("sysfs", "/mnt", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+/* NCCL and Gloo look for interfaces in /sys, and job systems for limits below /sys/fs/cgroup. */
+static int body_sysfs(void *ctx)
+{
+	struct lh_topology *t;
+	struct lh_net *net;
+	char text[256], before[256], want[256];
+	struct lh_err err = LH_ERR_INIT;
+	pid_t pid;
+	int cgroup = 0, pidfd;
+	LH_CHECK(!up(&t, &net));
+	LH_CHECK(!output_of(net, 0, "sys", false, before, sizeof before));
+	LH_CHECK(sscanf(before, "ours=0 cgroup=%d", &cgroup) == 1);
+	LH_CHECK(!output_of(net, 3, "sys", true, text, sizeof text));
+	LH_CHECK_OK(lh_net_fork(net, 3, mount_sysfs, NULL, &pid, &pidfd, &err), &err);
+	bool allowed = wait_end(pid, pidfd) == 0;
+	snprintf(want, sizeof want, "ours=%d cgroup=%d", allowed, cgroup);
+	if (strcmp(text, want))
+		printf("# got %s\n# want %s\n", text, want);
+	LH_CHECK(!strcmp(text, want));
+	LH_CHECK(!output_of(net, 0, "sys", false, text, sizeof text));
+	LH_CHECK(!strcmp(text, before)); /* ours is as it was */
+	return down(t, net);
+}
+
+/* A pidfd and two ends of pipes for each peer must find room under a soft limit that the namespaces alone would fit. */
+static int body_files(void *ctx)
+{
+	enum { PEERS = 100, EACH = 4, SOFT = 400 };
+	struct rlimit limit;
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_net *net;
+	LH_CHECK(!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_max >= 2 * SOFT);
+	limit.rlim_cur = SOFT;
+	LH_CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+	struct lh_topology *t = lh_test_topology(2, PEERS / 2);
+	LH_CHECK(t);
+	LH_CHECK_OK(lh_test_up(t, &net, &err), &err);
+	for (int i = 0; i < PEERS * EACH; i++)
+		LH_CHECK(fcntl(0, F_DUPFD_CLOEXEC, 3) >= 0);
+	return down(t, net);
+}
+
 static int body_killed(void *ctx)
 {
 	struct lh_topology *t;
@@ -298,6 +384,8 @@ static void tell_as_user(void)
 
 static void pass(void) { lh_test_in_cell(body_pass, NULL, false); }
 static void refusals(void) { lh_test_in_cell(body_refusals, NULL, false); }
+static void sysfs(void) { lh_test_in_cell(body_sysfs, NULL, false); }
+static void files(void) { lh_test_in_cell(body_files, NULL, false); }
 static void killed(void) { lh_test_in_cell(body_killed, NULL, false); }
 static void caller_dies(void) { lh_test_in_cell(body_caller_dies, NULL, false); }
 static void forked(void) { lh_test_in_cell(body_fork, NULL, false); }
@@ -307,6 +395,8 @@ static const struct lh_test tests[] = {
 	{ "a program sees its peer and nothing of ours, as an ordinary user", tell_as_user, LH_TEST_FORK },
 	{ "passed files become 3, 4", pass, LH_TEST_FORK },
 	{ "what cannot start is told before", refusals, LH_TEST_FORK },
+	{ "/sys shows the peer's interfaces, where asked", sysfs, LH_TEST_FORK },
+	{ "files for every peer", files, LH_TEST_FORK },
 	{ "a peer's program is killed", killed, LH_TEST_FORK },
 	{ "the caller's death is the program's", caller_dies, LH_TEST_FORK },
 	{ "a function in a peer", forked, LH_TEST_FORK },
