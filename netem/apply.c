@@ -157,15 +157,16 @@ static int apply(struct lh_net *net, lh_net_progress_fn *progress, void *ctx, st
 	return rc;
 }
 
-/* One fd a namespace and some to spare; programs started in a peer get the old soft limit back. */
+/* One fd a namespace, what a peer's program takes (its pidfd and up to three pipes), and some to spare; programs started in a
+ * peer get the old soft limit back. */
 static int allow_files(struct lh_net *net, struct lh_err *err)
 {
-	enum { SPARE_FILES = 256 };
+	enum { SPARE_FILES = 256, PEER_FILES = 4 };
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "limit of open files");
 	net->files_soft = limit.rlim_cur;
-	rlim_t need = net->plan->nnetns + 2 * net->plan->nsites + SPARE_FILES;
+	rlim_t need = net->plan->nnetns + 2 * net->plan->nsites + PEER_FILES * net->plan->npeers + SPARE_FILES;
 	if (limit.rlim_cur >= need)
 		return 0;
 	if (limit.rlim_max < need)
