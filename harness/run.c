@@ -92,11 +92,9 @@ static void bring_up(struct lh_run *r)
 	int rc = lh_probe_network_up(r->exp, show_probe, r, &r->net, &r->probe, &err);
 	lh_progress_clear(r->opt->progress);
 	find_slowest(r);
-	if (was_interrupted(r))
-		return;
 	if (rc == 0 && r->opt->probe_dir)
 		rc = lh_probe_reuse(r->opt->probe_dir, r->exp, r->session->caps.kernel_release, &r->probe, &err);
-	if (rc < 0)
+	if (!was_interrupted(r) && rc < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	if (write_manifest(r, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);

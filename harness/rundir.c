@@ -117,8 +117,13 @@ int lh_rundir_line(struct lh_rundir *d, const char *line, size_t len, struct lh_
 		return fail(d, "events.jsonl", ENOMEM, err);
 	memcpy(copy, line, len);
 	copy[len] = '\n';
-	int rc = write_all(d->events_fd, copy, len + 1); /* one write: a line is there or it is not */
+	int rc = write_all(d->events_fd, copy, len + 1);
 	free(copy);
+	/* A line is there or it is not: no half of one when the disk is full. */
+	if (rc == 0)
+		d->events_size += (off_t)len + 1;
+	else if (ftruncate(d->events_fd, d->events_size) < 0)
+		rc = -errno;
 	return rc < 0 ? fail(d, "events.jsonl", -rc, err) : 0;
 }
 

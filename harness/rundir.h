@@ -7,6 +7,7 @@
 #define HARNESS_RUNDIR_H
 
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "longhaul/err.h"
 #include "longhaul/units.h"
@@ -16,6 +17,7 @@ struct json_t;
 struct lh_rundir {
 	int fd;                   /* the directory */
 	int events_fd;            /* events.jsonl */
+	off_t events_size;
 	int log_fd;               /* peers.log: what peers said on stderr */
 	char path[4096];
 };

@@ -227,6 +227,20 @@ static void test_full_disk(void)
 	CU_ASSERT_STRING_EQUAL(json_string_value(at(doc, "failure", "kind")), "output");
 	CU_ASSERT_TRUE(json_array_size(json_object_get(doc, "epochs")) > 3);
 	json_decref(doc);
+	/* Every line of the log is whole. */
+	snprintf(path, sizeof path, "%s/small/run/events.jsonl", c.dir);
+	FILE *in = fopen(path, "re");
+	char line[8192];
+	unsigned lines = 0;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
+	while (fgets(line, sizeof line, in)) {
+		json_t *event = json_loads(line, 0, NULL);
+		CU_ASSERT_PTR_NOT_NULL(event);
+		json_decref(event);
+		lines++;
+	}
+	fclose(in);
+	CU_ASSERT_TRUE(lines > 20);
 	/* No room even for the reserve: it says so before anything is trained. */
 	static const char *const tiny[] = { "run", "here.yaml", "--kernel", "host", "-o", "small/run2", "--set",
 					    "training.epochs=600", NULL };
