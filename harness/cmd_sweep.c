@@ -39,7 +39,8 @@ struct sweeping {
 static int sweep_init(const struct lh_invocation *inv, struct lh_sweep *ret, struct lh_err *err)
 {
 	return lh_sweep_init(ret, inv->lists, inv->nlists, inv->warmup == ~0u ? 0 : inv->warmup,
-			     inv->runs == ~0u ? DEFAULT_RUNS : inv->runs, inv->has_seed ? inv->seed : DEFAULT_SEED, err);
+			     inv->runs == ~0u ? DEFAULT_RUNS : inv->runs, inv->has_seed ? inv->seed : DEFAULT_SEED,
+			     err);
 }
 
 static bool counts(const struct sweeping *w, const struct lh_sweep_step *step)
@@ -90,10 +91,13 @@ static int settle_plan(struct sweeping *w, struct lh_err *err)
 	if (!plan)
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "sweep");
 	else if (fd >= 0 && !(old = json_loadfd(fd, 0, NULL)))
-		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--resume %s: plan.json cannot be read", w->s->inv->resume_dir);
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--resume %s: plan.json cannot be read",
+				w->s->inv->resume_dir);
 	else if (old && !json_equal(old, plan))
-		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--resume %s: that sweep had another file, axes, runs, warm-up or "
-				"seed (its plan.json)", w->s->inv->resume_dir);
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				"--resume %s: that sweep had another file, axes, runs, warm-up or "
+				"seed (its plan.json)",
+				w->s->inv->resume_dir);
 	else if (!old && w->s->inv->resume_dir)
 		rc = lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "--resume %s: no sweep began there (it has no plan.json)",
 				w->s->inv->resume_dir);
@@ -154,7 +158,8 @@ static int renew_tables(struct sweeping *w, struct lh_err *err)
 	if (rc < 0)
 		return lh_err_sys(err, LH_EXIT_MACHINE, rc, "sweep");
 	json_t *doc = lh_sweep_json(&w->sweep, w->cells);
-	rc = doc ? lh_rundir_write_json(&w->dir, "sweep.json", doc, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "sweep");
+	rc = doc ? lh_rundir_write_json(&w->dir, "sweep.json", doc, err)
+		 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "sweep");
 	json_decref(doc);
 	return rc < 0 ? rc : lh_rundir_write(&w->dir, "sweep.csv", write_csv, w, err);
 }
@@ -166,7 +171,8 @@ static void set_prefix(struct sweeping *w, const char *cell)
 	if (w->executed)
 		lh_progress_duration_text((double)(lh_clock_ns() - w->began_ns) / 1e9 / (double)w->executed *
 					  (double)w->left, left, sizeof left);
-	snprintf(w->progress.prefix, sizeof w->progress.prefix, "[%zu/%zu, %s left] %.30s: ", w->at + 1, w->nsteps, left, cell);
+	snprintf(w->progress.prefix, sizeof w->progress.prefix, "[%zu/%zu, %s left] %.30s: ", w->at + 1, w->nsteps,
+		 left, cell);
 }
 
 static void take_result(struct sweeping *w, const struct lh_sweep_step *step, const struct lh_run *r, const char *dir)
@@ -217,7 +223,8 @@ static int run_step(struct sweeping *w, const struct lh_sweep_step *step, struct
 		w->executed++;
 		take_result(w, step, r, dir);
 		/* 4 before 3 before 5; an interruption or a full disk ends the sweep. */
-		static const int rank[] = { [LH_EXIT_INCONCLUSIVE] = 1, [LH_EXIT_GATE] = 2, [LH_EXIT_MACHINE] = 3, [LH_EXIT_BROKE] = 4 };
+		static const int rank[] = {
+		    [LH_EXIT_INCONCLUSIVE] = 1, [LH_EXIT_GATE] = 2, [LH_EXIT_MACHINE] = 3, [LH_EXIT_BROKE] = 4};
 		enum lh_failure_kind kind = r->failure.kind;
 		w->stop = kind == LH_FAILURE_INTERRUPTED || kind == LH_FAILURE_OUTPUT;
 		if (w->stop || (status < 6 && w->worst < 6 && rank[status] > rank[w->worst]))
@@ -250,7 +257,8 @@ static int sweep_body(struct lh_session *s)
 
 	if (rc == 0)
 		rc = settle_plan(&w, &err);
-	w.progress = (struct lh_progress){ .out = s->inv->quiet ? NULL : stderr, .animate = s->inv->animate, .terse = true };
+	w.progress =
+	    (struct lh_progress){.out = s->inv->quiet ? NULL : stderr, .animate = s->inv->animate, .terse = true};
 	for (size_t i = 0; rc == 0 && s->inv->resume_dir && i < w.nsteps; i++) {
 		w.skip[i] = take_done(&w, &w.order[i]);
 		w.left -= w.skip[i];

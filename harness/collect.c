@@ -17,7 +17,8 @@ int lh_series_init(struct lh_series *s, unsigned npeers, uint32_t nepochs, struc
 	s->cells = calloc(ncells ? ncells : 1, sizeof *s->cells);
 	if (!s->peers || !s->cells) {
 		lh_series_done(s);
-		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the results of %u peers over %u epochs", npeers, nepochs);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the results of %u peers over %u epochs", npeers,
+				  nepochs);
 	}
 	for (size_t i = 0; i < ncells; i++)
 		s->cells[i].kind = (enum lh_event_kind)EPOCH_ABSENT;
@@ -47,7 +48,8 @@ static int add_epoch(struct lh_series *s, const struct lh_event *e, struct lh_er
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "epoch %u reported after epoch %u of %u",
 				  e->epoch, p->epochs, s->nepochs);
 	if (!s->go_ns || e->begin_ns < s->go_ns || (before && e->begin_ns < before->commit_ns))
-		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "epoch %u begins before the one before it ended", e->epoch);
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "epoch %u begins before the one before it ended",
+				  e->epoch);
 	if (e->calc_end_ns < e->begin_ns || e->exchange_end_ns < e->calc_end_ns || e->commit_ns < e->exchange_end_ns)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "times of epoch %u run backwards", e->epoch);
 	if (e->late_ns < 0 || e->busy_ns < 0)

@@ -51,7 +51,8 @@ void lh_cpuwatch_sample_text(struct lh_cpuwatch *w, lh_ns now_ns, const char *te
 		/* user nice system idle iowait ...; "cpu " is the sum */
 		if (strncmp(line, "cpu", 3) != 0)
 			break;
-		if (line[3] != ' ' && sscanf(line, "cpu%u %*u %*u %*u %llu %llu", &cpu, &idle, &iowait) == 3 && ncpus < LH_CPUWATCH_CPUS)
+		if (line[3] != ' ' && sscanf(line, "cpu%u %*u %*u %*u %llu %llu", &cpu, &idle, &iowait) == 3 &&
+		    ncpus < LH_CPUWATCH_CPUS)
 			s->idle[ncpus++] = idle + iowait;
 	}
 	if (ncpus == 0 || (w->ncpus && ncpus != w->ncpus))
@@ -88,7 +89,8 @@ static double idle_at(const struct lh_cpuwatch *w, unsigned cpu, lh_ns t_ns)
 
 void lh_cpuwatch_window(struct lh_cpuwatch *w, lh_ns from_ns, lh_ns to_ns, bool counts)
 {
-	if (counts && w->n >= 2 && from_ns < to_ns && from_ns >= w->samples[0].t_ns && to_ns <= w->samples[w->n - 1].t_ns) {
+	if (counts && w->n >= 2 && from_ns < to_ns && from_ns >= w->samples[0].t_ns &&
+	    to_ns <= w->samples[w->n - 1].t_ns) {
 		w->window_s += (double)(to_ns - from_ns) / 1e9;
 		for (unsigned c = 0; c < w->ncpus; c++)
 			w->idle_s[c] += (idle_at(w, c, to_ns) - idle_at(w, c, from_ns)) / (double)w->ticks_per_s;

@@ -49,11 +49,24 @@ static json_t *host_json(const struct lh_run *r)
 static json_t *sysctls_json(void)
 {
 	static const char *const names[] = {
-		"net/core/default_qdisc", "net/core/netdev_max_backlog", "net/core/netdev_budget", "net/core/rmem_max",
-		"net/core/wmem_max", "net/ipv4/tcp_mem", "net/ipv4/tcp_available_congestion_control", "net/ipv4/tcp_sack",
-		"net/ipv4/tcp_timestamps", "net/ipv4/tcp_window_scaling", "net/ipv4/tcp_adv_win_scale", "net/ipv4/tcp_ecn",
-		"net/ipv4/tcp_limit_output_bytes", "net/ipv4/tcp_moderate_rcvbuf", "net/ipv4/tcp_mtu_probing",
-		"net/ipv4/tcp_no_metrics_save", "net/ipv4/tcp_recovery", "net/ipv4/tcp_min_tso_segs",
+	    "net/core/default_qdisc",
+	    "net/core/netdev_max_backlog",
+	    "net/core/netdev_budget",
+	    "net/core/rmem_max",
+	    "net/core/wmem_max",
+	    "net/ipv4/tcp_mem",
+	    "net/ipv4/tcp_available_congestion_control",
+	    "net/ipv4/tcp_sack",
+	    "net/ipv4/tcp_timestamps",
+	    "net/ipv4/tcp_window_scaling",
+	    "net/ipv4/tcp_adv_win_scale",
+	    "net/ipv4/tcp_ecn",
+	    "net/ipv4/tcp_limit_output_bytes",
+	    "net/ipv4/tcp_moderate_rcvbuf",
+	    "net/ipv4/tcp_mtu_probing",
+	    "net/ipv4/tcp_no_metrics_save",
+	    "net/ipv4/tcp_recovery",
+	    "net/ipv4/tcp_min_tso_segs",
 	};
 	json_t *o = json_object();
 
@@ -128,10 +141,11 @@ struct json_t *lh_manifest_json(const struct lh_run *r)
 	struct tm tm;
 
 	strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o}", "schema", MANIFEST_SCHEMA,
-			 "started_utc", started, "longhaul_version", LH_VERSION, "built_with", LH_BUILT_WITH, "command",
-			 command_json(inv->argv, inv->argc), "host", host_json(r), "sysctls", sysctls_json(), "peer_program",
-			 r->session->peer_path, "seeds", "network", (json_int_t)r->exp->topology.seed, "training",
-			 (json_int_t)r->exp->training.seed, "cell", r->opt->cell, "experiment", r->exp->canonical, "plan", planned_json(r),
-			 "verified", verified_json(r));
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o}", "schema",
+			 MANIFEST_SCHEMA, "started_utc", started, "longhaul_version", LH_VERSION, "built_with",
+			 LH_BUILT_WITH, "command", command_json(inv->argv, inv->argc), "host", host_json(r), "sysctls",
+			 sysctls_json(), "peer_program", r->session->peer_path, "seeds", "network",
+			 (json_int_t)r->exp->topology.seed, "training", (json_int_t)r->exp->training.seed, "cell",
+			 r->opt->cell, "experiment", r->exp->canonical, "plan", planned_json(r), "verified",
+			 verified_json(r));
 }

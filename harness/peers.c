@@ -77,8 +77,12 @@ static int start_one(struct lh_peers *ps, struct lh_net *net, const char *peer_p
 		fcntl(events[0], F_SETFL, O_NONBLOCK);
 		const int fds[] = { config_in, events[1], control[1] };
 		const struct lh_spawn spawn = {
-			.argv = (char *const *)(uintptr_t)argv, .stdin_fd = -1, .stdout_fd = stderr_fd, .stderr_fd = stderr_fd,
-			.pass_fds = fds, .npass_fds = 3,
+		    .argv = (char *const *)(uintptr_t)argv,
+		    .stdin_fd = -1,
+		    .stdout_fd = stderr_fd,
+		    .stderr_fd = stderr_fd,
+		    .pass_fds = fds,
+		    .npass_fds = 3,
 		};
 		rc = lh_net_spawn(net, peer, &spawn, &p->pid, &p->pidfd, err);
 	}
@@ -190,7 +194,9 @@ int lh_peers_wait(struct lh_peers *ps, lh_ns until_ns, const struct lh_peers_han
 {
 	struct epoll_event ready[64];
 	lh_ns left = until_ns - lh_clock_ns();
-	int timeout_ms = left <= 0 ? 0 : left > 3600 * LH_NS_PER_S ? 3600 * 1000 : (int)((left + LH_NS_PER_MS - 1) / LH_NS_PER_MS);
+	int timeout_ms = left <= 0                   ? 0
+			 : left > 3600 * LH_NS_PER_S ? 3600 * 1000
+						     : (int)((left + LH_NS_PER_MS - 1) / LH_NS_PER_MS);
 	int n = epoll_wait(ps->epoll_fd, ready, 64, timeout_ms);
 
 	*ret_woken = false;
@@ -230,8 +236,8 @@ lh_ns lh_peers_cpu_ns(const struct lh_peers *ps)
 	for (unsigned i = 0; i < ps->n; i++) {
 		struct timespec ts;
 		clockid_t clock;
-		if (ps->procs[i].pid > 0 && !ps->procs[i].exited && clock_getcpuclockid(ps->procs[i].pid, &clock) == 0 &&
-		    clock_gettime(clock, &ts) == 0)
+		if (ps->procs[i].pid > 0 && !ps->procs[i].exited &&
+		    clock_getcpuclockid(ps->procs[i].pid, &clock) == 0 && clock_gettime(clock, &ts) == 0)
 			sum += ts.tv_sec * LH_NS_PER_S + ts.tv_nsec;
 	}
 	return sum;

@@ -44,10 +44,10 @@ static json_t *experiment_json(const struct lh_experiment *exp)
 {
 	const struct lh_training *tr = &exp->training;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", exp->topology.name, "engine",
-			 lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire), "target_batch",
-			 (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch, "epochs",
-			 (json_int_t)tr->epochs, "warmup_epochs", (json_int_t)tr->warmup, "sites",
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", exp->topology.name,
+			 "engine", lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire),
+			 "target_batch", (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch,
+			 "epochs", (json_int_t)tr->epochs, "warmup_epochs", (json_int_t)tr->warmup, "sites",
 			 (json_int_t)exp->topology.nsites, "peers", (json_int_t)exp->topology.npeers, "seed",
 			 (json_int_t)tr->seed);
 }
@@ -67,7 +67,8 @@ static json_t *links_json(const struct lh_result *r)
 		for (unsigned k = 0; r->traffic && from && to && k < t->nsites * t->nsites; k++) {
 			const struct lh_link_traffic *tr = &r->traffic[k];
 			char cause[64];
-			if (strcmp(from, t->sites[k / t->nsites].name) != 0 || strcmp(to, t->sites[k % t->nsites].name) != 0)
+			if (strcmp(from, t->sites[k / t->nsites].name) != 0 ||
+			    strcmp(to, t->sites[k % t->nsites].name) != 0)
 				continue;
 			json_object_set_new(link, "train_packets", tr->known ? count(tr->packets) : json_null());
 			json_object_set_new(link, "train_bytes", tr->known ? count(tr->bytes) : json_null());
@@ -155,9 +156,9 @@ static json_t *summary_json(const struct lh_result *r)
 
 	for (unsigned i = 0; i < r->verdict.nreasons; i++)
 		json_array_append_new(reasons, json_string(r->verdict.reasons[i]));
-	json_t *s = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "throughput_sps", number(m->throughput_sps), "calc_s",
-			      number(m->calc_s), "comm_s", number(m->comm_s), "granularity", number(m->granularity),
-			      "efficiency", number(m->efficiency), "replicas_identical",
+	json_t *s = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "throughput_sps", number(m->throughput_sps),
+			      "calc_s", number(m->calc_s), "comm_s", number(m->comm_s), "granularity",
+			      number(m->granularity), "efficiency", number(m->efficiency), "replicas_identical",
 			      compared ? json_boolean(m->replicas_identical) : json_null(), "valid", r->verdict.valid);
 	json_object_set_new(s, "reason", r->verdict.nreasons ? json_string(r->verdict.reasons[0]) : json_null());
 	json_object_set_new(s, "reasons", reasons);
@@ -205,11 +206,11 @@ json_t *lh_result_json(const struct lh_result *r)
 				lh_netem_where_name(r->netem), "cpus", (json_int_t)r->cpus, "longhaul_version",
 				LH_VERSION);
 
-	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA, "complete",
-			 r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status, "environment", env,
-			 "experiment", experiment_json(r->exp), "links", links_json(r), "peers", peers_json(r), "epochs",
-			 epochs_json(r), "summary", summary_json(r), "evaluation", evaluation_json(r), "failure",
-			 failure_json(r));
+	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
+			 "complete", r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status,
+			 "environment", env, "experiment", experiment_json(r->exp), "links", links_json(r), "peers",
+			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
+			 evaluation_json(r), "failure", failure_json(r));
 }
 
 static void csv_number(FILE *out, double v)

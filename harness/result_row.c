@@ -103,7 +103,8 @@ int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err
 	snprintf(path, sizeof path, "%.4095s/result.json", dir);
 	FILE *in = fopen(path, "re");
 	if (!in && errno == ENOENT)
-		return lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "%s: no run that came to an end is there (no result.json)", dir);
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOENT,
+				  "%s: no run that came to an end is there (no result.json)", dir);
 	if (!in)
 		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "%s", path);
 	if (fseek(in, 0, SEEK_END) != 0 || ftell(in) > RESULT_BYTES_MAX || fseek(in, 0, SEEK_SET) != 0) {
@@ -154,8 +155,8 @@ void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 	for (size_t i = 0; i < n; i++)
 		if ((int)strlen(rows[i].name) > width)
 			width = (int)strlen(rows[i].name);
-	fprintf(out, "%-*s %5s %6s %12s %12s %10s %10s %10s %11s %10s  %s\n", width, "name", "peers", "batch", "RTT asked",
-		"measured", "samples/s", "calc/epoch", "comm/epoch", "granularity", "efficiency", "");
+	fprintf(out, "%-*s %5s %6s %12s %12s %10s %10s %10s %11s %10s  %s\n", width, "name", "peers", "batch",
+		"RTT asked", "measured", "samples/s", "calc/epoch", "comm/epoch", "granularity", "efficiency", "");
 	for (size_t i = 0; i < n; i++) {
 		const struct lh_result_row *r = &rows[i];
 		double epochs = r->epochs > 0 ? (double)r->epochs : NAN;
@@ -174,11 +175,11 @@ void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 
 json_t *lh_result_row_json(const struct lh_result_row *r)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b}", "dir", r->dir, "name", r->name,
-			      "engine", r->engine, "model", r->model, "netem", r->netem, "kernel_release", r->kernel,
-			      "peers", (json_int_t)r->peers, "target_batch", (json_int_t)r->target_batch, "epochs",
-			      (json_int_t)r->epochs, "complete", r->complete, "valid", r->valid, "host_limited",
-			      r->host_limited);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b}", "dir", r->dir, "name",
+			      r->name, "engine", r->engine, "model", r->model, "netem", r->netem, "kernel_release",
+			      r->kernel, "peers", (json_int_t)r->peers, "target_batch", (json_int_t)r->target_batch,
+			      "epochs", (json_int_t)r->epochs, "complete", r->complete, "valid", r->valid,
+			      "host_limited", r->host_limited);
 
 	json_object_set_new(o, "widest_link", r->widest[0] ? json_string(r->widest) : json_null());
 	json_object_set_new(o, "rtt_spec_s", lh_json_number(r->rtt_spec_s));

@@ -58,7 +58,8 @@ static void print_epochs(const struct lh_result *r, FILE *out)
 
 	if (!m || !m->nepochs)
 		return;
-	fprintf(out, "\n  %5s %10s %10s %10s %10s %12s %10s\n", "epoch", "wall", "calc", "comm", "samples/s", "sent", "loss");
+	fprintf(out, "\n  %5s %10s %10s %10s %10s %12s %10s\n", "epoch", "wall", "calc", "comm", "samples/s", "sent",
+		"loss");
 	for (uint32_t i = 0; i < m->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &m->epochs[i];
 		if (m->nepochs > 24 && i >= 12 && i + 12 < m->nepochs) {
@@ -98,8 +99,8 @@ static void print_summary(const struct lh_result *r, FILE *out)
 			s->update_s);
 	fputc('\n', out);
 	if (r->comm_cpu_busy >= LH_HOST_LIMITED)
-		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n", "",
-			r->comm_cpu_busy * 100);
+		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n",
+			"", r->comm_cpu_busy * 100);
 	print_ratio(out, "granularity", s->granularity);
 	print_ratio(out, "efficiency", s->efficiency);
 	fprintf(out, "  %-22s %s\n", "replicas identical", s->replicas_identical ? "yes" : "NO");
@@ -116,8 +117,8 @@ void lh_result_print(const struct lh_result *r, FILE *out)
 	const struct lh_topology *t = &r->exp->topology;
 	const struct lh_training *tr = &r->exp->training;
 
-	fprintf(out, "%s: %s on engine %s%s, %u peer%s on %u site%s, target batch %llu; kernel %s (netem: %s)\n", t->name,
-		tr->model, lh_engine_name(tr->engine),
+	fprintf(out, "%s: %s on engine %s%s, %u peer%s on %u site%s, target batch %llu; kernel %s (netem: %s)\n",
+		t->name, tr->model, lh_engine_name(tr->engine),
 		tr->engine == LH_ENGINE_PACED ? " (PACED: calculation is waited out, not done)" : "", t->npeers,
 		t->npeers == 1 ? "" : "s", t->nsites, t->nsites == 1 ? "" : "s", (unsigned long long)tr->target_batch,
 		r->kernel_release, lh_netem_where_name(r->netem));

@@ -31,9 +31,10 @@ static int fill_endpoints(const struct lh_experiment *exp, struct lh_peer_config
 		p->port = PEER_PORT;
 		p->samples_per_s = lh_peer_pace(exp, i);
 		if (!(p->samples_per_s > 0))
-			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer %s: nothing gives the pace of device %s for model "
-					  "%s (training.pace, or the peer's pace)", p->name, t->peers[i].device,
-					  exp->training.model);
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+					  "peer %s: nothing gives the pace of device %s for model "
+					  "%s (training.pace, or the peer's pace)",
+					  p->name, t->peers[i].device, exp->training.model);
 		int rc = lh_net_peer_address(t, i, t->ipv6, p->host, sizeof p->host);
 		if (rc < 0)
 			return lh_err_sys(err, LH_EXIT_INPUT, rc, "peer %s: address", p->name);
@@ -65,8 +66,10 @@ int lh_run_faults_parse(const char *text, struct lh_run_faults *ret, struct lh_e
 		else if (sscanf(part, "flip=%u:%u%n", &f.flip_rank, &f.flip_epoch, &used) == 2 && !part[used])
 			rc = 0;
 		if (rc < 0)
-			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "LONGHAUL_FAULTS: '%s' is neither flip=RANK:EPOCH nor "
-					  "starve=TIME", part);
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+					  "LONGHAUL_FAULTS: '%s' is neither flip=RANK:EPOCH nor "
+					  "starve=TIME",
+					  part);
 	}
 	*ret = f;
 	return 0;
@@ -88,8 +91,9 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 
 	snprintf(c.model, sizeof c.model, "%s", tr->model);
 	if (strlen(r->session->data_dir) >= sizeof c.data_dir)
-		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG, "data directory %s: path longer than %zu characters",
-				  r->session->data_dir, sizeof c.data_dir - 1);
+		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG,
+				  "data directory %s: path longer than %zu characters", r->session->data_dir,
+				  sizeof c.data_dir - 1);
 	memcpy(c.data_dir, r->session->data_dir, strlen(r->session->data_dir) + 1);
 	c.peers = calloc(c.size, sizeof *c.peers);
 	if (!c.peers)

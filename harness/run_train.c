@@ -91,8 +91,10 @@ static void committed(struct lh_run *r)
 			continue;
 		double need = lh_metrics_cpus_needed(&r->series, &r->measure, 1);
 		if (need > r->measure.cpus)
-			lh_progress_note(r->opt->progress, "warning: the peers' paces together need %.2f CPUs; this kernel has "
-					 "%u: this run will not be valid", need, r->measure.cpus);
+			lh_progress_note(r->opt->progress,
+					 "warning: the peers' paces together need %.2f CPUs; this kernel has "
+					 "%u: this run will not be valid",
+					 need, r->measure.cpus);
 	}
 	if (r->committed == r->series.nepochs && r->state == LH_RUN_TRAINING)
 		enter(r, LH_RUN_DRAINING);
@@ -105,7 +107,8 @@ static void peer_failed(struct lh_run *r, const struct lh_event *e)
 	const char *reason = e->reason;
 
 	if (e->culprit < 0 || (unsigned)e->culprit >= r->series.npeers || (unsigned)e->culprit == e->rank) {
-		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank), reason);
+		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank),
+			    reason);
 		return;
 	}
 	snprintf(own, sizeof own, "peer %s: ", peer_name(r, e->culprit));
@@ -129,7 +132,8 @@ static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struc
 	if (rc == 0)
 		rc = lh_series_add(&r->series, &e, &bad);
 	if (rc < 0) {
-		lh_run_fail(r, LH_FAILURE_PEER, (int)peer, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)peer), bad.text);
+		lh_run_fail(r, LH_FAILURE_PEER, (int)peer, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)peer),
+			    bad.text);
 		return 0;
 	}
 	r->last_event_ns = lh_clock_ns();
@@ -215,21 +219,24 @@ static void check_deadlines(struct lh_run *r, lh_ns now)
 		unsigned who = 0;
 		while (who < s->npeers && s->peers[who].joined)
 			who++;
-		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE, "peer %s: had not joined after %.0f s (%u of %u had)",
-			    peer_name(r, (int)who), (double)join / 1e9, lh_series_joined(s), s->npeers);
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE,
+			    "peer %s: had not joined after %.0f s (%u of %u had)", peer_name(r, (int)who),
+			    (double)join / 1e9, lh_series_joined(s), s->npeers);
 	} else if (r->state == LH_RUN_TRAINING && now - r->last_event_ns > silence_allowed(r)) {
 		unsigned who = 0;
 		for (unsigned i = 0; i < s->npeers; i++)
 			if (s->peers[i].epochs < s->peers[who].epochs)
 				who = i;
-		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE, "peer %s: no sign of life from any peer for %.0f s",
-			    peer_name(r, (int)who), (double)silence_allowed(r) / 1e9);
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE,
+			    "peer %s: no sign of life from any peer for %.0f s", peer_name(r, (int)who),
+			    (double)silence_allowed(r) / 1e9);
 	} else if (r->state == LH_RUN_DRAINING && now - r->state_since_ns > LH_DRAIN_DEADLINE_NS) {
 		unsigned who = 0;
 		while (who < s->npeers && r->peers.procs[who].exited)
 			who++;
-		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE, "peer %s: still running %.0f s after the last epoch",
-			    peer_name(r, (int)who), (double)LH_DRAIN_DEADLINE_NS / 1e9);
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE,
+			    "peer %s: still running %.0f s after the last epoch", peer_name(r, (int)who),
+			    (double)LH_DRAIN_DEADLINE_NS / 1e9);
 	}
 }
 
@@ -269,7 +276,8 @@ static void tick(struct lh_run *r, lh_ns now)
 	if (pings && lh_rundir_event(&r->dir, "pings", now, json_pack("{s:o}", "pings", pings), &err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
 	if (r->state == LH_RUN_JOINING)
-		lh_progress_draw(r->opt->progress, "joined: %u of %u peers", lh_series_joined(&r->series), r->series.npeers);
+		lh_progress_draw(r->opt->progress, "joined: %u of %u peers", lh_series_joined(&r->series),
+				 r->series.npeers);
 	else if (r->state == LH_RUN_TRAINING && r->committed == 0)
 		lh_progress_draw(r->opt->progress, "epoch 1/%u under way, %.0f s", r->series.nepochs,
 				 (double)(now - r->series.go_ns) / 1e9);
@@ -323,7 +331,8 @@ static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 		return;
 	if (r->state == LH_RUN_JOINING && lh_series_joined(&r->series) == r->series.npeers)
 		go(r);
-	if (due <= now && r->state == LH_RUN_TRAINING && lh_changes_apply(&r->changes, r->net, r->series.go_ns, now, &ch, &err) < 0)
+	if (due <= now && r->state == LH_RUN_TRAINING &&
+	    lh_changes_apply(&r->changes, r->net, r->series.go_ns, now, &ch, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	check_deadlines(r, now);
 }

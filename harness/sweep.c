@@ -61,7 +61,8 @@ int lh_sweep_init(struct lh_sweep *s, const char *const *lists, size_t n, unsign
 
 	*s = (struct lh_sweep){ .ncells = 1, .warmup = warmup, .runs = runs, .seed = seed };
 	if (n == 0)
-		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "a sweep needs at least one axis, e.g. -L rtt=1ms,50ms,100ms");
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				"a sweep needs at least one axis, e.g. -L rtt=1ms,50ms,100ms");
 	else if (runs == 0)
 		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--runs 0: at least one run of each cell must count");
 	for (size_t i = 0; rc == 0 && i < n; i++) {

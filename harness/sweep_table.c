@@ -76,11 +76,13 @@ static void stat_text(const struct lh_stats *s, double scale, const char *unit, 
 	else if (s->n == 1)
 		snprintf(buf, CELL_CHARS, "%.3g%s", s->median * scale, unit);
 	else
-		snprintf(buf, CELL_CHARS, "%.3g%s [%.3g, %.3g]", s->median * scale, unit, s->min * scale, s->max * scale);
+		snprintf(buf, CELL_CHARS, "%.3g%s [%.3g, %.3g]", s->median * scale, unit, s->min * scale,
+			 s->max * scale);
 }
 
 /* Text of one column; row 0 is the head. */
-static void cell_text(const struct lh_sweep *s, const struct lh_sweep_cell *cells, unsigned row, unsigned column, char *buf)
+static void cell_text(const struct lh_sweep *s, const struct lh_sweep_cell *cells, unsigned row, unsigned column,
+		      char *buf)
 {
 	static const struct {
 		const char *head, *unit;
@@ -204,9 +206,9 @@ json_t *lh_sweep_json(const struct lh_sweep *s, const struct lh_sweep_cell *cell
 		for (int m = 0; m < LH_SWEEP_METRICS; m++) {
 			const struct lh_stats *st = &cells[c].metrics[m];
 			json_object_set_new(o, lh_sweep_metric_name((enum lh_sweep_metric)m),
-					    json_pack("{s:o, s:o, s:o, s:I}", "median", lh_json_number(st->median), "min",
-						      lh_json_number(st->min), "max", lh_json_number(st->max), "n",
-						      (json_int_t)st->n));
+					    json_pack("{s:o, s:o, s:o, s:I}", "median", lh_json_number(st->median),
+						      "min", lh_json_number(st->min), "max", lh_json_number(st->max),
+						      "n", (json_int_t)st->n));
 		}
 		json_array_append_new(list, o);
 	}
@@ -225,6 +227,6 @@ json_t *lh_sweep_plan_json(const struct lh_sweep *s, const char *canonical)
 		json_array_append_new(axes, json_pack("{s:s, s:o}", "key", s->axes[a].key, "values", values));
 	}
 	return json_pack("{s:s, s:o, s:I, s:I, s:I, s:s}", "schema", LH_SWEEP_SCHEMA "+plan", "axes", axes, "runs",
-			 (json_int_t)s->runs, "warmup", (json_int_t)s->warmup, "seed", (json_int_t)s->seed, "experiment",
-			 canonical ? canonical : "");
+			 (json_int_t)s->runs, "warmup", (json_int_t)s->warmup, "seed", (json_int_t)s->seed,
+			 "experiment", canonical ? canonical : "");
 }

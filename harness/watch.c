@@ -71,8 +71,9 @@ struct json_t *lh_watch_tick(struct lh_watch *w, struct lh_net *net)
 	for (size_t k = 0; k < n && k < LH_WATCH_PER_TICK; k++, w->next = (w->next + 1) % n) {
 		struct lh_watch_link *l = &w->links[w->next];
 		struct lh_link_counters before = l->last;
-		if (!read_link(w, net, w->next) || (l->last.packets == before.packets && l->last.drops == before.drops &&
-						    l->last.backlog_packets == before.backlog_packets))
+		if (!read_link(w, net, w->next) ||
+		    (l->last.packets == before.packets && l->last.drops == before.drops &&
+		     l->last.backlog_packets == before.backlog_packets))
 			continue;
 		w->bytes += l->last.bytes - before.bytes;
 		json_array_append_new(changed, json_pack(

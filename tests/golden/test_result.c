@@ -14,13 +14,13 @@
 #define GO (1000 * LH_NS_PER_S)
 
 static const char file[] =
-	"longhaul: 1\n"
-	"name: pair\n"
-	"sites:\n"
-	"  us: {peers: 1}\n"
-	"  eu: {peers: 1}\n"
-	"matrix: {rtt: {us: {eu: 100ms}}}\n"
-	"training: {engine: cpu, model: digits, target-batch: 100, microbatch: 10, epochs: 2, warmup: 1, pace: 100/s}\n";
+    "longhaul: 1\n"
+    "name: pair\n"
+    "sites:\n"
+    "  us: {peers: 1}\n"
+    "  eu: {peers: 1}\n"
+    "matrix: {rtt: {us: {eu: 100ms}}}\n"
+    "training: {engine: cpu, model: digits, target-batch: 100, microbatch: 10, epochs: 2, warmup: 1, pace: 100/s}\n";
 
 struct scene {
 	struct lh_experiment exp;
@@ -40,11 +40,20 @@ static void fill_probe(struct scene *c)
 		struct lh_link_result *l = &c->probe.links[i];
 		bool wan = i == 1 || i == 2;
 		*l = (struct lh_link_result){
-			.from = i / 2, .to = i % 2, .mode = LH_MODE_GSO, .rtt_spec_ns = wan ? 100 * MS : 0, .floor_ns = wan ? 40000 : -1,
-			.rtt_min_ns = wan ? 100 * MS : -1, .rtt_median_ns = wan ? 100 * MS + 20000 * i : -1,
-			.rtt_p99_ns = wan ? 101 * MS : -1, .pings_sent = wan ? 20 : 0, .goodput_1_bit_per_s = i == 1 ? 2.1e8 : NAN,
-			.steady_1_bit_per_s = i == 1 ? 2.3e8 : NAN, .goodput_k_bit_per_s = NAN,
-			.steady_k_bit_per_s = NAN, .verdict = wan ? LH_LINK_OK : LH_LINK_NOT_MEASURED,
+		    .from = i / 2,
+		    .to = i % 2,
+		    .mode = LH_MODE_GSO,
+		    .rtt_spec_ns = wan ? 100 * MS : 0,
+		    .floor_ns = wan ? 40000 : -1,
+		    .rtt_min_ns = wan ? 100 * MS : -1,
+		    .rtt_median_ns = wan ? 100 * MS + 20000 * i : -1,
+		    .rtt_p99_ns = wan ? 101 * MS : -1,
+		    .pings_sent = wan ? 20 : 0,
+		    .goodput_1_bit_per_s = i == 1 ? 2.1e8 : NAN,
+		    .steady_1_bit_per_s = i == 1 ? 2.3e8 : NAN,
+		    .goodput_k_bit_per_s = NAN,
+		    .steady_k_bit_per_s = NAN,
+		    .verdict = wan ? LH_LINK_OK : LH_LINK_NOT_MEASURED,
 		};
 		c->traffic[i] = (struct lh_link_traffic){
 			.known = true, .packets = wan ? 20 : 0, .bytes = wan ? 2100 : 0, .drops = i == 2 ? 3 : 0,
@@ -73,14 +82,27 @@ static void fill_series(struct scene *c)
 		for (unsigned i = 0; i < 2; i++) {
 			lh_ns begin = GO + (e - 1) * 1000 * MS;
 			add(c, (struct lh_event){
-				.kind = LH_EVENT_EPOCH, .rank = i, .epoch = e, .begin_ns = begin, .calc_end_ns = begin + 500 * MS,
-				.exchange_end_ns = begin + 980 * MS, .commit_ns = begin + 1000 * MS, .t_ns = begin + 1000 * MS,
-				.samples = 50, .bytes_sent = 1000, .bytes_received = 1000, .loss_sum = 75.0 + i,
-				.busy_ns = 100 * MS, .state_hash = 0xabcdef + e,
-			});
+				   .kind = LH_EVENT_EPOCH,
+				   .rank = i,
+				   .epoch = e,
+				   .begin_ns = begin,
+				   .calc_end_ns = begin + 500 * MS,
+				   .exchange_end_ns = begin + 980 * MS,
+				   .commit_ns = begin + 1000 * MS,
+				   .t_ns = begin + 1000 * MS,
+				   .samples = 50,
+				   .bytes_sent = 1000,
+				   .bytes_received = 1000,
+				   .loss_sum = 75.0 + i,
+				   .busy_ns = 100 * MS,
+				   .state_hash = 0xabcdef + e,
+			       });
 		}
-	add(c, (struct lh_event){ .kind = LH_EVENT_EVAL, .t_ns = GO + 3000 * MS, .metric = "held_out_accuracy", .value = 0.75,
-				  .reference = 0.1 });
+	add(c, (struct lh_event){.kind = LH_EVENT_EVAL,
+				 .t_ns = GO + 3000 * MS,
+				 .metric = "held_out_accuracy",
+				 .value = 0.75,
+				 .reference = 0.1});
 	const struct lh_metrics_input in = {
 		.warmup = 1, .target_batch = 100, .one_way_ns = 50 * MS, .trips = 2, .cpus = 1, .calculates = true,
 	};
@@ -92,21 +114,34 @@ static void scene_open(struct scene *c, bool trained)
 	struct lh_err err = LH_ERR_INIT;
 
 	memset(c, 0, sizeof *c);
-	CU_ASSERT_EQUAL_FATAL(lh_experiment_load_text("pair.yaml", file, strlen(file), NULL, 0, stderr, &c->exp, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_experiment_load_text("pair.yaml", file, strlen(file), NULL, 0, stderr, &c->exp, &err),
+			      0);
 	fill_probe(c);
 	if (trained)
 		fill_series(c);
 	c->r = (struct lh_result){
-		.exp = &c->exp, .netem = LH_NETEM_UML, .kernel_release = "6.1.999", .cpus = 1, .probe = &c->probe,
-		.traffic = trained ? c->traffic : NULL, .series = trained ? &c->series : NULL,
-		.metrics = trained ? &c->metrics : NULL, .comm_cpu_busy = trained ? 0.25 : NAN, .dir = "longhaul-runs/x", .failure = { .peer = -1 },
+	    .exp = &c->exp,
+	    .netem = LH_NETEM_UML,
+	    .kernel_release = "6.1.999",
+	    .cpus = 1,
+	    .probe = &c->probe,
+	    .traffic = trained ? c->traffic : NULL,
+	    .series = trained ? &c->series : NULL,
+	    .metrics = trained ? &c->metrics : NULL,
+	    .comm_cpu_busy = trained ? 0.25 : NAN,
+	    .dir = "longhaul-runs/x",
+	    .failure = {.peer = -1},
 	};
 }
 
 static void judge(struct scene *c)
 {
 	const struct lh_judge_input in = {
-		.topology = &c->exp.topology, .metrics = c->r.metrics, .failure = &c->r.failure, .traffic = c->r.traffic, .cpus = 1,
+	    .topology = &c->exp.topology,
+	    .metrics = c->r.metrics,
+	    .failure = &c->r.failure,
+	    .traffic = c->r.traffic,
+	    .cpus = 1,
 	};
 
 	lh_judge(&in, &c->r.verdict);
@@ -160,9 +195,10 @@ static void check_keys(const json_t *o, const char *const *keys)
 	for (; *keys; keys++) {
 		const char *key = *keys + 2;
 		const json_t *v = json_object_get(o, key);
-		bool fits = v && (((*keys)[1] == 'n' && json_is_null(v)) || ((*keys)[0] == 's' && json_is_string(v)) ||
-				  ((*keys)[0] == 'd' && json_is_number(v)) || ((*keys)[0] == 'b' && json_is_boolean(v)) ||
-				  ((*keys)[0] == 'a' && json_is_array(v)) || ((*keys)[0] == 'o' && json_is_object(v)));
+		bool fits =
+		    v && (((*keys)[1] == 'n' && json_is_null(v)) || ((*keys)[0] == 's' && json_is_string(v)) ||
+			  ((*keys)[0] == 'd' && json_is_number(v)) || ((*keys)[0] == 'b' && json_is_boolean(v)) ||
+			  ((*keys)[0] == 'a' && json_is_array(v)) || ((*keys)[0] == 'o' && json_is_object(v)));
 		CU_ASSERT_TRUE(fits);
 		if (!fits)
 			printf("# key %s is missing or of a wrong type\n", key);
@@ -171,15 +207,17 @@ static void check_keys(const json_t *o, const char *const *keys)
 
 static void check_promised(const json_t *doc)
 {
-	static const char *const top[] = { "s schema", "o environment", "a links", "a peers", "a epochs", "o summary", NULL };
+	static const char *const top[] = {"s schema", "o environment", "a links", "a peers",
+					  "a epochs", "o summary",     NULL};
 	static const char *const env[] = { "s kernel_release", "s netem", NULL };
 	static const char *const link[] = { "s from", "s to", "s mode", "d rtt_spec_s", "dnrtt_measured_s",
 					    "dngoodput_1_bit_per_s", "s verdict", NULL };
 	static const char *const peer[] = { "s name", "s site", "s device", "s engine", "dnlateness", NULL };
-	static const char *const epoch[] = { "d epoch", "d wall_s", "d calc_s", "d comm_s", "d samples", "d bytes_sent", "dnloss",
-					     NULL };
-	static const char *const summary[] = { "dnthroughput_sps", "dncalc_s", "dncomm_s", "dngranularity", "dnefficiency",
-					       "bnreplicas_identical", "b valid", NULL };
+	static const char *const epoch[] = {"d epoch",   "d wall_s",     "d calc_s", "d comm_s",
+					    "d samples", "d bytes_sent", "dnloss",   NULL};
+	static const char *const summary[] = {
+	    "dnthroughput_sps",     "dncalc_s", "dncomm_s", "dngranularity", "dnefficiency",
+	    "bnreplicas_identical", "b valid",  NULL};
 	const json_t *v;
 	size_t i;
 
@@ -251,8 +289,11 @@ static void test_failed_before_training(void)
 static void test_broken_documents(void)
 {
 	static const char *const bad[] = {
-		"{}", "{\"schema\": \"longhaul-result/2\", \"summary\": {\"valid\": true}}", "{\"schema\": 1}",
-		"{\"schema\": \"longhaul-result/1\"}", "{\"schema\": \"longhaul-result/1\", \"summary\": {\"valid\": 1}}",
+	    "{}",
+	    "{\"schema\": \"longhaul-result/2\", \"summary\": {\"valid\": true}}",
+	    "{\"schema\": 1}",
+	    "{\"schema\": \"longhaul-result/1\"}",
+	    "{\"schema\": \"longhaul-result/1\", \"summary\": {\"valid\": 1}}",
 	};
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_result_row row;
@@ -264,8 +305,10 @@ static void test_broken_documents(void)
 		json_decref(doc);
 	}
 	/* Wrong types where a value may be missing are as good as missing. */
-	json_t *doc = json_loads("{\"schema\": \"longhaul-result/1\", \"links\": 3, \"environment\": [], \"epochs\": {},"
-				 " \"summary\": {\"valid\": true, \"granularity\": \"x\"}}", 0, NULL);
+	json_t *doc =
+	    json_loads("{\"schema\": \"longhaul-result/1\", \"links\": 3, \"environment\": [], \"epochs\": {},"
+		       " \"summary\": {\"valid\": true, \"granularity\": \"x\"}}",
+		       0, NULL);
 	CU_ASSERT_EQUAL(lh_result_row_parse(doc, &row, &err), 0);
 	CU_ASSERT_TRUE(isnan(row.granularity) && isnan(row.rtt_spec_s));
 	json_decref(doc);

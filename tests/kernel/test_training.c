@@ -1,5 +1,5 @@
-/* `longhaul run` across a real emulated ocean: the kernel is the host's where it has sch_netem, else User-Mode Linux, as
- * the command decides by itself.
+/* `longhaul run` across a real emulated ocean: the kernel is the host's where it has sch_netem, else User-Mode Linux,
+ * as the command decides by itself.
  */
 #include <jansson.h>
 #include <math.h>
@@ -51,7 +51,8 @@ static void check_links(const json_t *links)
 	size_t i, wan = 0;
 
 	json_array_foreach(links, i, link) {
-		double asked = number(json_object_get(link, "rtt_spec_s")), got = number(json_object_get(link, "rtt_measured_s"));
+		double asked = number(json_object_get(link, "rtt_spec_s")),
+		       got = number(json_object_get(link, "rtt_measured_s"));
 		CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(link, "verdict")), "ok");
 		CU_ASSERT_TRUE(json_is_null(json_object_get(link, "goodput_1_bit_per_s")));
 		CU_ASSERT_TRUE(fabs(got - asked) <= fmax(0.0005, 0.005 * asked));
@@ -92,8 +93,9 @@ static void test_transatlantic(void)
 	CU_ASSERT_STRING_EQUAL(json_string_value(at(doc, "evaluation", "metric")), "held_out_accuracy");
 	CU_ASSERT_TRUE(number(at(doc, "evaluation", "value")) >= 0.9);
 	json_array_foreach(json_object_get(doc, "epochs"), i, epoch) {
-		CU_ASSERT_DOUBLE_EQUAL(number(json_object_get(epoch, "wall_s")), number(json_object_get(epoch, "calc_s")) +
-				       number(json_object_get(epoch, "comm_s")), 1e-9);
+		CU_ASSERT_DOUBLE_EQUAL(
+		    number(json_object_get(epoch, "wall_s")),
+		    number(json_object_get(epoch, "calc_s")) + number(json_object_get(epoch, "comm_s")), 1e-9);
 		CU_ASSERT_EQUAL(number(json_object_get(epoch, "samples")), 256);
 		CU_ASSERT_TRUE(number(json_object_get(epoch, "comm_latency_s")) >= 0.103);
 	}
@@ -152,8 +154,18 @@ static void test_flipped_bit(void)
 
 static void test_sweep_over_delay(void)
 {
-	const char *const args[] = { "sweep", topology, "-o", "run", "--json", "-L", "rtt=10ms,150ms", "--runs", "1", "--set",
-				     "training.epochs=3", NULL };
+	const char *const args[] = {"sweep",
+				    topology,
+				    "-o",
+				    "run",
+				    "--json",
+				    "-L",
+				    "rtt=10ms,150ms",
+				    "--runs",
+				    "1",
+				    "--set",
+				    "training.epochs=3",
+				    NULL};
 	struct lh_cli c;
 
 	lh_cli_open(&c);

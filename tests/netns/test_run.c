@@ -1,5 +1,5 @@
-/* `longhaul run` and `sweep` end to end on the host's kernel, across links without delay: what a run does and says when all
- * goes well, and each way in which it may end otherwise.
+/* `longhaul run` and `sweep` end to end on the host's kernel, across links without delay: what a run does and says when
+ * all goes well, and each way in which it may end otherwise.
  */
 #include <fcntl.h>
 #include <jansson.h>
@@ -16,15 +16,15 @@
 #include "longhaul/cell.h"
 
 /* 4 peers, 6 epochs of 0.2 s. */
-static const char file[] =
-	"longhaul: 1\n"
-	"name: here\n"
-	"sites:\n"
-	"  us: {peers: 2, lan: {rtt: 0ms}}\n"
-	"  eu: {peers: 2, lan: {rtt: 0ms}}\n"
-	"matrix: {rtt: {us: {eu: 0ms}}}\n"
-	"training: {engine: cpu, model: digits, target-batch: 32, microbatch: 8, epochs: 6, warmup: 1, pace: 40/s, deadline: 3s}\n"
-	"probe: {pings: 5}\n";
+static const char file[] = "longhaul: 1\n"
+			   "name: here\n"
+			   "sites:\n"
+			   "  us: {peers: 2, lan: {rtt: 0ms}}\n"
+			   "  eu: {peers: 2, lan: {rtt: 0ms}}\n"
+			   "matrix: {rtt: {us: {eu: 0ms}}}\n"
+			   "training: {engine: cpu, model: digits, target-batch: 32, microbatch: 8, epochs: 6, warmup: "
+			   "1, pace: 40/s, deadline: 3s}\n"
+			   "probe: {pings: 5}\n";
 
 static void open_here(struct lh_cli *c)
 {
@@ -82,10 +82,11 @@ static void test_valid(void)
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(doc, "peers")), 4);
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(doc, "links")), 4);
 	/* 32 samples at 4 x 40 a second are 0.2 s; five such epochs count. */
-	double calc = json_number_value(at(doc, "summary", "calc_s")), eff = json_number_value(at(doc, "summary", "efficiency"));
+	double calc = json_number_value(at(doc, "summary", "calc_s")),
+	       eff = json_number_value(at(doc, "summary", "efficiency"));
 	CU_ASSERT_TRUE(calc > 0.999 && calc < 1.1);
 	CU_ASSERT_TRUE(eff > 0.8 && eff <= 1);
-	static const char *const files[] = { "run/manifest.json", "run/events.jsonl", "run/links.csv", "run/epochs.csv" };
+	static const char *const files[] = {"run/manifest.json", "run/events.jsonl", "run/links.csv", "run/epochs.csv"};
 	for (size_t i = 0; i < 4; i++)
 		CU_ASSERT_TRUE(has(&c, files[i]));
 	CU_ASSERT_FALSE(has(&c, "run/peers.log") || has(&c, "run/.reserve"));
@@ -154,7 +155,8 @@ static void test_killed_peer(void)
 
 static void interrupted(int signal, int status)
 {
-	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--set", "training.epochs=600", NULL };
+	static const char *const args[] = {"run",   "here.yaml",           "--kernel", "host", "-o", "run",
+					   "--set", "training.epochs=600", NULL};
 	struct lh_cli c;
 
 	open_here(&c);
@@ -253,12 +255,16 @@ static void test_full_disk(void)
 
 static void test_sweep_and_resume(void)
 {
-	static const char *const args[] = { "sweep", "here.yaml", "--kernel", "host", "-o", "run", "-L", "target-batch=16,32", "--runs",
-					    "1", "--set", "training.epochs=2", NULL };
-	static const char *const resume[] = { "sweep", "here.yaml", "--kernel", "host", "--resume", "run", "-L", "target-batch=16,32",
-					      "--runs", "1", "--set", "training.epochs=2", "--json", NULL };
-	static const char *const other[] = { "sweep", "here.yaml", "--kernel", "host", "--resume", "run", "-L", "target-batch=16,64",
-					     "--runs", "1", "--set", "training.epochs=2", NULL };
+	static const char *const args[] = {
+	    "sweep", "here.yaml", "--kernel",          "host", "-o", "run", "-L", "target-batch=16,32", "--runs",
+	    "1",     "--set",     "training.epochs=2", NULL};
+	static const char *const resume[] = {"sweep",    "here.yaml", "--kernel", "host",
+					     "--resume", "run",       "-L",       "target-batch=16,32",
+					     "--runs",   "1",         "--set",    "training.epochs=2",
+					     "--json",   NULL};
+	static const char *const other[] = {
+	    "sweep", "here.yaml", "--kernel",          "host", "--resume", "run", "-L", "target-batch=16,64", "--runs",
+	    "1",     "--set",     "training.epochs=2", NULL};
 	char path[256];
 	struct stat kept, after;
 	struct lh_cli c;

@@ -20,11 +20,11 @@ const char *lh_cli_exe(void);
 void lh_cli_open(struct lh_cli *c);
 /* A file in it. */
 void lh_cli_write(const struct lh_cli *c, const char *name, const char *text);
-/* Run with these arguments (NULL-terminated), in the directory. faults: LONGHAUL_FAULTS or NULL. signal_ms > 0: after so long
- * send `signal`. Fills out, err, status; frees those of the run before. */
+/* Run with these arguments (NULL-terminated), in the directory. faults: LONGHAUL_FAULTS or NULL. signal_ms > 0: after
+ * so long send `signal`. Fills out, err, status; frees those of the run before. */
 void lh_cli_run(struct lh_cli *c, const char *const *args, const char *faults, int signal, int signal_ms);
-/* The same without signals, again (at most 4 times in all, dir/run removed before) while the command says that the machine was
- * too busy to measure: exit status 5, or a round-trip time out of tolerance. */
+/* The same without signals, again (at most 4 times in all, dir/run removed before) while the command says that the
+ * machine was too busy to measure: exit status 5, or a round-trip time out of tolerance. */
 void lh_cli_run_patiently(struct lh_cli *c, const char *const *args, const char *faults);
 /* dir/run/result.json, NULL when it is not there. */
 struct json_t *lh_cli_result(const struct lh_cli *c);

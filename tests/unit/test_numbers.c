@@ -43,7 +43,8 @@ static void test_stats(void)
 
 static struct lh_event joined(unsigned rank, uint64_t hash)
 {
-	return (struct lh_event){ .kind = LH_EVENT_JOINED, .rank = rank, .t_ns = GO - 1, .parameters = 10, .state_hash = hash };
+	return (struct lh_event){
+	    .kind = LH_EVENT_JOINED, .rank = rank, .t_ns = GO - 1, .parameters = 10, .state_hash = hash};
 }
 
 /* Times in ms after the go. */
@@ -309,8 +310,8 @@ static void test_busy_cpus(void)
 	w.ticks_per_s = 100;
 	/* CPU 0 idles for 25 ticks a second, CPU 1 for 100. */
 	for (int i = 0; i <= 20; i++) {
-		snprintf(text, sizeof text, "cpu  1 1 1 1 1 1 1 1\ncpu0 5 5 5 %d %d 0\ncpu1 5 5 5 %d 0 0\nintr 1 2\n", 1000 + i, 2000 + i * 3 / 2,
-			 5000 + 10 * i);
+		snprintf(text, sizeof text, "cpu  1 1 1 1 1 1 1 1\ncpu0 5 5 5 %d %d 0\ncpu1 5 5 5 %d 0 0\nintr 1 2\n",
+			 1000 + i, 2000 + i * 3 / 2, 5000 + 10 * i);
 		lh_cpuwatch_sample_text(&w, GO + i * 100 * MS, text);
 	}
 	CU_ASSERT_EQUAL(w.ncpus, 2);
@@ -335,7 +336,8 @@ static void test_busy_cpus(void)
 
 /* ---- verdicts ---- */
 
-static struct lh_site sites[] = { { .name = "us", .first_peer = 0, .npeers = 1 }, { .name = "eu", .first_peer = 1, .npeers = 1 } };
+static struct lh_site sites[] = {{.name = "us", .first_peer = 0, .npeers = 1},
+				 {.name = "eu", .first_peer = 1, .npeers = 1}};
 static struct lh_peer peers[] = { { .name = "us-0" }, { .name = "eu-0", .site = 1 } };
 static const struct lh_topology topology = { .nsites = 2, .npeers = 2, .sites = sites, .peers = peers };
 
@@ -424,7 +426,8 @@ static void test_nothing_trained(void)
 	scene_open(&c);
 	c.in.metrics = NULL;
 	c.in.traffic = NULL;
-	c.failure = (struct lh_failure){ .kind = LH_FAILURE_SETUP, .exit_status = 3, .text = "link us->eu: out of tolerance" };
+	c.failure =
+	    (struct lh_failure){.kind = LH_FAILURE_SETUP, .exit_status = 3, .text = "link us->eu: out of tolerance"};
 	judged(&c, 3, "out of tolerance");
 	scene_close(&c);
 }

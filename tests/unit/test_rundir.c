@@ -183,8 +183,9 @@ static void test_progress_texts(void)
 	const struct lh_epoch_metrics none = { .epoch = 1, .warmup = true, .wall_s = 1, .calc_s = 1, .samples = 8 };
 	char buf[200];
 
-	CU_ASSERT_STRING_EQUAL(lh_progress_epoch_text(&e, 6, "us->eu", 0.1032, buf, sizeof buf),
-			       "epoch 3/6  128 samples/s  calc 1.5 s  comm 0.5 s  granularity 3  slowest us->eu 103.2 ms");
+	CU_ASSERT_STRING_EQUAL(
+	    lh_progress_epoch_text(&e, 6, "us->eu", 0.1032, buf, sizeof buf),
+	    "epoch 3/6  128 samples/s  calc 1.5 s  comm 0.5 s  granularity 3  slowest us->eu 103.2 ms");
 	CU_ASSERT_STRING_EQUAL(lh_progress_epoch_text(&none, 6, NULL, NAN, buf, sizeof buf),
 			       "epoch 1/6 (warm-up)  8 samples/s  calc 1 s  comm 0 s");
 	CU_ASSERT_STRING_EQUAL(lh_progress_duration_text(14.2, buf, sizeof buf), "14s");
@@ -220,8 +221,9 @@ static void test_progress_animates(void)
 		const char *env;
 		bool animates;
 	} cases[] = {
-		{ true, "TERM=xterm", true }, { false, "TERM=xterm", false }, { true, "TERM=dumb", false }, { true, "CI=true", false },
-		{ true, "CI=1", false }, { true, "CI=false", true }, { true, "CIRCUS=true", true },
+	    {true, "TERM=xterm", true},  {false, "TERM=xterm", false}, {true, "TERM=dumb", false},
+	    {true, "CI=true", false},    {true, "CI=1", false},        {true, "CI=false", true},
+	    {true, "CIRCUS=true", true},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -42,9 +42,13 @@ static void test_wrong_axes(void)
 	static const struct {
 		const char *a, *b, *says;
 	} bad[] = {
-		{ "rtt", NULL, "needs key=value" }, { "=1", NULL, "needs key=value" }, { "rtt=", NULL, "needs key=value" },
-		{ "rtt=1ms,,2ms", NULL, "empty value" }, { "rtt=1ms,", NULL, "empty value" },
-		{ "rtt=1ms,2ms,1ms", NULL, "1ms is given twice" }, { "rtt=1ms", "rtt=2ms", "rtt is given twice" },
+	    {"rtt", NULL, "needs key=value"},
+	    {"=1", NULL, "needs key=value"},
+	    {"rtt=", NULL, "needs key=value"},
+	    {"rtt=1ms,,2ms", NULL, "empty value"},
+	    {"rtt=1ms,", NULL, "empty value"},
+	    {"rtt=1ms,2ms,1ms", NULL, "1ms is given twice"},
+	    {"rtt=1ms", "rtt=2ms", "rtt is given twice"},
 	};
 	struct lh_sweep s;
 
@@ -107,8 +111,9 @@ static void test_experiments(void)
 	CU_ASSERT_EQUAL(lh_topology_link(&exp.topology, 0, 0)->rtt_spec_ns, LH_NS_PER_MS); /* a LAN keeps its own */
 	/* What the manifest keeps loads to the same experiment. */
 	struct lh_experiment again;
-	CU_ASSERT_EQUAL_FATAL(lh_experiment_load_text("canonical", exp.canonical, strlen(exp.canonical), NULL, 0, stderr, &again,
-						      &err), 0);
+	CU_ASSERT_EQUAL_FATAL(
+	    lh_experiment_load_text("canonical", exp.canonical, strlen(exp.canonical), NULL, 0, stderr, &again, &err),
+	    0);
 	CU_ASSERT_EQUAL(lh_topology_link(&again.topology, 0, 1)->rtt_spec_ns, 30 * LH_NS_PER_MS);
 	CU_ASSERT_EQUAL(again.training.target_batch, 128);
 	lh_experiment_done(&again);
@@ -136,11 +141,32 @@ static void test_experiments(void)
 static void test_cells_and_tables(void)
 {
 	const struct lh_result_row rows[] = {
-		{ .valid = true, .complete = true, .epochs = 2, .calc_s = 2, .comm_s = 1, .granularity = 2, .throughput_sps = 30,
-		  .efficiency = 0.5, .rtt_measured_s = 0.1 },
-		{ .valid = false, .complete = true, .epochs = 2, .calc_s = 200, .comm_s = 1, .granularity = 200, .efficiency = 9 },
-		{ .valid = true, .complete = true, .host_limited = true, .epochs = 2, .calc_s = 4, .comm_s = 1, .granularity = 4, .throughput_sps = 10,
-		  .efficiency = 0.7, .rtt_measured_s = 0.1 },
+	    {.valid = true,
+	     .complete = true,
+	     .epochs = 2,
+	     .calc_s = 2,
+	     .comm_s = 1,
+	     .granularity = 2,
+	     .throughput_sps = 30,
+	     .efficiency = 0.5,
+	     .rtt_measured_s = 0.1},
+	    {.valid = false,
+	     .complete = true,
+	     .epochs = 2,
+	     .calc_s = 200,
+	     .comm_s = 1,
+	     .granularity = 200,
+	     .efficiency = 9},
+	    {.valid = true,
+	     .complete = true,
+	     .host_limited = true,
+	     .epochs = 2,
+	     .calc_s = 4,
+	     .comm_s = 1,
+	     .granularity = 4,
+	     .throughput_sps = 10,
+	     .efficiency = 0.7,
+	     .rtt_measured_s = 0.1},
 	};
 	struct lh_sweep_cell cells[2];
 	struct lh_sweep s;
@@ -159,8 +185,10 @@ static void test_cells_and_tables(void)
 	FILE *out = open_memstream(&text, &len);
 	CU_ASSERT_EQUAL(lh_sweep_write_csv(&s, cells, out), 0);
 	fclose(out);
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "a,runs,valid,host_limited,paced,throughput_sps_median,throughput_sps_min,"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n1,3,2,1,0,20,10,30,1.5,1,2,0.5,0.5,0.5,3,2,4,0.6,0.5,0.7,0.1,0.1,0.1\n"));
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(text, "a,runs,valid,host_limited,paced,throughput_sps_median,throughput_sps_min,"));
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(text, "\n1,3,2,1,0,20,10,30,1.5,1,2,0.5,0.5,0.5,3,2,4,0.6,0.5,0.7,0.1,0.1,0.1\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n\"\"\"2\"\"\",0,0,0,0,,,,,,,"));
 	free(text);
 	json_t *doc = lh_sweep_json(&s, cells);
