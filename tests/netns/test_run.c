@@ -289,6 +289,12 @@ static void test_sweep_and_resume(void)
 	json_t *doc = json_loads(c.out, 0, NULL);
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(doc, "cells")), 2);
 	json_decref(doc);
+	static const char *const report[] = { "report", "run", "--json", NULL };
+	lh_cli_run(&c, report, NULL, 0, 0);
+	expect(&c, 0, NULL);
+	doc = json_loads(c.out, 0, NULL);
+	CU_ASSERT_EQUAL(json_array_size(doc), 2); /* the one put aside is not among them */
+	json_decref(doc);
 	lh_cli_run(&c, other, NULL, 0, 0);
 	expect(&c, 2, "that sweep had another file, axes");
 	lh_cli_close(&c);
