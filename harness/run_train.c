@@ -303,7 +303,8 @@ static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 {
 	const struct lh_peers_handler h = { on_line, on_exit_of_peer, r };
 	const struct lh_changes_handler ch = { on_change, on_kill, r };
-	lh_ns due = lh_changes_due_ns(&r->changes, r->series.go_ns);
+	/* What the schedule has for later than the last epoch never comes due: it would keep this loop from sleeping. */
+	lh_ns due = r->state == LH_RUN_TRAINING ? lh_changes_due_ns(&r->changes, r->series.go_ns) : INT64_MAX;
 	struct lh_err err = LH_ERR_INIT;
 	bool woken;
 
@@ -337,6 +338,16 @@ static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 	check_deadlines(r, now);
 }
 
+/* A schedule that is longer than the training was not carried out, and that should not go unnoticed. */
+static void tell_unreached(const struct lh_run *r)
+{
+	size_t left = r->exp->nchanges - r->changes.next;
+
+	if (r->failure.kind == LH_FAILURE_NONE && left)
+		lh_progress_note(r->opt->progress, "the training ended at %.1f s, before %zu of %zu changes of the schedule",
+				 (double)(r->state_since_ns - r->series.go_ns) / 1e9, left, r->exp->nchanges);
+}
+
 void lh_run_train(struct lh_run *r)
 {
 	struct lh_peer_config config;
@@ -362,6 +373,7 @@ void lh_run_train(struct lh_run *r)
 	       lh_clock_ns() < grace)
 		turn(r, &next_tick, grace);
 	lh_progress_clear(r->opt->progress);
+	tell_unreached(r);
 	lh_peers_done(&r->peers);
 	lh_probe_watch_stop(r->pings);
 	r->pings = NULL;
