@@ -178,17 +178,18 @@ static void verify_address(struct verify *v, const struct lh_op *op)
 	const struct lh_plan *p = v->net->plan;
 	const char *object = op->iface == LH_PLAN_NOT ? lh_op_object(p, op) : p->ifs[op->iface].object;
 	int ifindex = op->iface == LH_PLAN_NOT ? LOOPBACK_IFINDEX : p->ifs[op->iface].ifindex;
+	const char *name = op->address.family == AF_INET6 ? "address v6" : "address v4";
 	char text[64];
 	lh_address_print(&op->address, true, text, sizeof text);
 	for (size_t i = 0; i < v->seen.naddresses; i++) {
 		const struct lh_seen_address *a = &v->seen.addresses[i];
 		if (a->ifindex == ifindex && a->family == op->address.family && a->prefix == op->address.prefix &&
 		    !memcmp(a->bytes, op->address.bytes, lh_address_len(&op->address))) {
-			field(v, object, "address", text, text);
+			field(v, object, name, text, text);
 			return;
 		}
 	}
-	field(v, object, "address", text, "gone");
+	field(v, object, name, text, "gone");
 }
 
 static void verify_neighbour(struct verify *v, const struct lh_op *op)
