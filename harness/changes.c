@@ -3,6 +3,17 @@
 
 #include <string.h>
 
+bool lh_changes_keep_delays(const struct lh_experiment *exp)
+{
+	for (size_t i = 0; i < exp->nchanges; i++) {
+		const struct lh_change *c = &exp->changes[i];
+		if (c->kind == LH_CHANGE_LINK &&
+		    c->imp.delay_ns != lh_topology_link(&exp->topology, c->from, c->to)->imp.delay_ns)
+			return false;
+	}
+	return true;
+}
+
 lh_ns lh_changes_due_ns(const struct lh_changes *c, lh_ns go_ns)
 {
 	if (!go_ns || c->next >= c->exp->nchanges)

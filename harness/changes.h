@@ -12,6 +12,9 @@ struct lh_changes {
 	size_t next;
 };
 
+/* Does no change give a link another delay than it begins with? */
+bool lh_changes_keep_delays(const struct lh_experiment *exp);
+
 /* CLOCK_MONOTONIC of the next change; INT64_MAX when none is left. */
 lh_ns lh_changes_due_ns(const struct lh_changes *c, lh_ns go_ns);
 

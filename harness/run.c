@@ -49,7 +49,8 @@ static void find_slowest(struct lh_run *r)
 		most = l->rtt_median_ns;
 		r->slowest = i;
 	}
-	r->measure.one_way_ns = most >= 0 ? most / 2 : -1;
+	/* It is that of the beginning; where the schedule moves delays, it says nothing about later epochs. */
+	r->measure.one_way_ns = most >= 0 && lh_changes_keep_delays(r->exp) ? most / 2 : -1;
 }
 
 static int write_links(void *ctx, FILE *out)

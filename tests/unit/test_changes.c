@@ -63,6 +63,23 @@ static void test_due(void)
 	lh_experiment_done(&exp);
 }
 
+/* What is derived from the RTT at the beginning holds only where the schedule leaves delays alone. */
+static void test_keep_delays(void)
+{
+	struct lh_experiment exp;
+
+	open_file(&exp);
+	CU_ASSERT_FALSE(lh_changes_keep_delays(&exp));
+	exp.changes[0].imp.delay_ns = 50 * LH_NS_PER_MS; /* as the matrix says; its rate and loss are new */
+	CU_ASSERT_TRUE(lh_changes_keep_delays(&exp));
+	exp.changes[0].imp.delay_ns++;
+	CU_ASSERT_FALSE(lh_changes_keep_delays(&exp));
+	exp.nchanges = 0;
+	CU_ASSERT_TRUE(lh_changes_keep_delays(&exp));
+	exp.nchanges = 5;
+	lh_experiment_done(&exp);
+}
+
 static void test_faults(void)
 {
 	struct lh_run_faults f = { .starve_ns = 9 };
@@ -92,6 +109,7 @@ int main(int argc, char **argv)
 	static const struct lh_test tests[] = {
 		{ "texts", test_texts },
 		{ "due", test_due },
+		{ "keep_delays", test_keep_delays },
 		{ "faults", test_faults },
 		{ "status_texts", test_status_texts },
 	};
