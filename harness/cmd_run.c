@@ -66,7 +66,7 @@ static int run_body(struct lh_session *s)
 
 int cmd_run(const struct lh_invocation *inv)
 {
-	const struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true, .failed = print_failed };
+	const struct lh_session_options opt = { .trains = true, .makes_out_dir = true, .uses_out_dir = true, .failed = print_failed };
 
 	return lh_session_main(inv, &opt, run_body);
 }

@@ -34,6 +34,7 @@ struct sweeping {
 	lh_ns began_ns;
 	int worst;                    /* exit status of the worst run */
 	bool stop;
+	struct lh_err why;            /* of the stop */
 };
 
 static int sweep_init(const struct lh_invocation *inv, struct lh_sweep *ret, struct lh_err *err)
@@ -227,6 +228,8 @@ static int run_step(struct sweeping *w, const struct lh_sweep_step *step, struct
 		    [LH_EXIT_INCONCLUSIVE] = 1, [LH_EXIT_GATE] = 2, [LH_EXIT_MACHINE] = 3, [LH_EXIT_BROKE] = 4};
 		enum lh_failure_kind kind = r->failure.kind;
 		w->stop = kind == LH_FAILURE_INTERRUPTED || kind == LH_FAILURE_OUTPUT;
+		if (w->stop)
+			lh_err_set(&w->why, LH_EXIT_BROKE, -ECANCELED, "%s: %.400s", cell, r->failure.text);
 		if (w->stop || (status < 6 && w->worst < 6 && rank[status] > rank[w->worst]))
 			w->worst = status;
 		lh_run_done(r);
@@ -285,6 +288,8 @@ static int sweep_body(struct lh_session *s)
 	free(w.rows);
 	free(w.done);
 	free(w.cells);
+	if (w.why.code)
+		lh_fail(&w.why);
 	return rc < 0 ? lh_fail(&err) : w.worst;
 }
 
@@ -343,7 +348,7 @@ static int check_cells(const struct lh_invocation *inv, struct survey *v, struct
 
 int cmd_sweep(const struct lh_invocation *inv)
 {
-	struct lh_session_options opt = { .makes_out_dir = true, .uses_out_dir = true };
+	struct lh_session_options opt = { .trains = true, .makes_out_dir = true, .uses_out_dir = true };
 	struct lh_err err = LH_ERR_INIT;
 	struct survey v = { .any = false };
 	int rc = check_cells(inv, &v, &err), status;

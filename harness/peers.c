@@ -129,7 +129,9 @@ int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_pat
 	}
 	for (unsigned i = 0; rc == 0 && i < ps->n; i++) {
 		rc = start_one(ps, net, peer_path, &copy, i, stderr_fd, err);
-		if (rc < 0)
+		char own[LH_NAME_MAX + 8];
+		snprintf(own, sizeof own, "peer %s: ", config->peers[i].name);
+		if (rc < 0 && strncmp(err->text, own, strlen(own)))
 			lh_err_wrap(err, "peer %s", config->peers[i].name);
 	}
 	if (rc < 0)

@@ -41,6 +41,7 @@ struct session_state {
 	struct lh_session s;
 	const struct lh_session_options *opt;
 	int (*body)(struct lh_session *s);
+	bool *ended;              /* shared with the cell: the status is the body's own */
 	struct lh_plan *plan;
 	char out_dir[PATH_MAX];
 };
@@ -85,6 +86,25 @@ static int find_parts(struct lh_session *s, struct lh_err *err)
 			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_DATA=%s", given);
 		s->data_dir[0] = 0;
 	}
+	return 0;
+}
+
+/* Before anything is touched, since no run would come of it. */
+static int parts_check(const struct lh_session *s, struct lh_err *err)
+{
+	if (!s->peer_path[0])
+		return lh_err_set(err, LH_EXIT_MACHINE, -ENOENT,
+				  "longhaul-peer: neither beside %s nor in %s; install it there, or "
+				  "name it with LONGHAUL_PEER_PROGRAM",
+				  s->self_path, LH_LIBEXECDIR);
+	if (access(s->peer_path, X_OK))
+		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "peer program %s", s->peer_path);
+	if (!s->data_dir[0])
+		return lh_err_set(err, LH_EXIT_MACHINE, -ENOENT,
+				  "data sets: not in %s; install them there, or name their folder with LONGHAUL_DATA",
+				  LH_DATADIR "/data");
+	if (access(s->data_dir, R_OK | X_OK))
+		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "data sets in %s", s->data_dir);
 	return 0;
 }
 
@@ -287,7 +307,22 @@ static int body_in_cell(void *ctx)
 		lh_err_sys(&err, LH_EXIT_MACHINE, errno ? -errno : -EIO, "standard output");
 		status = lh_fail(&err);
 	}
+	if (st->ended)
+		*st->ended = true;
 	return status;
+}
+
+/* A signal that is not the user's to us ended the process in which everything happens. */
+static int worker_killed(int status)
+{
+	struct lh_err err = LH_ERR_INIT;
+	int sig = status - 128;
+	if (sig <= 0 || sig == SIGINT || sig == SIGTERM || sig == SIGHUP)
+		return status;
+	lh_err_set(&err, LH_EXIT_BROKE, -ECHILD,
+		   "the process that holds the network was killed by signal %d (%s)%s; there is no result", sig,
+		   strsignal(sig), sig == SIGKILL ? ", by hand or for want of memory" : "");
+	return lh_fail(&err);
 }
 
 static int enter_host(struct session_state *st)
@@ -295,11 +330,18 @@ static int enter_host(struct session_state *st)
 	struct lh_cell_options opt = { .need_net = true, .allow_reaper = true };
 	struct lh_err err = LH_ERR_INIT;
 	int status = 0;
+	st->ended = mmap(NULL, sizeof *st->ended, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (st->ended == MAP_FAILED)
+		st->ended = NULL; /* then the status must do */
 	fflush(NULL);
 	if (lh_cell_run(&opt, body_in_cell, st, &status, &err)) {
 		out_dir_forget(st);
-		return lh_fail(&err);
+		status = lh_fail(&err);
+	} else if (st->ended && !*st->ended) {
+		status = worker_killed(status);
 	}
+	if (st->ended)
+		munmap(st->ended, sizeof *st->ended);
 	return status;
 }
 
@@ -404,6 +446,8 @@ static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_er
 		rc = out_dir_check(st, err);
 	if (!rc)
 		rc = find_parts(&st->s, err);
+	if (!rc && st->opt->trains)
+		rc = parts_check(&st->s, err);
 	if (!rc)
 		rc = lh_plan_new(&largest(st)->topology, NULL, &st->plan, err);
 	if (rc && err->exit == LH_EXIT_OK)
