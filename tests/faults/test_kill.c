@@ -1,5 +1,6 @@
-/* SIGKILL of `longhaul` itself, at random instants of a whole run: no process, namespace, mount or file is left but the run
- * directory. tests/netns/test_cell.c and tests/kernel/test_uml.c do the same to the parts. */
+/* SIGKILL of `longhaul` itself, at random instants of a whole run: no process, namespace, mount or file is left but the
+ * run directory. The runs have no end within the limit: what goes goes by the kill. tests/netns/test_cell.c and
+ * tests/kernel/test_uml.c do the same to the parts. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,7 @@
 #include "lhtest.h"
 #include "longhaul/cell.h"
 
-enum { HOST_KILLS = 200, UML_KILLS = 30, UML_KILLS_LONG = 200, LEFT_LIMIT_MS = 10000 };
+enum { HOST_KILLS = 200, UML_KILLS = 30, UML_KILLS_LONG = 200, LEFT_LIMIT_MS = 5000 };
 
 static const char file[] = "longhaul: 1\n"
 			   "name: kill\n"
@@ -25,7 +26,8 @@ static const char file[] = "longhaul: 1\n"
 			   "  us: {peers: 2, lan: {rtt: 0ms}}\n"
 			   "  eu: {peers: 2, lan: {rtt: 0ms}}\n"
 			   "matrix: {rtt: {us: {eu: 0ms}}}\n"
-			   "training: {engine: cpu, model: digits, target-batch: 32, microbatch: 8, epochs: 20, warmup: 1, pace: 40/s}\n"
+			   "training: {engine: cpu, model: digits, target-batch: 32, microbatch: 8,\n"
+			   "           epochs: 600, warmup: 1, pace: 40/s}\n"
 			   "probe: {pings: 5}\n";
 
 /* argv: self --victim KERNEL [denied]; in its directory. */
@@ -62,7 +64,8 @@ static bool only_ours(const char *dir)
 static bool kill_once(const char *kernel, bool denied, int after_ms)
 {
 	char mark[LH_MARK_SIZE], dir[] = "/tmp/lhfault-XXXXXX", old[4096];
-	char *argv[] = { (char *)"test_kill", (char *)"--victim", (char *)kernel, (char *)(denied ? "denied" : NULL), NULL };
+	char *argv[] = { (char *)"test_kill", (char *)"--victim", (char *)kernel, (char *)(denied ? "denied" : NULL),
+			 NULL };
 	int status = 0;
 	lh_mark_make(mark);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));

@@ -112,8 +112,8 @@ static void check_round_trip(const struct lh_experiment *a)
 		CU_ASSERT(same_peer(&t->peers[i], &u->peers[i]));
 	for (unsigned i = 0; i < t->nsites * t->nsites; i++)
 		CU_ASSERT(same_impairment(&t->links[i].imp, &u->links[i].imp) && t->links[i].mode == u->links[i].mode &&
-			  t->links[i].rtt_spec_ns == u->links[i].rtt_spec_ns && t->links[i].given == u->links[i].given &&
-			  t->links[i].packet_asked == u->links[i].packet_asked);
+			  t->links[i].rtt_spec_ns == u->links[i].rtt_spec_ns &&
+			  t->links[i].given == u->links[i].given && t->links[i].packet_asked == u->links[i].packet_asked);
 	CU_ASSERT(same_training(&a->training, &b.training));
 	CU_ASSERT(a->probe.tolerance_abs_ns == b.probe.tolerance_abs_ns &&
 		  a->probe.tolerance_rel_ppb == b.probe.tolerance_rel_ppb && a->probe.pings == b.probe.pings &&
@@ -198,7 +198,8 @@ static const char everything[] =
 	"ip: 6\n"
 	"sites:\n"
 	"  us: {provider: gc, zone: us-west1, at: [45.6, -121.2], access: {up: 1gbit, down: 2gbit, queue: 0.5bdp},\n"
-	"       nic: 7gbit, lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, mode: auto, seed: 9}, peers: 3, device: T4}\n"
+	"       nic: 7gbit, lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, mode: auto, seed: 9},\n"
+	"       peers: 3, device: T4}\n"
 	"  eu: {device: RTX8000, tcp: {rmem: [4KiB, 64KiB, 32MiB], slow-start-after-idle: off}, access: {up: 5mbit}}\n"
 	"links:\n"
 	"  - {between: [us, eu], rtt: 103.11ms, jitter: 1ms, distribution: paretonormal, jitter-correlation: 25%,\n"
@@ -326,8 +327,9 @@ static void the_largest_schedule(void)
 /* `mode: packet` is the pair's, and so of every link out of the two sites; nothing else is changed by it. */
 static void packet_mode_for_its_own_sake(void)
 {
-	static const char text[] = "longhaul: 1\nsites: {us: {peers: 1}, eu: {peers: 1}, asia: {peers: 1}}\nmatrix: {rtt: 10ms}\n"
-				   "links: [{between: [us, eu], rate: 50mbit, mode: packet}, {from: eu, to: us, mode: auto}]\n";
+	static const char text[] =
+		"longhaul: 1\nsites: {us: {peers: 1}, eu: {peers: 1}, asia: {peers: 1}}\nmatrix: {rtt: 10ms}\n"
+		"links: [{between: [us, eu], rate: 50mbit, mode: packet}, {from: eu, to: us, mode: auto}]\n";
 	struct lh_experiment e = load(text, NULL);
 	for (unsigned from = 0; from < 3; from++)
 		for (unsigned to = 0; to < 3; to++) {
