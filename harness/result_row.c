@@ -144,6 +144,8 @@ static void print_labels(const struct lh_result_row *r, FILE *out)
 		fputs(", host-limited", out);
 	if (r->replicas_identical == 0)
 		fputs(", REPLICAS DIFFER", out);
+	if (r->metric[0] && isfinite(r->value))
+		fprintf(out, ", %s %.3g (reference %.3g)", r->metric, r->value, r->reference);
 	if (!r->valid && r->reason[0])
 		fprintf(out, ": %.80s", r->reason);
 }

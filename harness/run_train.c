@@ -18,6 +18,8 @@
 
 #include "run.h"
 
+/* With more changes in the schedule, those of links are not shown one by one. */
+#define CHANGES_SHOWN 32
 /* Counters are read, and the progress line drawn, this often. */
 #define TICK_NS LH_NS_PER_S
 /* The CPUs are looked at this often: communication of less than half a second is to be told from calculation. */
@@ -177,7 +179,9 @@ static int on_change(void *ctx, const struct lh_change *change, const char *text
 		r->last_cut_at_ns = change->at_ns;
 		snprintf(r->last_cut, sizeof r->last_cut, "%.200s at %.1f s", text, (double)change->at_ns / 1e9);
 	}
-	lh_progress_note(r->opt->progress, "at %.1f s: %s", (double)(now - r->series.go_ns) / 1e9, text);
+	/* A trace may have thousands of rows; events.jsonl has them all. */
+	if (change->kind != LH_CHANGE_LINK || r->exp->nchanges <= CHANGES_SHOWN)
+		lh_progress_note(r->opt->progress, "at %.1f s: %s", (double)(now - r->series.go_ns) / 1e9, text);
 	return lh_rundir_event(&r->dir, "change", now, json_pack("{s:I, s:s}", "asked_at_ns",
 			       (json_int_t)change->at_ns, "what", text), err);
 }

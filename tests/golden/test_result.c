@@ -263,6 +263,11 @@ static void test_valid_run(void)
 	fclose(out);
 	compare("epochs.csv", text);
 	free(text);
+	out = open_memstream(&text, &len);
+	lh_result_rows_print(&row, 1, out);
+	fclose(out);
+	compare("report.txt", text);
+	free(text);
 	scene_close(&c);
 }
 
