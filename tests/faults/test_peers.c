@@ -115,6 +115,45 @@ static void test_partition(void)
 	unreachable("schedule=[{at: 1s, partition: [[us], [eu]]}]", "after partition: [us] | [eu] at 1.0 s");
 }
 
+/* The same across an ocean, in whichever kernel has sch_netem: from there, too, the result comes out. */
+static void far(const char *schedule, const char *kind, const char *says, double to_s)
+{
+	const char *args[] = {"run",
+			      "here.yaml",
+			      "-o",
+			      "run",
+			      "-q",
+			      "--set",
+			      "training.epochs=600",
+			      "--set",
+			      "links.us-eu.rtt=50ms",
+			      "--set",
+			      schedule,
+			      NULL};
+	struct victim v;
+
+	victim_open(&v, victim_topology);
+	victim_run(&v, args);
+	if (v.status == 3 && strstr(v.err, "cannot stand in")) {
+		victim_close(&v);
+		lh_test_skip("kernel", "%.*s", (int)strcspn(v.err, "\n"), v.err);
+	}
+	victim_expect(&v, 4, says);
+	expect_failure(&v, kind, NULL, 1, to_s);
+	victim_close(&v);
+}
+
+static void test_far_killed(void)
+{
+	far("schedule=[{at: 1s, kill: eu-1}]", "peer-died", "longhaul: peer eu-1: was killed by signal 9", 1 + BUSY_S);
+}
+
+static void test_far_partition(void)
+{
+	far("schedule=[{at: 1s, partition: [[us], [eu]]}]", "stalled", "after partition: [us] | [eu] at 1.0 s",
+	    1 + 0.4 + DEADLINE_S + BUSY_S);
+}
+
 /* A cut that heals within the deadline is no failure. */
 static void test_healed(void)
 {
@@ -266,6 +305,8 @@ int main(int argc, char **argv)
 		{"cut", test_cut, LH_TEST_FORK},
 		{"cut_one_way", test_cut_one_way, LH_TEST_FORK},
 		{"partition", test_partition, LH_TEST_FORK},
+		{"far_killed", test_far_killed, LH_TEST_FORK},
+		{"far_partition", test_far_partition, LH_TEST_FORK},
 		{"healed_in_time", test_healed, LH_TEST_FORK},
 		{"cell_killed", test_cell_killed, LH_TEST_FORK},
 		{"altered_qdisc", test_altered_qdisc, LH_TEST_FORK},
