@@ -111,7 +111,7 @@ static void need_uml(void)
 
 	CU_ASSERT_EQUAL_FATAL(lh_uml_probe(&caps, NULL), 0);
 	if (!caps.usable)
-		lh_test_skip("kernel", "%s", caps.why);
+		lh_test_skip("uml", "%s", caps.why);
 	uml = true;
 }
 

@@ -178,7 +178,7 @@ static void test_shut_directory(void)
 	CU_ASSERT_FALSE(has("small/run"));
 	victim_close(&v);
 	if (v.status == 97)
-		lh_test_skip("netns", "the build directory is closed to other users");
+		lh_test_skip("root", "the build directory is closed to other users");
 }
 
 static bool host_has_netem(void)

@@ -236,7 +236,7 @@ static void test_altered_qdisc(void)
 	struct victim v;
 
 	if (geteuid())
-		lh_test_skip("netns", "only root can enter another's network");
+		lh_test_skip("root", "only root can enter another's network");
 	victim_open(&v, victim_topology);
 	victim_start(&v, args);
 	victim_trains(&v, 4);
