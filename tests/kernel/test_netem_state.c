@@ -19,7 +19,8 @@ static json_t *tc_options(const char *kind)
 {
 	json_error_t e;
 	FILE *f = popen("PATH=$PATH:/usr/sbin:/sbin tc -j qdisc show dev " PAIR_OUT " root", "re");
-	json_t *all = f ? json_loadf(f, 0, &e) : NULL, *options = NULL;
+	/* As reals: a seed needs all 64 bits, and jansson refuses integers above 2^63. */
+	json_t *all = f ? json_loadf(f, JSON_DECODE_INT_AS_REAL, &e) : NULL, *options = NULL;
 	if (f)
 		pclose(f);
 	json_t *first = json_array_get(all, 0);

@@ -94,7 +94,7 @@ static void test_valid(void)
 	json_decref(printed);
 	lh_cli_run(&c, report, NULL, 0, 0);
 	expect(&c, 0, NULL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(c.out, "  valid\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(c.out, "  valid, held_out_accuracy "));
 	lh_cli_run(&c, args, NULL, 0, 0); /* the directory exists now */
 	expect(&c, 2, "run");
 	lh_cli_close(&c);
