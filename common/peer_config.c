@@ -12,12 +12,15 @@
 
 static const char *const engines[] = { "cpu", "paced", NULL };
 static const char *const wires[] = { "fp32", "fp16", NULL };
+const char *const lh_algorithm_names[] = { "butterfly", "ring", "halving-doubling", "two-level", "central", NULL };
 
 static const struct lh_field endpoint_fields[] = {
 	LH_FIELD(lh_peer_endpoint, name, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_endpoint, host, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_endpoint, port, LH_FIELD_UINT, .umin = 1),
 	LH_FIELD(lh_peer_endpoint, samples_per_s, LH_FIELD_REAL, .imin = 0, .imax = 1000000000),
+	LH_FIELD(lh_peer_endpoint, site, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_peer_endpoint, share, LH_FIELD_UINT, .optional = true),
 };
 
 static const struct lh_field config_fields[] = {
@@ -29,6 +32,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, model, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_config, parameters, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX),
 	LH_FIELD(lh_peer_config, wire, LH_FIELD_WORD, .words = wires),
+	LH_FIELD(lh_peer_config, algorithm, LH_FIELD_WORD, .words = lh_algorithm_names, .optional = true),
 	LH_FIELD(lh_peer_config, target_batch, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_BATCH_MAX),
 	LH_FIELD(lh_peer_config, microbatch, LH_FIELD_UINT, .umin = 1, .umax = 1u << 20),
 	LH_FIELD(lh_peer_config, epochs, LH_FIELD_UINT, .umin = 1),

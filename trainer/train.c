@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "comm/allreduce.h"
-#include "comm/pattern_butterfly.h"
 #include "comm/tcp.h"
 #include "pace.h"
 #include "sync/strategy.h"
@@ -235,12 +234,18 @@ static int prepare(struct train *tr, struct lh_err *err)
 		rc = tr->ops->open(tr->c, &tr->engine, err);
 	if (rc)
 		return rc;
+	struct lh_group group;
+	rc = lh_group_of(tr->c, &group, err);
+	if (rc)
+		return rc;
 	struct lh_allreduce_config x = {
-		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(tr->c->wire), .scale = wire_scale(tr->c),
-		.rank = tr->c->rank, .npeers = tr->c->size, .n = tr->ops->parameters(tr->engine),
+		.pattern = lh_pattern_find(tr->c->algorithm), .group = &group, .codec = lh_wire_codec(tr->c->wire),
+		.scale = wire_scale(tr->c), .rank = tr->c->rank, .n = tr->ops->parameters(tr->engine),
 		.read = read_gradient, .write = write_gradient, .ctx = tr,
 	};
-	return lh_allreduce_new(&x, tr->t, &tr->exchange, err);
+	rc = lh_allreduce_new(&x, tr->t, &tr->exchange, err);
+	lh_group_done(&group);
+	return rc;
 }
 
 static int join(struct train *tr, struct lh_err *err)

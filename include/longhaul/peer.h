@@ -33,12 +33,20 @@ extern "C" {
 
 enum lh_engine { LH_ENGINE_CPU, LH_ENGINE_PACED };
 enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16 };
+enum lh_algorithm {
+	LH_ALGORITHM_BUTTERFLY, LH_ALGORITHM_RING, LH_ALGORITHM_HALVING_DOUBLING, LH_ALGORITHM_TWO_LEVEL,
+	LH_ALGORITHM_CENTRAL,
+};
+/* As in files: "butterfly", "ring", ... */
+extern const char *const lh_algorithm_names[]; /* by enum, NULL-terminated */
 
 struct lh_peer_endpoint {
 	char name[32];
 	char host[64];        /* numeric address */
 	uint16_t port;
 	double samples_per_s; /* declared pace; also the weight by which samples are dealt */
+	uint32_t site;        /* peers with the same number are near each other (two-level) */
+	uint32_t share;       /* butterfly: weight of the part of the sum that this peer makes; all 0: equal */
 };
 
 struct lh_peer_config {
@@ -50,6 +58,7 @@ struct lh_peer_config {
 	char model[32];
 	uint64_t parameters;        /* paced: elements of the pseudo-gradient; cpu: 0 */
 	enum lh_wire wire;
+	enum lh_algorithm algorithm;
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
 	double learning_rate;

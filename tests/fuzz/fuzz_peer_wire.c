@@ -6,7 +6,6 @@
 
 #include "comm/allreduce.h"
 #include "comm/frame.h"
-#include "comm/pattern_butterfly.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,7 +42,8 @@ static void send_all(struct lh_transport *t)
 		uint8_t header[LH_FRAME_HEADER];
 		struct lh_frame same;
 		lh_frame_print(&f, header);
-		if (!payload || lh_frame_parse(header, &same, NULL) || same.length != f.length || same.part != f.part)
+		if (!payload || lh_frame_parse(header, &same, NULL) || same.length != f.length || same.part != f.part ||
+		    same.block != f.block)
 			abort();
 		t->user->sent(t->user_ctx, 1, &f);
 	}
@@ -115,8 +115,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct lh_transport t = { .ops = &ops, .culprit = -1 };
 	struct lh_allreduce *a = NULL;
+	struct lh_group group;
+	if (lh_group_init(&group, 2, NULL, NULL, NULL))
+		abort();
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 2, .n = N,
+		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .n = N,
 		.part_bytes = PART, .window = WINDOW, .read = read_vector, .write = write_vector,
 	};
 	if (lh_allreduce_new(&c, &t, &a, NULL))
@@ -127,5 +130,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		send_all(&t);
 	feed(&t, data + 2, size - 2, data[0] ? data[0] : 4096);
 	lh_allreduce_free(a);
+	lh_group_done(&group);
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* The all-reduce over the loopback transport: frames of different peers arrive in an order drawn from the seed, peers
- * run ahead into the next round, windows and pipes are as small as they can be. What must hold whatever the order:
- * the sum is right, all replicas have the same bytes, and a peer sends just the bytes of the formula.
+ * run ahead into the next round, windows and pipes are as small as they can be. What must hold whatever the order
+ * and for every algorithm: the sum is right, all replicas have the same bytes, and a peer sends just the bytes of the
+ * formula.
  */
 #include <errno.h>
 #include <math.h>
@@ -9,11 +10,10 @@
 
 #include "comm/allreduce.h"
 #include "comm/loopback.h"
-#include "comm/pattern_butterfly.h"
 #include "hash.h"
 #include "lhtest.h"
 
-enum { PEERS_MAX = 16, ROUNDS = 3 };
+enum { PEERS_MAX = 16, ROUNDS = 3, ALGORITHMS = LH_ALGORITHM_CENTRAL + 1 };
 
 struct peer {
 	struct lh_allreduce *a;
@@ -23,19 +23,25 @@ struct peer {
 };
 
 struct job {
+	enum lh_algorithm algorithm;
 	unsigned npeers;
+	const uint32_t *site, *share;
+	struct lh_group group;
 	uint64_t n;
 	enum lh_wire wire;
 	size_t part_bytes;
 	unsigned window, depth;
 	bool integers;
+	float **keep;        /* put what came out there */
+	const float *same_as; /* what must come out, to the bit */
+	uint64_t salt;       /* another order of arrival */
 	struct peer peers[PEERS_MAX];
 	uint64_t draws;
 };
 
 static unsigned draw(struct job *j, unsigned below)
 {
-	return (unsigned)(lh_mix64(lh_test_seed() + ++j->draws * LH_MIX64_STEP) % below);
+	return (unsigned)(lh_mix64((lh_test_seed() ^ j->salt << 32) + ++j->draws * LH_MIX64_STEP) % below);
 }
 
 /* The gradient of a peer in a round; integers stay exact in fp16, for 16 peers too. */
@@ -99,25 +105,38 @@ static void run(struct job *j, struct lh_loopback *hub)
 	}
 }
 
-/* What a peer sends a round, from the definition: its part of every other block to the owner of it, and its own
- * block to every other peer, each in parts with a header each. */
+/* What a peer sends a round: each block that the table makes it send, in parts with a header each. That the tables
+ * send what their definitions say is tests/unit/test_pattern.c's; the butterfly's is written out here once more. */
 static uint64_t expected_bytes(const struct job *j, unsigned rank)
 {
-	uint64_t eb = j->wire == LH_WIRE_FP16 ? 2 : 4, bytes = 0;
+	static struct lh_transfer list[4 * PEERS_MAX * PEERS_MAX];
+	const struct lh_pattern *p = lh_pattern_find(j->algorithm);
+	uint64_t eb = j->wire == LH_WIRE_FP16 ? 2 : 4, bytes = 0, direct = 0;
 	uint64_t part = (j->part_bytes ? j->part_bytes : 512 * 1024) / eb;
+	size_t count = lh_pattern_transfers(p, &j->group, rank, list, sizeof list / sizeof *list);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t n = p->block(&j->group, j->n, list[i].block).length;
+		if (list[i].from == rank)
+			bytes += n * eb + 20 * ((n + part - 1) / part);
+	}
 	uint64_t own = j->n / j->npeers + (rank < j->n % j->npeers);
 	for (unsigned i = 0; i < j->npeers; i++) {
 		uint64_t other = j->n / j->npeers + (i < j->n % j->npeers);
 		if (i != rank)
-			bytes += (own + other) * eb + 20 * ((own + part - 1) / part + (other + part - 1) / part);
+			direct += (own + other) * eb + 20 * ((own + part - 1) / part + (other + part - 1) / part);
 	}
+	if (j->algorithm == LH_ALGORITHM_BUTTERFLY && !j->share)
+		CU_ASSERT_EQUAL(bytes, direct);
 	return bytes;
 }
 
-/* Against the sum in double. fp16: half an ulp of each contribution and of the result, 1e-6 for subnormals; both:
- * half an ulp of fp32 for each addition. */
+/* Against the sum in double. fp16: half an ulp each time that a number is on its way up, as a contribution or in
+ * a partial sum, and of the result, 1e-6 for subnormals; both: half an ulp of fp32 for each addition. */
 static void check_sums(const struct job *j)
 {
+	struct lh_pattern_chain chain;
+	CU_ASSERT_EQUAL_FATAL(lh_pattern_chain(lh_pattern_find(j->algorithm), &j->group, j->n, NULL, NULL, &chain, NULL),
+			      0);
 	for (uint32_t round = 1; round <= ROUNDS; round++)
 		for (uint64_t i = 0; i < j->n; i++) {
 			double sum = 0, magnitude = 0;
@@ -126,11 +145,13 @@ static void check_sums(const struct job *j)
 				magnitude += fabs(gradient(j, r, round, i));
 			}
 			float got = j->peers[0].sums[(round - 1) * j->n + i];
-			double half_ulp = (j->wire == LH_WIRE_FP16 ? 0x1p-11 : 0) + j->npeers * 0x1p-24;
-			double bound = j->integers ? 0 : half_ulp * (magnitude + fabs(sum)) * 1.01 + 1e-6;
+			double half_ulp = j->wire == LH_WIRE_FP16 ? 0x1p-11 : 0;
+			double bound = j->integers ? 0 :
+				((half_ulp * chain.up + j->npeers * 0x1p-24) * magnitude + half_ulp * fabs(sum)) * 1.01 +
+				1e-6 * (1 + chain.up);
 			if (fabs(got - sum) > bound) {
-				printf("# N %u n %llu element %llu: %g, not %g\n", j->npeers, (unsigned long long)j->n,
-				       (unsigned long long)i, (double)got, sum);
+				printf("# %s N %u n %llu element %llu: %g, not %g\n", lh_algorithm_names[j->algorithm],
+				       j->npeers, (unsigned long long)j->n, (unsigned long long)i, (double)got, sum);
 				CU_FAIL("sum");
 				return;
 			}
@@ -143,7 +164,8 @@ static void check_job(struct job *j)
 {
 	struct lh_loopback *hub;
 	struct lh_err err = LH_ERR_INIT;
-	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(j->npeers, j->depth, lh_test_seed(), &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(j->npeers, j->depth, lh_test_seed() + j->salt, &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&j->group, j->npeers, j->site, j->share, &err), 0);
 	for (unsigned i = 0; i < j->npeers; i++) {
 		struct peer *p = &j->peers[i];
 		*p = (struct peer){ 0 };
@@ -151,14 +173,21 @@ static void check_job(struct job *j)
 		p->sums = calloc(ROUNDS * j->n + 1, sizeof(float));
 		CU_ASSERT_TRUE_FATAL(p->vector && p->sums);
 		struct lh_allreduce_config c = {
-			.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(j->wire), .scale = 1, .rank = i,
-			.npeers = j->npeers, .n = j->n, .part_bytes = j->part_bytes, .window = j->window,
+			.pattern = lh_pattern_find(j->algorithm), .group = &j->group, .codec = lh_wire_codec(j->wire),
+			.scale = 1, .rank = i, .n = j->n, .part_bytes = j->part_bytes, .window = j->window,
 			.read = read_vector, .write = write_vector, .ctx = p,
 		};
 		CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, i), &p->a, &err), 0);
 	}
 	run(j, hub);
 	check_sums(j);
+	if (j->same_as)
+		CU_ASSERT_EQUAL(memcmp(j->peers[0].sums, j->same_as, ROUNDS * j->n * sizeof(float)), 0);
+	if (j->keep) {
+		*j->keep = malloc(ROUNDS * j->n * sizeof(float));
+		CU_ASSERT_PTR_NOT_NULL_FATAL(*j->keep);
+		memcpy(*j->keep, j->peers[0].sums, ROUNDS * j->n * sizeof(float));
+	}
 	uint64_t sent = 0, received = 0;
 	for (unsigned i = 0; i < j->npeers; i++) {
 		struct lh_transport *t = lh_loopback_endpoint(hub, i);
@@ -172,15 +201,21 @@ static void check_job(struct job *j)
 	}
 	CU_ASSERT_EQUAL(sent, received);
 	lh_loopback_free(hub);
+	lh_group_done(&j->group);
 }
 
-static void test_every_size(void)
+/* Sites that differ in size and do not lie in order of ranks. */
+static const uint32_t sites[PEERS_MAX] = { 3, 3, 1, 3, 1, 3, 3, 2, 3, 2, 3, 3, 9, 3, 3, 1 };
+static const uint32_t shares[PEERS_MAX] = { 64, 0, 36, 1, 1, 50, 7, 0, 0, 3, 90, 17, 2, 2, 33, 1 };
+
+static void every_size(enum lh_algorithm algorithm)
 {
 	for (unsigned n = 1; n <= PEERS_MAX; n++) {
 		const uint64_t lengths[] = { 0, 1, n - 1, n, n + 1, 97, 1023 };
 		for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
 			for (int fp16 = 0; fp16 < 2; fp16++) {
 				struct job j = {
+					.algorithm = algorithm, .site = sites,
 					.npeers = n, .n = lengths[k], .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32,
 					.part_bytes = 16, .window = 1 + n % 3, .depth = 1 + n % 2, .integers = true,
 				};
@@ -189,23 +224,65 @@ static void test_every_size(void)
 	}
 }
 
-static void test_reals(void)
+static void test_every_size_butterfly(void) { every_size(LH_ALGORITHM_BUTTERFLY); }
+static void test_every_size_ring(void) { every_size(LH_ALGORITHM_RING); }
+static void test_every_size_halving_doubling(void) { every_size(LH_ALGORITHM_HALVING_DOUBLING); }
+static void test_every_size_two_level(void) { every_size(LH_ALGORITHM_TWO_LEVEL); }
+static void test_every_size_central(void) { every_size(LH_ALGORITHM_CENTRAL); }
+
+static void test_shares(void)
 {
-	for (unsigned n = 1; n <= PEERS_MAX; n += 3)
+	for (unsigned n = 1; n <= PEERS_MAX; n++)
 		for (int fp16 = 0; fp16 < 2; fp16++) {
 			struct job j = {
-				.npeers = n, .n = 5003, .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32, .part_bytes = 256,
-				.window = 2, .depth = 3,
+				.npeers = n, .share = shares, .n = 1023, .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32,
+				.part_bytes = 16, .window = 1 + n % 3, .depth = 1 + n % 2, .integers = true,
 			};
 			check_job(&j);
 		}
 }
 
+static void test_reals(void)
+{
+	for (int a = 0; a < ALGORITHMS; a++)
+		for (unsigned n = 1; n <= PEERS_MAX; n += 3)
+			for (int fp16 = 0; fp16 < 2; fp16++) {
+				struct job j = {
+					.algorithm = (enum lh_algorithm)a, .site = sites, .npeers = n, .n = 5003,
+					.wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32, .part_bytes = 256, .window = 2,
+					.depth = 3,
+				};
+				check_job(&j);
+			}
+}
+
+/* The order of arrival is another in every repetition; the bits of the sum are not. */
+static void test_bits_independent_of_arrival(void)
+{
+	for (int a = 0; a < ALGORITHMS; a++) {
+		float *first = NULL;
+		for (unsigned k = 0; k < 4; k++) {
+			struct job j = {
+				.algorithm = (enum lh_algorithm)a, .site = sites, .npeers = 7, .n = 1023,
+				.wire = LH_WIRE_FP16, .part_bytes = 64, .window = 1 + k, .depth = 1 + k % 2,
+				.keep = first ? NULL : &first, .same_as = first, .salt = k,
+			};
+			check_job(&j);
+		}
+		free(first);
+	}
+}
+
 /* Parts of full size, and the window that the code chooses itself. */
 static void test_full_parts(void)
 {
-	struct job j = { .npeers = 3, .n = 2500001, .wire = LH_WIRE_FP16, .depth = 2, .integers = true };
-	check_job(&j);
+	for (int a = 0; a < ALGORITHMS; a++) {
+		struct job j = {
+			.algorithm = (enum lh_algorithm)a, .site = sites, .npeers = 3, .n = 2500001, .wire = LH_WIRE_FP16,
+			.depth = 2, .integers = true,
+		};
+		check_job(&j);
+	}
 }
 
 /* Each of these is one step off the protocol: refused, not believed. */
@@ -219,6 +296,9 @@ static void test_refusals(void)
 		{ LH_FRAME_CONTRIBUTION, 1, UINT32_MAX, 16 },
 		{ LH_FRAME_RESULT, 1, 0, 16 },       /* of a contribution that was not sent */
 		{ LH_FRAME_RESULT, 2, 0, 16 }, { LH_FRAME_PING, 0, 0, 0 },
+		{ LH_FRAME_CONTRIBUTION, 1, 0, 16, 1 }, /* to a block whose sums go the other way */
+		{ LH_FRAME_CONTRIBUTION, 1, 0, 16, 2 }, { LH_FRAME_RESULT, 1, 0, 16, UINT16_MAX }, /* no such block */
+		{ LH_FRAME_RESULT, 1, 0, 16, 1 },    /* of its own block, but nothing was contributed to it yet */
 	};
 	struct lh_loopback *hub;
 	float vector[64] = { 0 };
@@ -226,8 +306,10 @@ static void test_refusals(void)
 	struct lh_err err = LH_ERR_INIT;
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(2, 1, 1, &hub, &err), 0);
 	struct lh_transport *t = lh_loopback_endpoint(hub, 0);
+	struct lh_group group;
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 2, NULL, NULL, &err), 0);
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 2,
+		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1,
 		.n = 64, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
 	};
 	struct lh_allreduce *a;
@@ -248,6 +330,7 @@ static void test_refusals(void)
 	CU_ASSERT_EQUAL_FATAL(t->user->receive_begin(t->user_ctx, 1, &good, &to, &err), 0);
 	CU_ASSERT_EQUAL(t->user->receive_end(t->user_ctx, 1, &good, to, &err), -EPROTO);
 	lh_allreduce_free(a);
+	lh_group_done(&group);
 	lh_loopback_free(hub);
 }
 
@@ -262,8 +345,10 @@ static void test_window_holds(void)
 	void *to;
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(3, 1, 1, &hub, &err), 0);
 	struct lh_transport *t = lh_loopback_endpoint(hub, 0);
+	struct lh_group group;
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 3, NULL, NULL, &err), 0);
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .npeers = 3,
+		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1,
 		.n = 96, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
 	};
 	for (int started = 0; started < 2; started++) {
@@ -279,38 +364,101 @@ static void test_window_holds(void)
 		CU_ASSERT_EQUAL(t->user->receive_begin(t->user_ctx, 1, &f, &to, &err), -EPROTO);
 		lh_allreduce_free(a);
 	}
+	lh_group_done(&group);
 	lh_loopback_free(hub);
 }
 
-static size_t ring_transfers(unsigned npeers, unsigned rank, struct lh_transfer *ret, size_t cap)
+static int take(struct lh_transport *t, unsigned from, struct lh_frame f)
 {
-	if (cap)
-		ret[0] = (struct lh_transfer){ 0, LH_TRANSFER_REDUCE, rank, (rank + 1) % npeers, rank };
-	return 1;
+	struct lh_err err = LH_ERR_INIT;
+	void *to;
+	int rc = t->user->receive_begin(t->user_ctx, from, &f, &to, &err);
+	if (rc)
+		return rc;
+	memset(to, 0, f.length);
+	return t->user->receive_end(t->user_ctx, from, &f, to, &err);
+}
+
+/* Peer 2 of four stands between peers 3 and 0 in block 0 of halving and doubling. Peer 3 sends contributions without
+ * taking the results that allow them, and peer 0 believes them: refused before a kept result is overwritten. */
+static void test_relay_window_holds(void)
+{
+	struct lh_loopback *hub;
+	float vector[96] = { 0 };
+	struct peer p = { .vector = vector };
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_allreduce *a;
+	struct lh_group group;
+	struct lh_frame out, up = { LH_FRAME_CONTRIBUTION, 1, 0, 16, 0 }, down = { LH_FRAME_RESULT, 1, 0, 16, 0 };
+	const void *payload;
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(4, 1, 1, &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 4, NULL, NULL, &err), 0);
+	struct lh_transport *t = lh_loopback_endpoint(hub, 2);
+	struct lh_allreduce_config c = {
+		.pattern = &lh_pattern_halving_doubling, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16),
+		.scale = 1, .rank = 2, .n = 96, .part_bytes = 16, .window = 2, .read = read_vector,
+		.write = write_vector, .ctx = &p,
+	};
+	CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, t, &a, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(a, 1, &err), 0);
+	CU_ASSERT_EQUAL(t->user->send_next(t->user_ctx, 0, &out, &payload, &err), 0); /* peer 3 is not in it yet */
+	CU_ASSERT_EQUAL(take(t, 0, up), -EPROTO);   /* from above */
+	for (up.part = 0; up.part < 3; up.part++) {
+		CU_ASSERT_EQUAL_FATAL(take(t, 3, up), 0);
+		CU_ASSERT_EQUAL(take(t, 0, down), -EPROTO); /* nobody has our part of it */
+		CU_ASSERT_EQUAL_FATAL(t->user->send_next(t->user_ctx, 0, &out, &payload, &err), 1);
+		CU_ASSERT_TRUE(out.type == LH_FRAME_CONTRIBUTION && !out.block && out.part == up.part);
+		t->user->sent(t->user_ctx, 0, &out);
+		CU_ASSERT_EQUAL(take(t, 3, down), -EPROTO); /* from below */
+		CU_ASSERT_EQUAL(take(t, 0, down), up.part < 2 ? 0 : -EPROTO);
+		down.part++;
+	}
+	down.part = 2;
+	CU_ASSERT_EQUAL_FATAL(t->user->send_next(t->user_ctx, 3, &out, &payload, &err), 1);
+	CU_ASSERT_TRUE(out.type == LH_FRAME_RESULT && !out.block && out.part == 0);
+	CU_ASSERT_EQUAL(take(t, 0, down), 0); /* now there is room */
+	lh_allreduce_free(a);
+	lh_group_done(&group);
+	lh_loopback_free(hub);
+}
+
+static unsigned nowhere(const struct lh_group *g, unsigned block, unsigned rank)
+{
+	return rank;
 }
 
 static void test_foreign_pattern(void)
 {
-	struct lh_pattern ring = lh_pattern_butterfly;
-	ring.name = "ring";
-	ring.transfers = ring_transfers;
+	struct lh_pattern odd = lh_pattern_butterfly;
+	odd.name = "odd";
+	odd.up = nowhere;
 	struct lh_loopback *hub;
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_allreduce *a;
+	struct lh_group group;
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(3, 1, 1, &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 3, NULL, NULL, &err), 0);
 	struct lh_allreduce_config c = {
-		.pattern = &ring, .codec = lh_wire_codec(LH_WIRE_FP32), .scale = 1, .npeers = 3, .n = 9,
+		.pattern = &odd, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP32), .scale = 1, .n = 9,
 	};
 	CU_ASSERT_EQUAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, 0), &a, &err), -ENOTSUP);
+	lh_group_done(&group);
 	lh_loopback_free(hub);
 }
 
 static const struct lh_test tests[] = {
-	{ "every_size", test_every_size, 0 },
+	{ "every_size_butterfly", test_every_size_butterfly, 0 },
+	{ "every_size_ring", test_every_size_ring, 0 },
+	{ "every_size_halving_doubling", test_every_size_halving_doubling, 0 },
+	{ "every_size_two_level", test_every_size_two_level, 0 },
+	{ "every_size_central", test_every_size_central, 0 },
+	{ "shares", test_shares, 0 },
 	{ "reals", test_reals, 0 },
+	{ "bits_independent_of_arrival", test_bits_independent_of_arrival, 0 },
 	{ "full_parts", test_full_parts, 0 },
 	{ "refusals", test_refusals, 0 },
 	{ "window_holds", test_window_holds, 0 },
+	{ "relay_window_holds", test_relay_window_holds, 0 },
 	{ "foreign_pattern", test_foreign_pattern, 0 },
 };
 

@@ -8,7 +8,6 @@
 
 #include "comm/allreduce.h"
 #include "comm/loopback.h"
-#include "comm/pattern_butterfly.h"
 #include "engine.h"
 #include "lhtest.h"
 #include "sync/deal.h"
@@ -84,6 +83,7 @@ static void check(const char *model, enum lh_wire wire, uint32_t rounds, double 
 {
 	struct lh_engine_state *one = NULL, *many[N] = { NULL };
 	struct lh_allreduce *a[N];
+	struct lh_group group;
 	struct lh_loopback *hub;
 	struct lh_err err = LH_ERR_INIT;
 	double worst_first = 0, worst = 0;
@@ -91,12 +91,13 @@ static void check(const char *model, enum lh_wire wire, uint32_t rounds, double 
 	snprintf(config.data_dir, sizeof config.data_dir, "%s", lh_test_path("../trainer/data/files"));
 	CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config, &one, &err), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(N, 2, lh_test_seed(), &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, N, NULL, NULL, &err), 0);
 	size_t n = (size_t)lh_engine_cpu.parameters(one);
 	for (unsigned i = 0; i < N; i++) {
 		CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config, &many[i], &err), 0);
 		struct lh_allreduce_config c = {
-			.pattern = &lh_pattern_butterfly, .codec = lh_wire_codec(wire), .scale = 1, .rank = i,
-			.npeers = N, .n = n, .part_bytes = 8192, .read = read_gradient, .write = write_gradient,
+			.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(wire), .scale = 1,
+			.rank = i, .n = n, .part_bytes = 8192, .read = read_gradient, .write = write_gradient,
 			.ctx = many[i],
 		};
 		CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, i), &a[i], &err), 0);
@@ -126,6 +127,7 @@ static void check(const char *model, enum lh_wire wire, uint32_t rounds, double 
 		lh_engine_cpu.close(many[i]);
 	}
 	lh_engine_cpu.close(one);
+	lh_group_done(&group);
 	lh_loopback_free(hub);
 }
 

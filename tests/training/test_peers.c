@@ -126,6 +126,62 @@ static void test_paced(void)
 	}
 }
 
+/* Two sites of unequal size, not in order of ranks. */
+static void choose_algorithm(struct lhpeers *g, enum lh_algorithm a)
+{
+	static const uint32_t site[] = { 1, 1, 0, 1 };
+	g->config.algorithm = a;
+	for (unsigned i = 0; i < g->config.size; i++)
+		g->endpoints[i].site = site[i % 4];
+}
+
+/* Four real processes: every algorithm's sums are accepted by the engine, replicas are identical, and the bytes are
+ * those of the table: up and down, three transfers of the whole vector each. */
+static void check_algorithm(enum lh_algorithm a, uint32_t share_of_0)
+{
+	enum { N = 4, PARAMETERS = 1000003 };
+	uint64_t elements = 0;
+	lhpeers_init(&group, N);
+	choose_algorithm(&group, a);
+	for (unsigned i = 0; i < N && share_of_0; i++)
+		group.endpoints[i].share = i ? 1 : share_of_0;
+	group.config.engine = LH_ENGINE_PACED;
+	group.config.wire = LH_WIRE_FP16;
+	group.config.parameters = PARAMETERS;
+	group.config.deadline_ns = 60 * LH_NS_PER_S; /* no pings among the bytes */
+	run_to_end(&group);
+	check_rounds(&group);
+	for (unsigned i = 0; i < N; i++) {
+		const struct lhpeer *p = &group.peer[i];
+		for (unsigned e = 1; e < group.config.epochs; e++)
+			CU_ASSERT_EQUAL(p->epochs[e].bytes_sent, p->epochs[0].bytes_sent);
+		elements += p->epochs[0].bytes_sent / 2; /* and headers: 20 bytes in 524288 at most, some 60 parts */
+	}
+	CU_ASSERT_TRUE(elements > 6 * PARAMETERS && elements < 6 * PARAMETERS + 60 * 20);
+}
+
+static void test_algorithms_paced(void)
+{
+	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++)
+		check_algorithm((enum lh_algorithm)a, 0);
+	check_algorithm(LH_ALGORITHM_BUTTERFLY, 5);
+}
+
+/* The real model: as one peer does it, within the rounding of the wire. */
+static void test_algorithms_train(void)
+{
+	double reference = 0;
+	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++) {
+		lhpeers_init(&group, 4);
+		choose_algorithm(&group, (enum lh_algorithm)a);
+		run_to_end(&group);
+		check_rounds(&group);
+		if (!a)
+			reference = loss_of(&group, 3);
+		CU_ASSERT_TRUE(fabs(loss_of(&group, 3) / reference - 1) < 1e-5);
+	}
+}
+
 /* One bit flipped behind our back: the hashes tell which peer, from that round on. */
 static void test_flip(void)
 {
@@ -159,9 +215,10 @@ static void test_starved(void)
 }
 
 /* The others must name rank 1, exit 4, and do so in time. */
-static void check_break(int sig, lh_ns limit_ns)
+static void check_break(enum lh_algorithm a, int sig, lh_ns limit_ns)
 {
 	lhpeers_init(&group, 4);
+	choose_algorithm(&group, a);
 	group.config.engine = LH_ENGINE_PACED;
 	group.config.parameters = 500000;
 	group.config.epochs = 100000;
@@ -185,14 +242,24 @@ static void check_break(int sig, lh_ns limit_ns)
 
 static void test_killed(void)
 {
-	check_break(SIGKILL, 2 * LH_NS_PER_S);
-	lhpeers_done(&group);
+	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++) {
+		check_break((enum lh_algorithm)a, SIGKILL, 2 * LH_NS_PER_S);
+		lhpeers_done(&group);
+	}
 }
 
 /* Deadline 2 s; it is looked at every eighth of a second, and 1.5 s are for a busy machine. */
+static void test_stalled_elsewhere(void)
+{
+	for (int a = 1; a <= LH_ALGORITHM_CENTRAL; a++) {
+		check_break((enum lh_algorithm)a, SIGSTOP, 3500 * LH_NS_PER_MS);
+		lhpeers_done(&group);
+	}
+}
+
 static void test_stalled(void)
 {
-	check_break(SIGSTOP, 3500 * LH_NS_PER_MS);
+	check_break(LH_ALGORITHM_BUTTERFLY, SIGSTOP, 3500 * LH_NS_PER_MS);
 	/* When it wakes up it learns that the others have gone, and whom they blamed. */
 	kill(group.peer[1].pid, SIGCONT);
 	lhpeers_wait(&group, 1);
@@ -204,7 +271,7 @@ static void test_stalled(void)
 
 static void test_terminated(void)
 {
-	check_break(SIGTERM, 2 * LH_NS_PER_S);
+	check_break(LH_ALGORITHM_BUTTERFLY, SIGTERM, 2 * LH_NS_PER_S);
 	lhpeers_wait(&group, 1);
 	CU_ASSERT_EQUAL(group.peer[1].status, 128 + SIGTERM);
 	CU_ASSERT_EQUAL(group.peer[1].failed.culprit, -1);
@@ -214,8 +281,10 @@ static void test_terminated(void)
 /* Told at different moments, or one only: all end after the same round, none fails. */
 static void test_stop(void)
 {
-	for (int by_eof = 0; by_eof < 2; by_eof++) {
+	for (int k = 0; k < 2 * (LH_ALGORITHM_CENTRAL + 1); k++) {
+		bool by_eof = k % 2;
 		lhpeers_init(&group, 3);
+		choose_algorithm(&group, (enum lh_algorithm)(k / 2));
 		group.config.epochs = 100000;
 		lhpeers_start_all(&group);
 		lhpeers_go(&group);
@@ -274,10 +343,13 @@ static const struct lh_test tests[] = {
 	{ "four_equal_one_fp32", test_four_equal_one_fp32, LH_TEST_FORK },
 	{ "four_equal_one_fp16", test_four_equal_one_fp16, LH_TEST_FORK },
 	{ "paced", test_paced, LH_TEST_FORK },
+	{ "algorithms_paced", test_algorithms_paced, LH_TEST_FORK },
+	{ "algorithms_train", test_algorithms_train, LH_TEST_FORK },
 	{ "flip", test_flip, LH_TEST_FORK },
 	{ "starved", test_starved, LH_TEST_FORK },
 	{ "killed", test_killed, LH_TEST_FORK },
 	{ "stalled", test_stalled, LH_TEST_FORK },
+	{ "stalled_elsewhere", test_stalled_elsewhere, LH_TEST_FORK },
 	{ "terminated", test_terminated, LH_TEST_FORK },
 	{ "stop", test_stop, LH_TEST_FORK },
 	{ "missing_peer", test_missing_peer, LH_TEST_FORK },

@@ -107,7 +107,7 @@ static void test_refused_while_joining(void)
 	lh_frame_print(&(struct lh_frame){ LH_FRAME_HELLO, 0, 0, LH_HELLO_BYTES }, header);
 	header[4] = LH_FRAME_VERSION + 1;
 	CU_ASSERT_EQUAL(send(fd, header, sizeof header, MSG_NOSIGNAL), sizeof header);
-	expect_refusal(fd, "version 2 of the protocol, this is 1");
+	expect_refusal(fd, "version 3 of the protocol, this is 2");
 
 	fd = call(0); /* four gigabytes, please */
 	lh_frame_print(&(struct lh_frame){ LH_FRAME_CONTRIBUTION, 1, 0, UINT32_MAX }, header);
@@ -245,7 +245,7 @@ static void test_broken_partner(void)
 
 	fd = adopt(false);
 	CU_ASSERT_TRUE(lhpeers_read_until(&g, 1, LH_EVENT_JOINED));
-	send_frame(fd, (struct lh_frame){ LH_FRAME_CONTRIBUTION, 1, 0, 7 }, "1234567");
+	send_frame(fd, (struct lh_frame){ LH_FRAME_CONTRIBUTION, 1, 0, 7, 1 }, "1234567");
 	expect_failure(fd, 0, "unexpected contribution");
 
 	fd = adopt(false);

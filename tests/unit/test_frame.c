@@ -8,9 +8,9 @@
 static void test_header_bytes(void)
 {
 	static const uint8_t expected[LH_FRAME_HEADER] = {
-		'l', 'h', 'p', '!', 1, 7, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5, 0, 0, 8, 0,
+		'l', 'h', 'p', '!', 2, 7, 2, 1, 4, 3, 2, 1, 8, 7, 6, 5, 0, 0, 8, 0,
 	};
-	struct lh_frame f = { LH_FRAME_CONTRIBUTION, 0x01020304, 0x05060708, LH_FRAME_PAYLOAD_MAX }, g;
+	struct lh_frame f = { LH_FRAME_CONTRIBUTION, 0x01020304, 0x05060708, LH_FRAME_PAYLOAD_MAX, 0x0102 }, g;
 	uint8_t header[LH_FRAME_HEADER];
 	lh_frame_print(&f, header);
 	CU_ASSERT_EQUAL(memcmp(header, expected, sizeof expected), 0);
@@ -19,6 +19,7 @@ static void test_header_bytes(void)
 	CU_ASSERT_EQUAL(g.epoch, f.epoch);
 	CU_ASSERT_EQUAL(g.part, f.part);
 	CU_ASSERT_EQUAL(g.length, f.length);
+	CU_ASSERT_EQUAL(g.block, f.block);
 }
 
 static void test_header_refusals(void)
@@ -26,9 +27,8 @@ static void test_header_refusals(void)
 	static const struct { size_t at; uint8_t value; int code; const char *says; } cases[] = {
 		{ 0, 'G', -EPROTO, "not from a longhaul peer" }, { 3, 0, -EPROTO, "not from a longhaul peer" },
 		{ 4, 0, -EPROTONOSUPPORT, "version 0" },
-		{ 4, 2, -EPROTONOSUPPORT, "version 2 of the protocol, this is 1" },
+		{ 4, 1, -EPROTONOSUPPORT, "version 1 of the protocol, this is 2" },
 		{ 5, 0, -EPROTO, "type 0" }, { 5, 9, -EPROTO, "type 9" }, { 5, 255, -EPROTO, "type 255" },
-		{ 6, 1, -EPROTO, "unknown" }, { 7, 1, -EPROTO, "unknown" },
 		{ 18, 9, -EMSGSIZE, "allowed are 1 ... 524288" }, { 19, 255, -EMSGSIZE, "allowed" },
 		{ 5, LH_FRAME_PING, -EMSGSIZE, "allowed are 0 ... 0" }, { 5, LH_FRAME_HELLO, -EMSGSIZE, "80 ... 80" },
 	};
@@ -41,6 +41,17 @@ static void test_header_refusals(void)
 		CU_ASSERT_EQUAL(lh_frame_parse(header, &g, &err), cases[i].code);
 		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, cases[i].says));
 	}
+}
+
+/* Only data is of a block. */
+static void test_block_elsewhere(void)
+{
+	struct lh_frame f = { .type = LH_FRAME_PING, .block = 1 }, g;
+	struct lh_err err = LH_ERR_INIT;
+	uint8_t header[LH_FRAME_HEADER];
+	lh_frame_print(&f, header);
+	CU_ASSERT_EQUAL(lh_frame_parse(header, &g, &err), -EPROTO);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "with a block"));
 }
 
 static const struct lh_hello ours = { 0, 4, 0x0123456789abcdef, "00112233445566778899aabbccddeeff" };
@@ -151,6 +162,7 @@ static void test_reader_in_pieces(void)
 static const struct lh_test tests[] = {
 	{ "header_bytes", test_header_bytes, 0 },
 	{ "header_refusals", test_header_refusals, 0 },
+	{ "block_elsewhere", test_block_elsewhere, 0 },
 	{ "hello", test_hello, 0 },
 	{ "texts", test_texts, 0 },
 	{ "reader_in_pieces", test_reader_in_pieces, 0 },

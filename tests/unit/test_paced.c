@@ -10,12 +10,16 @@
 enum { PEERS = 3, N = 150000 }; /* more than two of the pages that share a key */
 
 static struct lh_engine_state *engines[PEERS];
+static enum lh_algorithm algorithm;
 static float own[PEERS][N], sum[N], again[N];
 
 static void open_all(uint64_t seed)
 {
 	for (unsigned i = 0; i < PEERS; i++) {
-		struct lh_peer_config c = { .rank = i, .size = PEERS, .parameters = N, .seed = seed };
+		struct lh_peer_endpoint peers[PEERS] = { 0 };
+		struct lh_peer_config c = {
+			.rank = i, .size = PEERS, .peers = peers, .parameters = N, .seed = seed, .algorithm = algorithm,
+		};
 		CU_ASSERT_EQUAL_FATAL(lh_engine_paced.open(&c, &engines[i], NULL), 0);
 		CU_ASSERT_EQUAL(lh_engine_paced.parameters(engines[i]), N);
 		CU_ASSERT_EQUAL(lh_engine_paced.gradient_read(engines[i], 0, N, own[i], NULL), 0);
@@ -88,7 +92,8 @@ static void test_replicas_agree(void)
 	close_all();
 }
 
-static void test_wrong_sums(void)
+/* Whoever rounds partial sums on the way is allowed to be off by as much, and no more: not by a peer's part. */
+static void wrong_sums(void)
 {
 	struct lh_err err = LH_ERR_INIT;
 	open_all(3);
@@ -119,10 +124,38 @@ static void test_wrong_sums(void)
 	close_all();
 }
 
+static void test_wrong_sums(void)
+{
+	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++) {
+		algorithm = (enum lh_algorithm)a;
+		wrong_sums();
+	}
+}
+
+/* A ring rounds the sum of two peers to fp16 before the third adds its own. */
+static void test_rounded_on_the_way(void)
+{
+	const struct lh_wire_codec *fp16 = lh_wire_codec(LH_WIRE_FP16);
+	static uint16_t wire[N];
+	algorithm = LH_ALGORITHM_RING;
+	open_all(5);
+	for (size_t k = 0; k < N; k++)
+		sum[k] = own[0][k] + own[1][k];
+	for (int hop = 0; hop < 2; hop++) {
+		fp16->encode(wire, sum, N, 1);
+		fp16->decode(sum, wire, N, 1);
+		for (size_t k = 0; k < N && !hop; k++)
+			sum[k] += own[2][k];
+	}
+	CU_ASSERT_EQUAL(write_all(0, sum, 1000), 0);
+	close_all();
+}
+
 static const struct lh_test tests[] = {
 	{ "values", test_values, 0 },
 	{ "replicas_agree", test_replicas_agree, 0 },
 	{ "wrong_sums", test_wrong_sums, 0 },
+	{ "rounded_on_the_way", test_rounded_on_the_way, 0 },
 };
 
 int main(int argc, char **argv)

@@ -4,34 +4,67 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct link { /* to and from one other peer */
-	struct lh_block block;     /* that it owns */
-	uint32_t parts;            /* of it */
-	uint32_t given;            /* contributions that were handed out for sending */
-	uint32_t results;          /* results of it that came */
-	uint32_t got;              /* its contributions to our block that came, this round */
+#define NOBODY UINT32_MAX
+
+struct child { /* a peer whose partial sums of one block come to us */
+	unsigned peer;
+	uint32_t got;              /* parts that came, this round */
 	uint32_t ahead;            /* and of the next round */
-	uint32_t returned;         /* results of our block that were handed out for sending to it */
+	void **slots;              /* [window] parts that wait to be summed, by part % window */
+};
+
+struct heir { /* a peer that gets the result of one block from us */
+	unsigned peer, block;
+	uint32_t returned;         /* parts that were handed out for sending */
+};
+
+struct flow { /* one block */
+	struct lh_block block;
+	uint32_t parts;
+	unsigned up, down;         /* who gets our partial sum, who gives us the result; NOBODY at the root */
+	struct child *children;    /* by rank */
+	struct heir *heirs;
+	unsigned nchildren, nheirs;
+	uint32_t given;            /* parts that were summed and handed out for sending (at the root: finished) */
+	uint32_t results;          /* parts of the result that are here */
+	void **kept;               /* [window] encoded results for the heirs, by part % window */
+};
+
+struct link { /* to and from one other peer */
+	struct heir **heirs;       /* results that go to it */
+	struct flow **flows;       /* blocks whose partial sums go to it */
+	unsigned nheirs, nflows;
+	unsigned heir_turn, flow_turn; /* where to look next: all of them take turns */
+	uint64_t awaited;          /* parts of any kind that it still has to send, this round */
 	unsigned in_flight;        /* frames handed out and not yet sent */
-	void **slots;              /* [window] contributions that wait to be summed, by part % window */
-	void *out, *in;            /* one encoded contribution being sent, one result being received */
+	void *out, *in;            /* one encoded partial sum being sent, one result being received */
 };
 
 struct lh_allreduce {
 	struct lh_allreduce_config c;
 	struct lh_transport *t;
+	unsigned npeers;
 	uint32_t epoch;
 	bool active;
 	size_t part_elements;
 	unsigned window;
-	struct lh_block block;     /* that we own */
-	uint32_t parts, summed;    /* of it */
-	void **results;            /* [window] encoded, by part % window */
-	float *sum, *term;         /* one part each */
+	unsigned nflows;
+	struct flow *flows;        /* by block */
+	struct child *children;    /* of all flows */
+	struct heir *heirs;
+	size_t nchildren, nheirs;
+	struct heir **heirs_by_peer; /* what links point into */
+	struct flow **flows_by_peer;
 	struct link *links;        /* [npeers]; our own is not used */
-	void **pool;               /* free contribution buffers */
+	float *sum, *term;         /* one part each */
+	void **pool;               /* free buffers for parts of others */
 	size_t npool, pool_cap, pool_bytes;
 };
+
+static unsigned block_of(const struct lh_allreduce *a, const struct flow *w)
+{
+	return (unsigned)(w - a->flows);
+}
 
 static size_t part_length(const struct lh_allreduce *a, const struct lh_block *b, uint32_t part)
 {
@@ -81,86 +114,134 @@ static void add(float *restrict sum, const float *restrict term, size_t n)
 		sum[i] += term[i];
 }
 
-static int sum_part(struct lh_allreduce *a, uint32_t q, struct lh_err *err)
+/* Our part q and those of our children, in the order of ranks, into a->sum. */
+static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
 {
-	size_t n = part_length(a, &a->block, q);
-	uint64_t offset = a->block.offset + (uint64_t)q * a->part_elements;
-	float unscale = 1 / a->c.scale;
-	for (unsigned i = 0; i < a->c.npeers; i++) {
-		float *to = i ? a->term : a->sum;
-		if (i == a->c.rank) {
+	size_t n = part_length(a, &w->block, q);
+	uint64_t offset = w->block.offset + (uint64_t)q * a->part_elements;
+	bool own = false;
+	for (unsigned i = 0; i < w->nchildren || !own;) {
+		float *to = i || own ? a->term : a->sum;
+		if (!own && (i == w->nchildren || w->children[i].peer > a->c.rank)) {
 			int rc = a->c.read(a->c.ctx, offset, n, to, err);
 			if (rc)
 				return rc;
+			own = true;
 		} else {
-			void **slot = &a->links[i].slots[q % a->window];
-			a->c.codec->decode(to, *slot, n, unscale);
+			void **slot = &w->children[i++].slots[q % a->window];
+			a->c.codec->decode(to, *slot, n, 1 / a->c.scale);
 			pool_put(a, *slot);
 			*slot = NULL;
 		}
-		if (i)
+		if (to == a->term)
 			add(a->sum, a->term, n);
 	}
-	if (a->c.npeers > 1) {
-		void **result = &a->results[q % a->window];
-		int rc = need(result, a->part_elements * a->c.codec->element_bytes, err);
-		if (rc)
-			return rc;
-		a->c.codec->encode(*result, a->sum, n, a->c.scale);
-		a->c.codec->decode(a->sum, *result, n, unscale);
-	}
-	return a->c.write(a->c.ctx, offset, n, a->sum, err);
+	return 0;
 }
 
-/* Sum every part that all have contributed to. */
-static int sum_ready(struct lh_allreduce *a, struct lh_err *err)
+/* All children's contributions to the next part are here. */
+static bool can_sum(const struct flow *w)
 {
-	uint32_t before = a->summed;
-	while (a->summed < a->parts) {
-		for (unsigned i = 0; i < a->c.npeers; i++) {
-			if (i == a->c.rank)
-				continue;
-			if (a->links[i].got <= a->summed)
-				goto out;
-			/* Who contributes part q has our result q - window, so it was handed out long ago. */
-			if (a->links[i].returned + a->window <= a->summed)
-				return lh_err_set(err, LH_EXIT_BROKE, -EPROTO,
-						  "peer of rank %u sent ahead of its window", i);
-		}
-		int rc = sum_part(a, a->summed, err);
+	for (unsigned i = 0; i < w->nchildren; i++)
+		if (w->children[i].got <= w->given)
+			return false;
+	return w->given < w->parts;
+}
+
+static void wake_heirs(struct lh_allreduce *a, const struct flow *w)
+{
+	for (unsigned i = 0; i < w->nheirs; i++)
+		a->t->ops->wake(a->t, w->heirs[i].peer);
+}
+
+/* Who contributes to part q has the result of q - window, so all heirs were sent it long ago. */
+static int check_heirs(const struct lh_allreduce *a, const struct flow *w, uint32_t q, struct lh_err *err)
+{
+	for (unsigned i = 0; i < w->nheirs; i++)
+		if (w->heirs[i].returned + a->window <= q)
+			return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "peer of rank %u sent ahead of its window",
+					  w->heirs[i].peer);
+	return 0;
+}
+
+/* At the root: the sum of a part is encoded once, and everybody decodes those bytes. */
+static int finish_part(struct lh_allreduce *a, struct flow *w, struct lh_err *err)
+{
+	uint32_t q = w->given;
+	size_t n = part_length(a, &w->block, q);
+	int rc = check_heirs(a, w, q, err);
+	if (!rc)
+		rc = sum_part(a, w, q, err);
+	if (rc)
+		return rc;
+	if (a->npeers > 1) {
+		void **kept = &w->kept[q % a->window];
+		rc = need(kept, a->part_elements * a->c.codec->element_bytes, err);
 		if (rc)
 			return rc;
-		a->summed++;
+		a->c.codec->encode(*kept, a->sum, n, a->c.scale);
+		a->c.codec->decode(a->sum, *kept, n, 1 / a->c.scale);
 	}
-out:
-	if (a->summed != before)
-		for (unsigned i = 0; a->t && i < a->c.npeers; i++)
-			if (i != a->c.rank)
-				a->t->ops->wake(a->t, i);
-	return 0;
+	rc = a->c.write(a->c.ctx, w->block.offset + (uint64_t)q * a->part_elements, n, a->sum, err);
+	w->given++;
+	w->results++;
+	return rc;
+}
+
+/* A contribution came, or our own vector is there: finish what can be, or let it be sent on. */
+static int advance(struct lh_allreduce *a, struct flow *w, struct lh_err *err)
+{
+	if (!can_sum(w))
+		return 0;
+	if (w->up != NOBODY) {
+		a->t->ops->wake(a->t, w->up);
+		return 0;
+	}
+	int rc = 0;
+	while (!rc && can_sum(w))
+		rc = finish_part(a, w, err);
+	if (!rc)
+		wake_heirs(a, w);
+	return rc;
 }
 
 /* ---- receiving ---- */
 
 static int refuse(struct lh_err *err, const struct lh_frame *f, const char *what)
 {
-	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unexpected %s (round %u, part %u, %u bytes)", what, f->epoch,
-			  f->part,
-			  f->length);
+	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unexpected %s (round %u, block %u, part %u, %u bytes)", what,
+			  f->epoch, f->block, f->part, f->length);
 }
 
-static int contribution_begin(struct lh_allreduce *a, struct link *l, const struct lh_frame *f, void **ret,
-			      struct lh_err *err)
+static struct child *find_child(struct flow *w, unsigned peer)
 {
+	unsigned from = 0, to = w->nchildren;
+	while (from < to) {
+		unsigned middle = (from + to) / 2;
+		if (w->children[middle].peer < peer)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from < w->nchildren && w->children[from].peer == peer ? &w->children[from] : NULL;
+}
+
+static int contribution_begin(struct lh_allreduce *a, struct flow *w, unsigned peer, const struct lh_frame *f,
+			      void **ret, struct lh_err *err)
+{
+	struct child *k = find_child(w, peer);
 	bool now = a->active && f->epoch == a->epoch;
-	uint32_t expected = now ? l->got : l->ahead, from = now ? a->summed : 0;
-	/* The next round's contributions come only from who has all results of this one. */
-	if (!now && (f->epoch != a->epoch + 1 || (a->active && a->summed < a->parts)))
+	if (!k)
 		return refuse(err, f, "contribution");
-	if (f->part != expected || f->part >= a->parts || f->part >= from + a->window ||
-	    f->length != part_length(a, &a->block, f->part) * a->c.codec->element_bytes)
+	uint32_t expected = now ? k->got : k->ahead, from = now ? w->given : 0;
+	/* The next round's contributions come only from who has all results of this one, and those were made with all
+	 * contributions to them: the child's slots are free. */
+	if (!now && (f->epoch != a->epoch + 1 || (a->active && w->given < w->parts)))
 		return refuse(err, f, "contribution");
-	void **slot = &l->slots[f->part % a->window];
+	if (f->part != expected || f->part >= w->parts || f->part >= from + a->window ||
+	    f->length != part_length(a, &w->block, f->part) * a->c.codec->element_bytes)
+		return refuse(err, f, "contribution");
+	void **slot = &k->slots[f->part % a->window];
 	if (!*slot)
 		*slot = pool_get(a);
 	if (!*slot)
@@ -169,57 +250,92 @@ static int contribution_begin(struct lh_allreduce *a, struct link *l, const stru
 	return 0;
 }
 
-static int result_begin(struct lh_allreduce *a, struct link *l, const struct lh_frame *f, void **ret,
+static int result_begin(struct lh_allreduce *a, struct flow *w, unsigned peer, const struct lh_frame *f, void **ret,
 			struct lh_err *err)
 {
-	if (!a->active || f->epoch != a->epoch || f->part != l->results || f->part >= l->given ||
-	    f->length != part_length(a, &l->block, f->part) * a->c.codec->element_bytes)
+	if (!a->active || f->epoch != a->epoch || peer != w->down || f->part != w->results || f->part >= w->given ||
+	    f->length != part_length(a, &w->block, f->part) * a->c.codec->element_bytes)
 		return refuse(err, f, "result");
-	int rc = need(&l->in, a->part_elements * a->c.codec->element_bytes, err);
+	void **to = w->nheirs ? &w->kept[f->part % a->window] : &a->links[peer].in;
+	int rc = check_heirs(a, w, f->part, err);
 	if (!rc)
-		*ret = l->in;
+		rc = need(to, a->part_elements * a->c.codec->element_bytes, err);
+	if (!rc)
+		*ret = *to;
 	return rc;
 }
 
 static int receive_begin(void *ctx, unsigned peer, const struct lh_frame *f, void **ret, struct lh_err *err)
 {
 	struct lh_allreduce *a = ctx;
-	if (f->type == LH_FRAME_CONTRIBUTION)
-		return contribution_begin(a, &a->links[peer], f, ret, err);
-	if (f->type == LH_FRAME_RESULT)
-		return result_begin(a, &a->links[peer], f, ret, err);
+	if (f->block < a->nflows && f->type == LH_FRAME_CONTRIBUTION)
+		return contribution_begin(a, &a->flows[f->block], peer, f, ret, err);
+	if (f->block < a->nflows && f->type == LH_FRAME_RESULT)
+		return result_begin(a, &a->flows[f->block], peer, f, ret, err);
 	return refuse(err, f, "frame");
 }
 
 static void update_expectation(struct lh_allreduce *a, unsigned peer)
 {
-	const struct link *l = &a->links[peer];
-	a->t->ops->expect(a->t, peer, a->active && (l->got < a->parts || l->results < l->parts));
+	a->t->ops->expect(a->t, peer, a->active && a->links[peer].awaited);
+}
+
+static int result_end(struct lh_allreduce *a, struct flow *w, const struct lh_frame *f, void *buffer,
+		      struct lh_err *err)
+{
+	size_t n = part_length(a, &w->block, f->part);
+	a->c.codec->decode(a->term, buffer, n, 1 / a->c.scale);
+	int rc = a->c.write(a->c.ctx, w->block.offset + (uint64_t)f->part * a->part_elements, n, a->term, err);
+	w->results++;
+	a->t->ops->wake(a->t, w->up); /* its window moved */
+	wake_heirs(a, w);
+	return rc;
 }
 
 static int receive_end(void *ctx, unsigned peer, const struct lh_frame *f, void *buffer, struct lh_err *err)
 {
 	struct lh_allreduce *a = ctx;
-	struct link *l = &a->links[peer];
-	int rc = 0;
+	struct flow *w = &a->flows[f->block];
+	int rc;
 	if (f->type == LH_FRAME_RESULT) {
-		size_t n = part_length(a, &l->block, f->part);
-		a->c.codec->decode(a->term, buffer, n, 1 / a->c.scale);
-		rc = a->c.write(a->c.ctx, l->block.offset + (uint64_t)f->part * a->part_elements, n, a->term, err);
-		l->results++;
-		a->t->ops->wake(a->t, peer); /* its window moved */
+		rc = result_end(a, w, f, buffer, err);
 	} else if (a->active && f->epoch == a->epoch) {
-		l->got++;
-		rc = sum_ready(a, err);
+		find_child(w, peer)->got++;
+		rc = advance(a, w, err);
 	} else {
-		l->ahead++;
+		find_child(w, peer)->ahead++;
 		return 0;
 	}
+	a->links[peer].awaited--;
 	update_expectation(a, peer);
 	return rc;
 }
 
 /* ---- sending ---- */
+
+static struct heir *next_result(struct lh_allreduce *a, struct link *l)
+{
+	for (unsigned i = 0; i < l->nheirs; i++) {
+		struct heir *h = l->heirs[(l->heir_turn + i) % l->nheirs];
+		if (h->returned >= a->flows[h->block].results)
+			continue;
+		l->heir_turn = (l->heir_turn + i + 1) % l->nheirs;
+		return h;
+	}
+	return NULL;
+}
+
+static struct flow *next_contribution(struct lh_allreduce *a, struct link *l)
+{
+	for (unsigned i = 0; i < l->nflows; i++) {
+		struct flow *w = l->flows[(l->flow_turn + i) % l->nflows];
+		if (w->given >= w->results + a->window || !can_sum(w))
+			continue;
+		l->flow_turn = (l->flow_turn + i + 1) % l->nflows;
+		return w;
+	}
+	return NULL;
+}
 
 /* Results first: they open the windows of others. */
 static int send_next(void *ctx, unsigned peer, struct lh_frame *ret, const void **ret_payload, struct lh_err *err)
@@ -229,24 +345,29 @@ static int send_next(void *ctx, unsigned peer, struct lh_frame *ret, const void 
 	size_t eb = a->c.codec->element_bytes;
 	if (!a->active)
 		return 0;
-	if (l->returned < a->summed) {
-		uint32_t q = l->returned++;
-		*ret = (struct lh_frame){ LH_FRAME_RESULT, a->epoch, q, (uint32_t)(part_length(a, &a->block, q) * eb) };
-		*ret_payload = a->results[q % a->window];
-		l->in_flight++;
-		return 1;
-	}
-	if (l->given >= l->parts || l->given >= l->results + a->window)
+	struct heir *h = next_result(a, l);
+	struct flow *w = h ? &a->flows[h->block] : next_contribution(a, l);
+	if (!w)
 		return 0;
-	size_t n = part_length(a, &l->block, l->given);
-	int rc = need(&l->out, a->part_elements * eb, err);
-	if (!rc)
-		rc = a->c.read(a->c.ctx, l->block.offset + (uint64_t)l->given * a->part_elements, n, a->term, err);
-	if (rc)
-		return rc;
-	a->c.codec->encode(l->out, a->term, n, a->c.scale);
-	*ret = (struct lh_frame){ LH_FRAME_CONTRIBUTION, a->epoch, l->given++, (uint32_t)(n * eb) };
-	*ret_payload = l->out;
+	uint32_t q = h ? h->returned : w->given;
+	size_t n = part_length(a, &w->block, q);
+	if (h) {
+		*ret_payload = w->kept[q % a->window];
+		h->returned++;
+	} else {
+		int rc = need(&l->out, a->part_elements * eb, err);
+		if (!rc)
+			rc = sum_part(a, w, q, err);
+		if (rc)
+			return rc;
+		a->c.codec->encode(l->out, a->sum, n, a->c.scale);
+		*ret_payload = l->out;
+		w->given++;
+	}
+	*ret = (struct lh_frame){
+		.type = h ? LH_FRAME_RESULT : LH_FRAME_CONTRIBUTION, .epoch = a->epoch, .part = q,
+		.length = (uint32_t)(n * eb), .block = (uint16_t)block_of(a, w),
+	};
 	l->in_flight++;
 	return 1;
 }
@@ -263,123 +384,203 @@ static const struct lh_transport_user user = {
 
 /* ---- rounds ---- */
 
+static void begin_flow(struct lh_allreduce *a, struct flow *w)
+{
+	w->given = w->results = 0;
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		struct child *k = &w->children[i];
+		k->got = k->ahead;
+		k->ahead = 0;
+		a->links[k->peer].awaited += w->parts - k->got;
+	}
+	for (unsigned i = 0; i < w->nheirs; i++)
+		w->heirs[i].returned = 0;
+	if (w->down != NOBODY)
+		a->links[w->down].awaited += w->parts;
+}
+
 int lh_allreduce_start(struct lh_allreduce *a, uint32_t epoch, struct lh_err *err)
 {
 	if (epoch != a->epoch + 1 || (a->active && !lh_allreduce_done(a)))
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "round %u cannot begin after round %u", epoch, a->epoch);
 	a->epoch = epoch;
 	a->active = true;
-	a->summed = 0;
-	for (unsigned i = 0; i < a->c.npeers; i++) {
-		struct link *l = &a->links[i];
-		l->given = l->results = l->returned = 0;
-		l->got = l->ahead;
-		l->ahead = 0;
-	}
-	for (unsigned i = 0; i < a->c.npeers; i++)
+	for (unsigned b = 0; b < a->nflows; b++)
+		begin_flow(a, &a->flows[b]);
+	for (unsigned i = 0; i < a->npeers; i++)
 		if (i != a->c.rank) {
 			update_expectation(a, i);
 			a->t->ops->wake(a->t, i);
 		}
-	return sum_ready(a, err);
+	int rc = 0;
+	for (unsigned b = 0; !rc && b < a->nflows; b++)
+		rc = advance(a, &a->flows[b], err);
+	return rc;
 }
 
 bool lh_allreduce_done(const struct lh_allreduce *a)
 {
-	if (!a->active || a->summed < a->parts)
+	if (!a->active)
 		return false;
-	for (unsigned i = 0; i < a->c.npeers; i++) {
-		const struct link *l = &a->links[i];
-		if (i != a->c.rank &&
-		    (l->results < l->parts || l->given < l->parts || l->returned < a->parts || l->in_flight))
+	for (unsigned b = 0; b < a->nflows; b++) {
+		const struct flow *w = &a->flows[b];
+		if (w->results < w->parts)
 			return false;
+		for (unsigned i = 0; i < w->nheirs; i++)
+			if (w->heirs[i].returned < w->parts)
+				return false;
 	}
+	for (unsigned i = 0; i < a->npeers; i++)
+		if (a->links[i].in_flight)
+			return false;
 	return true;
 }
 
 uint64_t lh_allreduce_bytes(const struct lh_allreduce *a)
 {
-	uint64_t bytes = 0, eb = a->c.codec->element_bytes;
-	for (unsigned i = 0; i < a->c.npeers; i++)
-		if (i != a->c.rank)
-			bytes += (a->links[i].block.length + a->block.length) * eb +
-				 ((uint64_t)a->links[i].parts + a->parts) * LH_FRAME_HEADER;
+	uint64_t bytes = 0;
+	for (unsigned b = 0; b < a->nflows; b++) {
+		const struct flow *w = &a->flows[b];
+		bytes += (w->nheirs + (w->up != NOBODY)) *
+			 (w->block.length * a->c.codec->element_bytes + (uint64_t)w->parts * LH_FRAME_HEADER);
+	}
 	return bytes;
 }
 
 /* ---- life ---- */
 
-/* Take the blocks and their owners from the pattern's table; refuse what this executor cannot do. */
-static int adopt_pattern(struct lh_allreduce *a, struct lh_err *err)
+/* One flow from the transfers of its block. */
+static bool adopt_block(struct lh_allreduce *a, struct flow *w, const struct lh_transfer *list, size_t n)
 {
-	const struct lh_pattern *p = a->c.pattern;
-	unsigned npeers = a->c.npeers, rank = a->c.rank;
-	size_t n = p->transfers(npeers, rank, NULL, 0);
-	struct lh_transfer *list = calloc(n ? n : 1, sizeof *list);
-	unsigned *seen = calloc(npeers, sizeof *seen);
-	bool fine = list && seen && p->blocks(npeers) == npeers;
-	if (fine)
-		p->transfers(npeers, rank, list, n);
-	a->block = p->block(npeers, a->c.n, rank);
-	for (size_t i = 0; fine && i < n; i++) {
+	w->children = a->children + a->nchildren;
+	w->heirs = a->heirs + a->nheirs;
+	w->up = w->down = NOBODY;
+	for (size_t i = 0; i < n; i++) {
 		const struct lh_transfer *x = &list[i];
-		unsigned other = x->from == rank ? x->to : x->from;
-		unsigned owner = x->kind == LH_TRANSFER_REDUCE ? x->to : x->from;
-		fine = x->round == (x->kind == LH_TRANSFER_RESULT) && other < npeers && other != rank &&
-			x->block == owner;
-		if (fine)
-			seen[other] |= 1u << (2 * (x->from == rank) + (unsigned)x->kind);
+		unsigned other = x->from == a->c.rank ? x->to : x->from;
+		if (other >= a->npeers || other == a->c.rank)
+			return false;
+		if (x->to == a->c.rank && x->kind == LH_TRANSFER_REDUCE) {
+			if (w->nchildren && w->children[w->nchildren - 1].peer >= other)
+				return false;
+			w->children[w->nchildren++].peer = other;
+		} else if (x->to == a->c.rank) {
+			if (w->down != NOBODY)
+				return false;
+			w->down = other;
+		} else if (x->kind == LH_TRANSFER_REDUCE) {
+			if (w->up != NOBODY)
+				return false;
+			w->up = other;
+		} else {
+			w->heirs[w->nheirs++] = (struct heir){ .peer = other, .block = block_of(a, w) };
+		}
 	}
-	for (unsigned i = 0; fine && i < npeers; i++) {
-		fine = i == rank || seen[i] == 15;
-		a->links[i].block = p->block(npeers, a->c.n, i);
-	}
-	bool memory = list && seen;
-	free(list);
-	free(seen);
-	if (!memory)
+	a->nchildren += w->nchildren;
+	a->nheirs += w->nheirs;
+	return (w->up == NOBODY) == (w->down == NOBODY);
+}
+
+/* Who sends what to whom, by peer. */
+static int sort_by_peer(struct lh_allreduce *a, struct lh_err *err)
+{
+	a->heirs_by_peer = calloc(a->nheirs + 1, sizeof(struct heir *));
+	a->flows_by_peer = calloc(a->nflows, sizeof(struct flow *));
+	if (!a->heirs_by_peer || !a->flows_by_peer)
 		return no_memory(err);
-	if (!fine)
-		return lh_err_set(err, LH_EXIT_BROKE, -ENOTSUP,
-				  "pattern %s: only direct exchange with owners is executed", p->name);
+	for (size_t i = 0; i < a->nheirs; i++)
+		a->links[a->heirs[i].peer].nheirs++;
+	for (unsigned b = 0; b < a->nflows; b++)
+		if (a->flows[b].up != NOBODY)
+			a->links[a->flows[b].up].nflows++;
+	struct heir **heirs = a->heirs_by_peer;
+	struct flow **flows = a->flows_by_peer;
+	for (unsigned i = 0; i < a->npeers; i++) {
+		struct link *l = &a->links[i];
+		l->heirs = heirs;
+		l->flows = flows;
+		heirs += l->nheirs;
+		flows += l->nflows;
+		l->nheirs = l->nflows = 0;
+	}
+	for (size_t i = 0; i < a->nheirs; i++) {
+		struct link *l = &a->links[a->heirs[i].peer];
+		l->heirs[l->nheirs++] = &a->heirs[i];
+	}
+	for (unsigned b = 0; b < a->nflows; b++)
+		if (a->flows[b].up != NOBODY) {
+			struct link *l = &a->links[a->flows[b].up];
+			l->flows[l->nflows++] = &a->flows[b];
+		}
 	return 0;
 }
 
+/* Take blocks and trees from the pattern's table. */
+static int adopt_pattern(struct lh_allreduce *a, struct lh_err *err)
+{
+	const struct lh_pattern *p = a->c.pattern;
+	size_t n = lh_pattern_transfers(p, a->c.group, a->c.rank, NULL, 0), from = 0;
+	struct lh_transfer *list = calloc(n + 1, sizeof *list);
+	a->nflows = p->blocks(a->c.group);
+	a->flows = calloc(a->nflows, sizeof *a->flows);
+	a->children = calloc(n + 1, sizeof *a->children);
+	a->heirs = calloc(n + 1, sizeof *a->heirs);
+	if (!list || !a->flows || !a->children || !a->heirs) {
+		free(list);
+		return no_memory(err);
+	}
+	lh_pattern_transfers(p, a->c.group, a->c.rank, list, n);
+	bool fine = a->nflows <= UINT16_MAX;
+	for (unsigned b = 0; fine && b < a->nflows; b++) {
+		size_t to = from;
+		while (to < n && list[to].block == b)
+			to++;
+		a->flows[b].block = p->block(a->c.group, a->c.n, b);
+		fine = adopt_block(a, &a->flows[b], list + from, to - from);
+		from = to;
+	}
+	free(list);
+	if (!fine || from != n)
+		return lh_err_set(err, LH_EXIT_BROKE, -ENOTSUP, "pattern %s: not one tree up and one down for each block",
+				  p->name);
+	return sort_by_peer(a, err);
+}
+
+/* All peers must come to the same. Where results are passed on, those of others are kept as well. */
 static unsigned choose_window(const struct lh_allreduce *a)
 {
 	if (a->c.window)
 		return a->c.window;
-	uint64_t others = a->c.npeers > 1 ? a->c.npeers - 1 : 1;
-	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (others * LH_FRAME_PAYLOAD_MAX);
+	uint64_t others = a->npeers > 1 ? a->npeers - 1 : 1;
+	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (others * LH_FRAME_PAYLOAD_MAX * (a->c.pattern->relays ? 2 : 1));
 	w = w < LH_ALLREDUCE_WINDOW_MIN ? LH_ALLREDUCE_WINDOW_MIN : w;
 	return (unsigned)(w > LH_ALLREDUCE_WINDOW_MAX ? LH_ALLREDUCE_WINDOW_MAX : w);
 }
 
 static int allocate(struct lh_allreduce *a, struct lh_err *err)
 {
-	size_t largest = 1; /* elements of the largest part there is */
-	for (unsigned i = 0; i < a->c.npeers; i++) {
-		struct link *l = &a->links[i];
-		l->parts = part_count(a, &l->block);
-		if (l->parts && part_length(a, &l->block, 0) > largest)
-			largest = part_length(a, &l->block, 0);
-	}
-	a->parts = part_count(a, &a->block);
-	if (largest < a->part_elements)
-		a->part_elements = largest;
+	uint64_t longest = 1; /* elements of the longest block */
+	for (unsigned b = 0; b < a->nflows; b++)
+		if (a->flows[b].block.length > longest)
+			longest = a->flows[b].block.length;
+	if (longest < a->part_elements)
+		a->part_elements = (size_t)longest;
+	for (unsigned b = 0; b < a->nflows; b++)
+		a->flows[b].parts = part_count(a, &a->flows[b].block);
 	/* No more slots than there are parts: a small model among many peers must stay small. */
-	unsigned most = a->links[0].parts > a->parts ? a->links[0].parts : a->parts;
-	a->window = choose_window(a) < most ? choose_window(a) : most ? most : 1;
+	uint64_t most = (longest + a->part_elements - 1) / a->part_elements;
+	a->window = choose_window(a) < most ? choose_window(a) : (unsigned)most;
 	a->pool_bytes = a->part_elements * a->c.codec->element_bytes;
-	a->pool_cap = (size_t)a->window * a->c.npeers;
+	a->pool_cap = (size_t)a->window * a->npeers;
 	a->pool = calloc(a->pool_cap, sizeof *a->pool);
-	a->results = calloc(a->window, sizeof *a->results);
 	a->sum = malloc(a->part_elements * sizeof *a->sum);
 	a->term = malloc(a->part_elements * sizeof *a->term);
-	bool fine = a->pool && a->results && a->sum && a->term;
-	for (unsigned i = 0; fine && i < a->c.npeers; i++)
-		if (i != a->c.rank)
-			fine = (a->links[i].slots = calloc(a->window, sizeof(void *))) != NULL;
+	bool fine = a->pool && a->sum && a->term;
+	for (size_t i = 0; fine && i < a->nchildren; i++)
+		fine = (a->children[i].slots = calloc(a->window, sizeof(void *))) != NULL;
+	for (unsigned b = 0; fine && b < a->nflows; b++)
+		if (a->flows[b].nheirs)
+			fine = (a->flows[b].kept = calloc(a->window, sizeof(void *))) != NULL;
 	return fine ? 0 : no_memory(err);
 }
 
@@ -390,15 +591,16 @@ int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transpo
 	if (!a)
 		return no_memory(err);
 	a->c = *config;
+	a->npeers = config->group->npeers;
 	a->t = t;
-	a->links = calloc(config->npeers, sizeof *a->links);
+	a->links = calloc(a->npeers, sizeof *a->links);
 	size_t bytes = config->part_bytes ? config->part_bytes : LH_FRAME_PAYLOAD_MAX;
 	a->part_elements = bytes / config->codec->element_bytes;
 	int rc = !a->links ? no_memory(err) : 0;
-	if (!rc && (config->rank >= config->npeers || !a->part_elements || bytes > LH_FRAME_PAYLOAD_MAX ||
-		    config->n / a->part_elements >= UINT32_MAX || (!t && config->npeers > 1)))
+	if (!rc && (config->rank >= a->npeers || !a->part_elements || bytes > LH_FRAME_PAYLOAD_MAX ||
+		    config->n / a->part_elements >= UINT32_MAX || (!t && a->npeers > 1)))
 		rc = lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "exchange of %llu elements among %u peers",
-				(unsigned long long)config->n, config->npeers);
+				(unsigned long long)config->n, a->npeers);
 	if (!rc)
 		rc = adopt_pattern(a, err);
 	if (!rc)
@@ -415,27 +617,36 @@ int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transpo
 	return 0;
 }
 
+static void free_all(void **list, unsigned n)
+{
+	for (unsigned i = 0; list && i < n; i++)
+		free(list[i]);
+	free(list);
+}
+
 void lh_allreduce_free(struct lh_allreduce *a)
 {
 	if (!a)
 		return;
-	for (unsigned i = 0; a->links && i < a->c.npeers; i++) {
-		struct link *l = &a->links[i];
-		for (unsigned w = 0; l->slots && w < a->window; w++)
-			free(l->slots[w]);
-		free(l->slots);
-		free(l->out);
-		free(l->in);
+	for (unsigned i = 0; a->links && i < a->npeers; i++) {
+		free(a->links[i].out);
+		free(a->links[i].in);
 	}
-	for (unsigned w = 0; a->results && w < a->window; w++)
-		free(a->results[w]);
+	for (size_t i = 0; i < a->nchildren; i++)
+		free_all(a->children[i].slots, a->window);
+	for (unsigned b = 0; a->flows && b < a->nflows; b++)
+		free_all(a->flows[b].kept, a->window);
 	while (a->npool)
 		free(a->pool[--a->npool]);
 	if (a->t && a->t->user_ctx == a)
 		a->t->user = NULL;
 	free(a->links);
+	free(a->flows);
+	free(a->children);
+	free(a->heirs);
+	free(a->heirs_by_peer);
+	free(a->flows_by_peer);
 	free(a->pool);
-	free(a->results);
 	free(a->sum);
 	free(a->term);
 	free(a);

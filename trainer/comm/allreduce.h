@@ -1,25 +1,28 @@
 /* allreduce.h - sums a vector over all peers: a pattern, carried by a transport, in the arithmetic of a codec.
  *
  * Theory of operation. The vector is never held here: it is read and written in parts of at most
- * LH_FRAME_PAYLOAD_MAX wire bytes through two callbacks. The owner of a block gathers one part from every peer,
- * adds them in the order of ranks in fp32 (its own unrounded), encodes the sum once, and everybody, the owner
- * too, decodes those same bytes: replicas stay identical to the last bit, whatever the order of arrival.
+ * LH_FRAME_PAYLOAD_MAX wire bytes through two callbacks. Each block has a tree (pattern.h). A peer gathers one part
+ * from each of its children, adds them and its own (unrounded) in the order of ranks in fp32, and sends the sum on,
+ * in the codec. The root encodes the finished sum once, and everybody, the root too, decodes those same bytes, however
+ * many peers passed them on: replicas stay identical to the last bit, whatever the order of arrival.
  *
- * Flow control: a peer sends part q of a block only when it has the result of part q - window. So an owner holds at
- * most `window` parts of each peer and `window` results that somebody still has to get, whatever the speed of the
- * links. It cannot deadlock: all that arrives is taken at once (nobody ever stops reading), so results up to
- * part q - 1 reach everybody, hence contributions q leave, hence result q is made.
+ * Nobody waits for a step of others: a part is sent when it can be made, blocks take turns on a link, results before
+ * contributions. So parts stream through a tree of any depth, and the time of a long chain is paid once.
+ *
+ * Flow control: a peer sends part q of a block only when it has the result of part q - window. So a peer holds at most
+ * `window` parts of each child in a block. And who makes the result q has, by all that went into it, the word of all
+ * peers that they have the result q - window: a peer that passes results on holds at most `window` of a block, too.
+ * It cannot deadlock: all that arrives is taken at once (nobody ever stops reading), so results up to part
+ * q - 1 reach everybody, hence contributions q leave every leaf, hence every other peer, hence result q is made.
  *
  * A peer that calculates longer than the others still takes what they send (into the window), and may meet
  * contributions of the round after the one it is in: a peer can be ahead by one round, not by two, since ending a round
- * takes everybody's part in it.
- *
- * Patterns of two rounds are executed: everybody to the owner, the owner to everybody. Others are refused.
+ * takes everybody's part in it. Results are never ahead: they need our contribution.
  */
 #ifndef TRAINER_COMM_ALLREDUCE_H
 #define TRAINER_COMM_ALLREDUCE_H
 
-#include "pattern.h"
+#include "pattern/pattern.h"
 #include "transport.h"
 #include "wire.h"
 
@@ -27,9 +30,10 @@ struct lh_allreduce;
 
 struct lh_allreduce_config {
 	const struct lh_pattern *pattern;
+	const struct lh_group *group; /* all peers; only read by lh_allreduce_new */
 	const struct lh_wire_codec *codec;
 	float scale;              /* a power of two: values are multiplied by it for the wire */
-	unsigned rank, npeers;
+	unsigned rank;
 	uint64_t n;               /* elements */
 	size_t part_bytes;        /* 0: LH_FRAME_PAYLOAD_MAX; smaller ones for tests */
 	unsigned window;          /* 0: from LH_ALLREDUCE_BUFFER_MAX */

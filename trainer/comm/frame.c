@@ -36,7 +36,8 @@ void lh_frame_print(const struct lh_frame *f, uint8_t ret[LH_FRAME_HEADER])
 	memcpy(ret, magic, 4);
 	ret[4] = LH_FRAME_VERSION;
 	ret[5] = (uint8_t)f->type;
-	ret[6] = ret[7] = 0;
+	ret[6] = (uint8_t)f->block;
+	ret[7] = (uint8_t)(f->block >> 8);
 	put32(ret + 8, f->epoch);
 	put32(ret + 12, f->part);
 	put32(ret + 16, f->length);
@@ -51,11 +52,14 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 				  "it speaks version %u of the protocol, this is %d",
 				  header[4], LH_FRAME_VERSION);
 	uint8_t type = header[5];
-	if (type >= sizeof lengths / sizeof *lengths || !type || header[6] || header[7])
+	if (type >= sizeof lengths / sizeof *lengths || !type)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "frame of unknown type %u", type);
 	struct lh_frame f = {
 		.type = type, .epoch = get32(header + 8), .part = get32(header + 12), .length = get32(header + 16),
+		.block = (uint16_t)(header[6] | header[7] << 8),
 	};
+	if (f.block && type != LH_FRAME_CONTRIBUTION && type != LH_FRAME_RESULT)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "frame of type %u with a block", type);
 	if (f.length < lengths[type].min || f.length > lengths[type].max)
 		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE,
 				  "frame of type %u with %u bytes, allowed are %u ... %u", type,
@@ -107,7 +111,7 @@ int lh_hello_check(const struct lh_hello *theirs, const struct lh_hello *ours, s
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "rank %u is not free", theirs->rank);
 	if (theirs->fingerprint != ours->fingerprint)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL,
-				  "the configurations differ (model, wire, batch, seed or pace)");
+				  "the configurations differ (model, wire, algorithm, batch, seed, pace, sites or shares)");
 	return 0;
 }
 

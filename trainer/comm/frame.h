@@ -1,7 +1,7 @@
 /* frame.h - what travels between two peers: a header of 20 bytes and a payload, on one TCP connection a pair.
  *
  *      0        4        5      6          8        12       16       20
- *     | "lhp!" | version| type | 0        | epoch  | part   | length | payload ...      little-endian
+ *     | "lhp!" | version| type | block    | epoch  | part   | length | payload ...      little-endian
  *
  * Pure: bytes in, frames out. Everything here comes from the network and is checked against named limits before
  * anybody allocates or believes anything. tcp.c moves the bytes, allreduce.c knows which parts it waits for.
@@ -14,7 +14,7 @@
 
 #include "longhaul/err.h"
 
-#define LH_FRAME_VERSION 1
+#define LH_FRAME_VERSION 2
 #define LH_FRAME_HEADER 20
 #define LH_FRAME_PAYLOAD_MAX (512 * 1024) /* also the size of one part of a block */
 #define LH_FRAME_TEXT_MAX 255             /* of REFUSE and ABORT */
@@ -27,13 +27,14 @@ enum lh_frame_type {
 	LH_FRAME_PING = 4,         /* alive, though there is nothing to send */
 	LH_FRAME_BYE = 5,          /* epoch: the last that I committed; nothing follows */
 	LH_FRAME_ABORT = 6,        /* the run is broken: rank of the culprit, then text */
-	LH_FRAME_CONTRIBUTION = 7, /* one part of the receiver's block, to be summed */
-	LH_FRAME_RESULT = 8,       /* one part of the sender's block, summed */
+	LH_FRAME_CONTRIBUTION = 7, /* one part of a block: what the sender's subtree has of the sum */
+	LH_FRAME_RESULT = 8,       /* one part of a block, summed */
 };
 
 struct lh_frame {
 	enum lh_frame_type type;
 	uint32_t epoch, part, length;
+	uint16_t block; /* of data; 0 in other frames */
 };
 
 void lh_frame_print(const struct lh_frame *f, uint8_t ret[LH_FRAME_HEADER]);

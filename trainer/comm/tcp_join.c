@@ -37,13 +37,16 @@ static socklen_t address_of(const struct lh_peer_endpoint *e, union address *ret
 static uint64_t fingerprint(const struct lh_peer_config *c)
 {
 	struct lh_hash64_state h;
-	uint64_t numbers[] = { c->size, c->engine, c->parameters, c->wire, c->target_batch, c->epochs, c->seed };
+	uint64_t numbers[] = { c->size, c->engine, c->parameters, c->wire, c->algorithm, c->target_batch, c->epochs, c->seed };
 	lh_hash64_init(&h, LH_PEER_PROTOCOL);
 	lh_hash64_update(&h, numbers, sizeof numbers);
 	lh_hash64_update(&h, c->model, strlen(c->model));
 	lh_hash64_update(&h, &c->learning_rate, sizeof c->learning_rate);
-	for (unsigned i = 0; i < c->size; i++)
+	for (unsigned i = 0; i < c->size; i++) {
+		uint32_t group[] = { c->peers[i].site, c->peers[i].share };
 		lh_hash64_update(&h, &c->peers[i].samples_per_s, sizeof c->peers[i].samples_per_s);
+		lh_hash64_update(&h, group, sizeof group);
+	}
 	return lh_hash64_final(&h);
 }
 
