@@ -34,13 +34,11 @@ static void split_communication(const struct lh_metrics_input *in, lh_ns comm_ns
 	lh_ns left = comm_ns - update_ns;
 
 	m->update_s = seconds(update_ns);
-	if (in->one_way_ns < 0) {
+	if (in->latency_ns < 0) {
 		m->latency_s = m->bandwidth_s = NAN;
 		return;
 	}
-	lh_ns latency_ns = in->one_way_ns * in->trips;
-	if (latency_ns > left)
-		latency_ns = left;
+	lh_ns latency_ns = in->latency_ns < left ? in->latency_ns : left;
 	m->latency_s = seconds(latency_ns);
 	m->bandwidth_s = seconds(left - latency_ns);
 }

@@ -12,8 +12,7 @@
 struct lh_metrics_input {
 	uint32_t warmup;          /* epochs left out of the summary */
 	uint64_t target_batch;    /* samples that an epoch must have */
-	lh_ns one_way_ns;         /* largest measured RTT between two peers, halved; < 0: not measured, or not constant */
-	unsigned trips;           /* one-way trips that follow each other in one exchange */
+	lh_ns latency_ns;         /* of the one-way trips that follow each other in one exchange; < 0: not known */
 	unsigned cpus;            /* of the kernel that the peers share */
 	bool calculates;          /* the engine uses the CPU for its calculation (not paced) */
 };

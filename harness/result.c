@@ -40,12 +40,15 @@ static json_t *hash_text(uint64_t h)
 	return json_sprintf("%016" PRIx64, h);
 }
 
-static json_t *experiment_json(const struct lh_experiment *exp)
+static json_t *experiment_json(const struct lh_result *r)
 {
+	const struct lh_experiment *exp = r->exp;
 	const struct lh_training *tr = &exp->training;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", exp->topology.name,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "name", exp->topology.name,
 			 "engine", lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire),
+			 "algorithm", lh_algorithm_names[tr->algorithm], "trips", r->trips ? count(r->trips) : json_null(),
 			 "target_batch", (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch,
 			 "epochs", (json_int_t)tr->epochs, "warmup_epochs", (json_int_t)tr->warmup, "sites",
 			 (json_int_t)exp->topology.nsites, "peers", (json_int_t)exp->topology.npeers, "seed",
@@ -208,7 +211,7 @@ json_t *lh_result_json(const struct lh_result *r)
 
 	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
 			 "complete", r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status,
-			 "environment", env, "experiment", experiment_json(r->exp), "links", links_json(r), "peers",
+			 "environment", env, "experiment", experiment_json(r), "links", links_json(r), "peers",
 			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
 			 evaluation_json(r), "failure", failure_json(r));
 }

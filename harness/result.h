@@ -23,6 +23,7 @@ struct lh_result {
 	const struct lh_link_traffic *traffic; /* [nsites * nsites] or NULL */
 	const struct lh_series *series;        /* NULL: no peer was started */
 	const struct lh_metrics *metrics;      /* NULL: nothing was trained */
+	unsigned trips;                        /* of an exchange that must follow each other; 0: not known */
 	double comm_cpu_busy;                  /* busiest CPU while the peers communicated; NaN: not known */
 	const char *dir;                       /* the run directory; NULL: none */
 	struct lh_failure failure;

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Flat butterfly: every block goes to its owner, and its sum comes back; each is one trip. */
-#define BUTTERFLY_TRIPS 2
+#include "pattern/pattern.h"
 
 static unsigned count_cpus(void)
 {
@@ -35,7 +34,7 @@ static void show_probe(void *ctx, const char *what, size_t done, size_t total)
 	lh_progress_draw(r->opt->progress, "%s %zu/%zu", what, done, total);
 }
 
-/* Index of the measured link with the largest RTT between two peers, and half of it. */
+/* Index of the measured link with the largest RTT between two peers. */
 static void find_slowest(struct lh_run *r)
 {
 	const struct lh_topology *t = &r->exp->topology;
@@ -49,8 +48,50 @@ static void find_slowest(struct lh_run *r)
 		most = l->rtt_median_ns;
 		r->slowest = i;
 	}
-	/* It is that of the beginning; where the schedule moves delays, it says nothing about later epochs. */
-	r->measure.one_way_ns = most >= 0 && lh_changes_keep_delays(r->exp) ? most / 2 : -1;
+}
+
+struct delays {
+	const struct lh_run *run;
+	bool known;
+};
+
+/* Half of the RTT that was measured between two peers' sites. */
+static lh_ns one_way(void *ctx, unsigned from, unsigned to)
+{
+	struct delays *d = ctx;
+	const struct lh_topology *t = &d->run->exp->topology;
+	size_t link = (size_t)t->peers[from].site * t->nsites + t->peers[to].site;
+	lh_ns rtt = link < d->run->probe.nlinks ? d->run->probe.links[link].rtt_median_ns : -1;
+
+	d->known = d->known && rtt >= 0;
+	return rtt / 2;
+}
+
+/* The trips of an exchange that must follow each other, by the pattern. The delays are those of the beginning; where
+ * the schedule moves them, they say nothing about later epochs. */
+static int find_chain(struct lh_run *r, struct lh_err *err)
+{
+	struct delays delays = { .run = r, .known = lh_changes_keep_delays(r->exp) };
+	const struct lh_pattern *p = lh_pattern_find(r->exp->training.algorithm);
+	struct lh_peer_config c = { .size = r->exp->topology.npeers };
+	struct lh_pattern_chain chain;
+	struct lh_group group;
+
+	c.peers = calloc(c.size, sizeof *c.peers);
+	if (!c.peers)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%u peers", c.size);
+	lh_run_group(r->exp, c.peers);
+	int rc = lh_group_of(&c, &group, err);
+	free(c.peers);
+	if (rc < 0)
+		return rc;
+	rc = lh_pattern_chain(p, &group, LH_PEER_PARAMETERS_MAX, one_way, &delays, &chain, err);
+	lh_group_done(&group);
+	if (rc < 0)
+		return rc;
+	r->measure.latency_ns = delays.known ? chain.latency_ns : -1;
+	r->result.trips = chain.trips;
+	return 0;
 }
 
 static int write_links(void *ctx, FILE *out)
@@ -93,6 +134,8 @@ static void bring_up(struct lh_run *r)
 	int rc = lh_probe_network_up(r->exp, show_probe, r, &r->net, &r->probe, &err);
 	lh_progress_clear(r->opt->progress);
 	find_slowest(r);
+	if (rc == 0)
+		rc = find_chain(r, &err);
 	if (rc == 0 && r->opt->probe_dir)
 		rc = lh_probe_reuse(r->opt->probe_dir, r->exp, r->session->caps.kernel_release, &r->probe, &err);
 	if (!was_interrupted(r) && rc < 0)
@@ -176,8 +219,8 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 		.peers = { .epoll_fd = -1 }, .changes = { .exp = exp }, .slowest = ~0u,
 		.failure = { .peer = -1 }, .killed_by_schedule = -1,
 		.measure = {
-			.warmup = exp->training.warmup, .target_batch = exp->training.target_batch, .one_way_ns = -1,
-			.trips = BUTTERFLY_TRIPS, .cpus = count_cpus(),
+			.warmup = exp->training.warmup, .target_batch = exp->training.target_batch, .latency_ns = -1,
+			.cpus = count_cpus(),
 			.calculates = exp->training.engine == LH_ENGINE_CPU,
 		},
 		.result = { .comm_cpu_busy = NAN, .exp = exp, .netem = s->where, .probe = &r->probe, .dir = opt->dir },

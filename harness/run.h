@@ -90,6 +90,8 @@ void lh_run_fail(struct lh_run *r, enum lh_failure_kind kind, int peer, int exit
 /* manifest.c: all that a reader needs to know what was run and on what. NULL when memory ran out. */
 struct json_t *lh_manifest_json(const struct lh_run *r);
 /* run_config.c: what the peers are told. `ret->peers` is freed by lh_peer_config_done(). */
+/* What a pattern may know of the peers: site and share of each endpoint. */
+void lh_run_group(const struct lh_experiment *exp, struct lh_peer_endpoint *ret_peers);
 int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struct lh_err *err);
 
 #endif

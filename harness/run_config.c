@@ -21,10 +21,19 @@ static int make_secret(char secret[65], struct lh_err *err)
 	return 0;
 }
 
+void lh_run_group(const struct lh_experiment *exp, struct lh_peer_endpoint *ret_peers)
+{
+	for (unsigned i = 0; i < exp->topology.npeers; i++) {
+		ret_peers[i].site = exp->topology.peers[i].site;
+		ret_peers[i].share = exp->topology.peers[i].share;
+	}
+}
+
 static int fill_endpoints(const struct lh_experiment *exp, struct lh_peer_config *c, struct lh_err *err)
 {
 	const struct lh_topology *t = &exp->topology;
 
+	lh_run_group(exp, c->peers);
 	for (unsigned i = 0; i < t->npeers; i++) {
 		struct lh_peer_endpoint *p = &c->peers[i];
 		snprintf(p->name, sizeof p->name, "%s", t->peers[i].name);
@@ -81,7 +90,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	const struct lh_training *tr = &exp->training;
 	struct lh_peer_config c = {
 		.protocol = LH_PEER_PROTOCOL, .size = exp->topology.npeers, .engine = tr->engine,
-		.parameters = paced_parameters(exp), .wire = tr->wire, .target_batch = tr->target_batch,
+		.parameters = paced_parameters(exp), .wire = tr->wire, .algorithm = tr->algorithm, .target_batch = tr->target_batch,
 		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate,
 		.seed = tr->seed, .deadline_ns = tr->deadline_ns,
 		.flip_rank = r->opt->faults.flip_rank, .flip_epoch = r->opt->faults.flip_epoch,

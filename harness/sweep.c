@@ -161,7 +161,8 @@ static int add_peers(struct texts *x, const char *value, const char *file, const
 
 static bool is_training_key(const char *key)
 {
-	static const char *const keys[] = { "target-batch", "microbatch", "epochs", "pace", "model", "wire" };
+	static const char *const keys[] = { "target-batch", "microbatch", "epochs", "pace", "model", "wire",
+					    "algorithm" };
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (!strcmp(key, keys[i]))

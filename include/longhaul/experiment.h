@@ -23,6 +23,7 @@ struct lh_training {
 	enum lh_engine engine;
 	char model[LH_NAME_MAX];    /* cpu: "text", "digits"; paced: a catalogue name (RN18 ... RXLM) */
 	enum lh_wire wire;          /* element type on the wire */
+	enum lh_algorithm algorithm; /* of the all-reduce */
 	uint64_t target_batch;      /* samples that all peers reach together, per epoch */
 	uint32_t microbatch;        /* samples of one forward and backward pass */
 	uint32_t epochs;            /* averaging rounds, warm-up included */

@@ -114,6 +114,7 @@ struct lh_peer {
 	char device[LH_NAME_MAX]; /* name in the catalogue, or "cpu" */
 	lh_bps nic_bps;           /* 0 = not limited; each way, on the router's side */
 	double samples_per_s;     /* > 0: the pace that this peer declares; 0: the training's */
+	uint32_t share;           /* butterfly: weight of the part of the sum that this peer makes */
 	struct lh_tcp tcp;
 };
 

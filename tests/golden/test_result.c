@@ -104,7 +104,7 @@ static void fill_series(struct scene *c)
 				 .value = 0.75,
 				 .reference = 0.1});
 	const struct lh_metrics_input in = {
-		.warmup = 1, .target_batch = 100, .one_way_ns = 50 * MS, .trips = 2, .cpus = 1, .calculates = true,
+		.warmup = 1, .target_batch = 100, .latency_ns = 100 * MS, .cpus = 1, .calculates = true,
 	};
 	CU_ASSERT_EQUAL_FATAL(lh_metrics_compute(&c->series, &in, &c->metrics, &err), 0);
 }
@@ -124,7 +124,7 @@ static void scene_open(struct scene *c, bool trained)
 	    .netem = LH_NETEM_UML,
 	    .kernel_release = "6.1.999",
 	    .cpus = 1,
-	    .probe = &c->probe,
+	    .probe = &c->probe, .trips = 2,
 	    .traffic = trained ? c->traffic : NULL,
 	    .series = trained ? &c->series : NULL,
 	    .metrics = trained ? &c->metrics : NULL,

@@ -70,7 +70,7 @@ static bool same_impairment(const struct lh_impairment *a, const struct lh_impai
 static bool same_peer(const struct lh_peer *a, const struct lh_peer *b)
 {
 	return !strcmp(a->name, b->name) && a->site == b->site && !strcmp(a->device, b->device) &&
-	       a->nic_bps == b->nic_bps && a->samples_per_s == b->samples_per_s &&
+	       a->nic_bps == b->nic_bps && a->share == b->share && a->samples_per_s == b->samples_per_s &&
 	       !strcmp(a->tcp.congestion, b->tcp.congestion) && !memcmp(a->tcp.rmem, b->tcp.rmem, sizeof a->tcp.rmem) &&
 	       !memcmp(a->tcp.wmem, b->tcp.wmem, sizeof a->tcp.wmem) &&
 	       a->tcp.slow_start_after_idle == b->tcp.slow_start_after_idle && a->tcp.initcwnd == b->tcp.initcwnd;
@@ -90,6 +90,7 @@ static bool same_site(const struct lh_site *a, const struct lh_site *b)
 static bool same_training(const struct lh_training *a, const struct lh_training *b)
 {
 	return a->given == b->given && a->engine == b->engine && !strcmp(a->model, b->model) && a->wire == b->wire &&
+	       a->algorithm == b->algorithm &&
 	       a->target_batch == b->target_batch && a->microbatch == b->microbatch && a->epochs == b->epochs &&
 	       a->warmup == b->warmup && a->samples_per_s == b->samples_per_s && a->learning_rate == b->learning_rate &&
 	       a->seed == b->seed && a->deadline_ns == b->deadline_ns;
@@ -200,7 +201,8 @@ static const char everything[] =
 	"  us: {provider: gc, zone: us-west1, at: [45.6, -121.2], access: {up: 1gbit, down: 2gbit, queue: 0.5bdp},\n"
 	"       nic: 7gbit, lan: {rtt: 0.66ms, rate: 10gbit, queue: 100packets, mode: auto, seed: 9},\n"
 	"       peers: 3, device: T4}\n"
-	"  eu: {device: RTX8000, tcp: {rmem: [4KiB, 64KiB, 32MiB], slow-start-after-idle: off}, access: {up: 5mbit}}\n"
+	"  eu: {device: RTX8000, share: 7, access: {up: 5mbit},\n"
+	"       tcp: {rmem: [4KiB, 64KiB, 32MiB], slow-start-after-idle: off}}\n"
 	"links:\n"
 	"  - {between: [us, eu], rtt: 103.11ms, jitter: 1ms, distribution: paretonormal, jitter-correlation: 25%,\n"
 	"     loss: {gilbert-elliott: {p: 1%, r: 10%, 1-h: 70%, 1-k: 0.1%}}, ecn: yes,\n"
@@ -210,7 +212,8 @@ static const char everything[] =
 	"  - {from: eu, to: us, loss: {4-state: {p13: 1%, p31: 10%, p32: 2%, p23: 3%, p14: 4%}}, ecn: no, rate: none,\n"
 	"     jitter-reorders: yes,\n"
 	"     overhead: 0, queue: auto, mode: packet, seed: 7}\n"
-	"training: {engine: paced, model: CONV, wire: fp32, target-batch: 32768, microbatch: 32, epochs: 3,\n"
+	"training: {engine: paced, model: CONV, wire: fp32, algorithm: two-level,\n"
+	"           target-batch: 32768, microbatch: 32, epochs: 3,\n"
 	"           warmup: 0,\n"
 	"           learning-rate: 1e-4, seed: 3, deadline: 1min}\n"
 	"probe: {tolerance: {absolute: 1ms, relative: 2%}, pings: 7, goodput: 500ms, streams: 16}\n"
@@ -233,6 +236,8 @@ static void every_key_arrives(void)
 	CU_ASSERT(us->access.up_bps == 1000000000 && us->access.down_bps == 2000000000);
 	CU_ASSERT(us->access.queue_kind == LH_QUEUE_BDP && us->access.queue_bdp_milli == 500);
 	CU_ASSERT(us->has_coordinates && us->latitude_deg == 45.6 && us->longitude_deg == -121.2);
+	CU_ASSERT(e.topology.peers[2].share == 1 && e.topology.peers[3].share == 7);
+	CU_ASSERT(e.training.algorithm == LH_ALGORITHM_TWO_LEVEL);
 	CU_ASSERT(e.topology.peers[2].nic_bps == 7000000000 && e.topology.peers[3].nic_bps == 0);
 	CU_ASSERT_STRING_EQUAL(e.topology.peers[2].device, "T4");
 	CU_ASSERT(e.topology.peers[3].tcp.rmem[2] == 33554432 && !e.topology.peers[3].tcp.slow_start_after_idle);

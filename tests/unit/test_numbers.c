@@ -82,7 +82,7 @@ static void two_peers(struct lh_series *s)
 }
 
 static const struct lh_metrics_input input = {
-	.warmup = 1, .target_batch = 100, .one_way_ns = 50 * MS, .trips = 2, .cpus = 1, .calculates = true,
+	.warmup = 1, .target_batch = 100, .latency_ns = 100 * MS, .cpus = 1, .calculates = true,
 };
 
 static void test_epoch_adds_up(void)
@@ -119,11 +119,11 @@ static void test_latency_part_is_capped(void)
 	struct lh_series s;
 
 	two_peers(&s);
-	in.one_way_ns = 500 * MS;
+	in.latency_ns = 1000 * MS;
 	lh_metrics_epoch(&s, &in, 2, &m);
 	near(m.latency_s, 0.28);
 	near(m.bandwidth_s, 0);
-	in.one_way_ns = -1;
+	in.latency_ns = -1;
 	lh_metrics_epoch(&s, &in, 2, &m);
 	CU_ASSERT_TRUE(isnan(m.latency_s) && isnan(m.bandwidth_s));
 	near(m.update_s, 0.02);

@@ -98,6 +98,8 @@ static void peer_keys(struct lang *l, struct lh_peer *peer, const struct lang_no
 		peer->samples_per_s = n->v.real;
 	if ((n = good(map, "nic")))
 		peer->nic_bps = n->v.bps;
+	if ((n = good(map, "share")))
+		peer->share = (uint32_t)n->v.count;
 	tcp_apply(l, &peer->tcp, map);
 }
 
@@ -134,7 +136,7 @@ static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model
 
 static void site_peers(struct lang *l, unsigned site, const struct lang_entry *entry)
 {
-	struct lh_peer model = { .device = "cpu", .tcp = LH_TCP_DEFAULT };
+	struct lh_peer model = { .device = "cpu", .share = 1, .tcp = LH_TCP_DEFAULT };
 	tcp_apply(l, &model.tcp, l->root);
 	peer_keys(l, &model, entry->value);
 	const struct lang_node *peers = lang_get(l, entry->value, S_SITE, "peers");
@@ -272,6 +274,7 @@ static void build_training(struct lang *l)
 	if ((n = good(map, "model")))
 		copy_name(t->model, sizeof t->model, n->text);
 	t->wire = lang_get(l, map, S_TRAINING, "wire")->v.choice == 0 ? LH_WIRE_FP32 : LH_WIRE_FP16;
+	t->algorithm = (enum lh_algorithm)lang_get(l, map, S_TRAINING, "algorithm")->v.choice;
 	t->target_batch = lang_get(l, map, S_TRAINING, "target-batch")->v.count;
 	t->microbatch = (uint32_t)lang_get(l, map, S_TRAINING, "microbatch")->v.count;
 	t->epochs = (uint32_t)lang_get(l, map, S_TRAINING, "epochs")->v.count;

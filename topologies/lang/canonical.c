@@ -179,6 +179,7 @@ static void put_peer(FILE *out, const struct lh_peer *p)
 	if (p->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(p->samples_per_s, text));
 	put_rate(out, ", ", "nic", p->nic_bps);
+	fprintf(out, ", share: %" PRIu32, p->share);
 	fprintf(out,
 		",\n         tcp: {congestion: %s, rmem: [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], wmem: [%" PRIu32
 		", %" PRIu32 ", %" PRIu32 "],\n               slow-start-after-idle: %s, initial-window: %" PRIu32
@@ -231,9 +232,10 @@ static void put_links(FILE *out, const struct lh_topology *t)
 static void put_training(FILE *out, const struct lh_training *t)
 {
 	char text[40];
-	fprintf(out, "training: {engine: %s, model: %s, wire: %s, target-batch: %" PRIu64 ", microbatch: %" PRIu32
-		", epochs: %" PRIu32 ", warmup: %" PRIu32, t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model,
-		t->wire == LH_WIRE_FP32 ? "fp32" : "fp16", t->target_batch, t->microbatch, t->epochs, t->warmup);
+	fprintf(out, "training: {engine: %s, model: %s, wire: %s, algorithm: %s, target-batch: %" PRIu64
+		", microbatch: %" PRIu32 ", epochs: %" PRIu32 ", warmup: %" PRIu32,
+		t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model, t->wire == LH_WIRE_FP32 ? "fp32" : "fp16",
+		lh_algorithm_names[t->algorithm], t->target_batch, t->microbatch, t->epochs, t->warmup);
 	if (t->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(t->samples_per_s, text));
 	fprintf(out, ", learning-rate: %s, seed: %" PRIu64, real(t->learning_rate, text), t->seed);
