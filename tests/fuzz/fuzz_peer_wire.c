@@ -1,5 +1,6 @@
-/* The peer protocol: a byte stream through the frame reader into the greeting and into a real all-reduce of two
- * peers, as tcp.c would do it. The first byte says in which pieces the stream arrives, the second starts a round.
+/* The peer protocol: a byte stream through the frame reader into the greeting and into a real all-reduce, as tcp.c
+ * would do it. The first byte says in which pieces the stream arrives. Of the second, bit 0 starts a round, bits 1 ... 3
+ * choose the algorithm, and bit 4 makes it four peers instead of two, whose frames then come in turns.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { N = 50, PART = 16, WINDOW = 3 };
 
 static float vector[N];
+static unsigned npeers, turn;
 
 static int read_vector(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
 {
@@ -34,19 +36,25 @@ static void expect(struct lh_transport *t, unsigned peer, bool on) { }
 static const struct lh_transport_ops ops = { .wake = wake, .expect = expect };
 
 /* Everything that the all-reduce would send now, so that results and credits move. */
-static void send_all(struct lh_transport *t)
+static void send_to(struct lh_transport *t, unsigned peer)
 {
 	struct lh_frame f;
 	const void *payload;
-	while (t->user->send_next(t->user_ctx, 1, &f, &payload, NULL) > 0) {
+	while (t->user->send_next(t->user_ctx, peer, &f, &payload, NULL) > 0) {
 		uint8_t header[LH_FRAME_HEADER];
 		struct lh_frame same;
 		lh_frame_print(&f, header);
 		if (!payload || lh_frame_parse(header, &same, NULL) || same.length != f.length || same.part != f.part ||
 		    same.block != f.block)
 			abort();
-		t->user->sent(t->user_ctx, 1, &f);
+		t->user->sent(t->user_ctx, peer, &f);
 	}
+}
+
+static void send_all(struct lh_transport *t)
+{
+	for (unsigned peer = 1; peer < npeers; peer++)
+		send_to(t, peer);
 }
 
 static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t *payload)
@@ -55,6 +63,7 @@ static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t 
 	struct lh_hello theirs;
 	char text[LH_FRAME_TEXT_MAX + 1];
 	int32_t culprit;
+	unsigned peer = 1 + turn++ % (npeers - 1);
 	void *to;
 	switch (f->type) {
 	case LH_FRAME_HELLO:
@@ -69,10 +78,10 @@ static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t 
 		return lh_abort_parse(payload, f->length, &culprit, text) ? -1 : 0;
 	case LH_FRAME_CONTRIBUTION:
 	case LH_FRAME_RESULT:
-		if (t->user->receive_begin(t->user_ctx, 1, f, &to, NULL))
+		if (t->user->receive_begin(t->user_ctx, peer, f, &to, NULL))
 			return -1;
 		memcpy(to, payload, f->length);
-		if (t->user->receive_end(t->user_ctx, 1, f, to, NULL))
+		if (t->user->receive_end(t->user_ctx, peer, f, to, NULL))
 			return -1;
 		send_all(t);
 		return 0;
@@ -116,10 +125,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct lh_transport t = { .ops = &ops, .culprit = -1 };
 	struct lh_allreduce *a = NULL;
 	struct lh_group group;
-	if (lh_group_init(&group, 2, NULL, NULL, NULL))
+	static const uint32_t site[] = { 0, 0, 1, 1 };
+	npeers = data[1] & 16 ? 4 : 2;
+	turn = 0;
+	if (lh_group_init(&group, npeers, site, NULL, NULL))
 		abort();
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .n = N,
+		.pattern = lh_pattern_find((enum lh_algorithm)(data[1] >> 1 & 7) % (LH_ALGORITHM_CENTRAL + 1)),
+		.group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1, .n = N,
 		.part_bytes = PART, .window = WINDOW, .read = read_vector, .write = write_vector,
 	};
 	if (lh_allreduce_new(&c, &t, &a, NULL))
