@@ -120,6 +120,13 @@ static void test_experiments(void)
 	lh_experiment_done(&exp);
 	lh_sweep_done(&s);
 
+	CU_ASSERT_EQUAL_FATAL(init(&s, "algorithm=ring,two-level", "wire=fp32", 0, 1, 1), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_sweep_load(&s, 1, path, NULL, 0, stderr, &exp, &err), 0);
+	CU_ASSERT_EQUAL(exp.training.algorithm, LH_ALGORITHM_TWO_LEVEL);
+	CU_ASSERT_EQUAL(exp.training.wire, LH_WIRE_FP32);
+	lh_experiment_done(&exp);
+	lh_sweep_done(&s);
+
 	CU_ASSERT_EQUAL_FATAL(init(&s, "peers=1,3", "training.seed=9", 0, 1, 1), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_sweep_load(&s, 1, path, NULL, 0, stderr, &exp, &err), 0);
 	CU_ASSERT_EQUAL(exp.topology.npeers, 6);
