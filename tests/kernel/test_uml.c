@@ -136,12 +136,12 @@ static int guest_main(int argc, char **argv)
 		sigaddset(&set, SIGINT);
 		sigaddset(&set, SIGTERM);
 		sigprocmask(SIG_BLOCK, &set, NULL);
-		(void)!write(1, "ready\n", 6);
+		(void)!write(1, "# ready\n", 8);
 		sigwait(&set, &sig);
 		return sig;
 	}
 	if (!strcmp(what, "sleep")) {
-		(void)!write(1, "ready\n", 6);
+		(void)!write(1, "# ready\n", 8);
 		poll(NULL, 0, 60000);
 		return 0;
 	}
