@@ -56,7 +56,9 @@ static void print_value(const struct lang_value *v, FILE *out)
 	const char *or = "";
 	if (v->scalar == T_CHOICE) {
 		for (const char *p = v->choices ? v->choices : ""; *p; p += strcspn(p, " "), p += *p == ' ') {
-			fprintf(out, "%s`%.*s`", or, (int)strcspn(p, " "), p);
+			fprintf(out, "%s`", or);
+			fwrite(p, 1, strcspn(p, " "), out);
+			fputc('`', out);
 			or = ", ";
 		}
 	} else if (v->scalar) {
