@@ -13,11 +13,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "longhaul/cell.h"
 #include "longhaul/network.h"
+#include "machine.h"
 
 enum { CHECKS_MAX = 24, BOOT_LIMIT_S = 60 };
 
@@ -36,12 +36,6 @@ struct doctor {
 	bool host_network, host_netem, uml;
 	bool needs_netem;        /* what the verdict is about */
 	lh_bytes plan_bytes;     /* 0: no file given */
-};
-
-/* Shared with the cell's worker. */
-struct trial {
-	struct lh_caps caps;
-	struct lh_err err;
 };
 
 static void add(struct doctor *d, const char *name, enum finding finding, const char *remedy, const char *fmt, ...)
@@ -88,35 +82,23 @@ static void check_apparmor(struct doctor *d)
 		close(fd);
 }
 
-static int trial_in_cell(void *ctx)
-{
-	struct trial *t = ctx;
-	return lh_caps_probe(&t->caps, &t->err) ? 1 : 0;
-}
-
 static void check_kernel(struct doctor *d)
 {
-	struct lh_cell_options opt = { .need_net = true, .allow_reaper = true };
 	struct lh_err err = LH_ERR_INIT;
-	int status = 0;
-	struct trial *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (t == MAP_FAILED)
-		return;
+	struct lh_caps caps;
 	fflush(NULL);
-	if (lh_cell_run(&opt, trial_in_cell, t, &status, &err) || status) {
-		const char *why = err.code ? err.text : t->err.text[0] ? t->err.text : "the trial was ended";
-		add(d, "emulation on this kernel", FOUND_MISSING, "User-Mode Linux takes its place", "%.300s", why);
-	} else {
-		d->host_network = t->caps.veth;
-		d->host_netem = t->caps.veth && t->caps.netem;
-		add(d, "veth, tbf", t->caps.veth && t->caps.tbf ? FOUND_OK : FOUND_MISSING, "User-Mode Linux takes its place",
-		    "veth %s, tbf %s, IPv6 %s on Linux %s", t->caps.veth ? "yes" : "no", t->caps.tbf ? "yes" : "no",
-		    t->caps.ipv6 ? "yes" : "no", t->caps.kernel_release);
-		add(d, "sch_netem", t->caps.netem ? FOUND_OK : FOUND_MISSING,
-		    "sudo modprobe sch_netem (linux-modules-extra on Ubuntu), else User-Mode Linux takes its place", "%s",
-		    t->caps.netem ? "works on this kernel" : t->caps.netem_why);
+	if (lh_machine_try_kernel(&caps, &err)) {
+		add(d, "emulation on this kernel", FOUND_MISSING, "User-Mode Linux takes its place", "%.300s", err.text);
+		return;
 	}
-	munmap(t, sizeof *t);
+	d->host_network = caps.veth;
+	d->host_netem = caps.veth && caps.netem;
+	add(d, "veth, tbf", caps.veth && caps.tbf ? FOUND_OK : FOUND_MISSING, "User-Mode Linux takes its place",
+	    "veth %s, tbf %s, IPv6 %s on Linux %s", caps.veth ? "yes" : "no", caps.tbf ? "yes" : "no",
+	    caps.ipv6 ? "yes" : "no", caps.kernel_release);
+	add(d, "sch_netem", caps.netem ? FOUND_OK : FOUND_MISSING,
+	    "sudo modprobe sch_netem (linux-modules-extra on Ubuntu), else User-Mode Linux takes its place", "%s",
+	    caps.netem ? "works on this kernel" : caps.netem_why);
 }
 
 static void check_uml(struct doctor *d)
@@ -163,23 +145,10 @@ static void check_cuda(struct doctor *d)
 		dlclose(cuda);
 }
 
-static lh_bytes memory_available(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	unsigned long long kib = 0;
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return (lh_bytes)kib * 1024;
-}
-
 static void check_machine(struct doctor *d)
 {
 	cpu_set_t set;
-	lh_bytes have = memory_available();
+	lh_bytes have = lh_machine_memory_available();
 	double mib = 1 << 20;
 	CPU_ZERO(&set);
 	int cpus = sched_getaffinity(0, sizeof set, &set) ? 0 : CPU_COUNT(&set);
@@ -269,7 +238,7 @@ int cmd_doctor(const struct lh_invocation *inv)
 	check_cuda(d);
 	check_machine(d);
 	const char *kernel = verdict(d);
-	bool enough = !d->plan_bytes || memory_available() >= d->plan_bytes;
+	bool enough = !d->plan_bytes || lh_machine_memory_available() >= d->plan_bytes;
 	if (!inv->json)
 		print_text(d, kernel);
 	else if (print_json(d, kernel))

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "longhaul/cell.h"
+#include "machine.h"
 
 #define MIB ((lh_bytes)1 << 20)
 
@@ -197,59 +198,25 @@ static void out_dir_forget(const struct session_state *st)
 
 /* ---- what this kernel can do ---- */
 
-struct trial { /* shared with the child */
-	struct lh_caps caps;
-	struct lh_err err;
-};
-
-static int trial_in_cell(void *ctx)
-{
-	struct trial *t = ctx;
-	return lh_caps_probe(&t->caps, &t->err) ? 1 : 0;
-}
-
 /* Why the host kernel will not do, in *why; 0 when it will. */
 static int host_kernel_refuses(bool needs_netem, char *why, size_t size)
 {
-	struct lh_cell_options opt = { .need_net = true, .allow_reaper = true };
 	struct lh_err err = LH_ERR_INIT;
-	int status = 0, refused = 1;
-	struct trial *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (t == MAP_FAILED) {
-		snprintf(why, size, "no memory to try this kernel: %s", strerror(errno));
-		return 1;
-	}
-	if (lh_cell_run(&opt, trial_in_cell, t, &status, &err))
-		snprintf(why, size, "this kernel refuses private namespaces (%.400s)", err.text);
-	else if (status)
-		snprintf(why, size, "this kernel cannot build the network (%.400s)",
-			 t->err.text[0] ? t->err.text : "the trial was ended");
-	else if (needs_netem && !t->caps.netem)
+	struct lh_caps caps;
+	if (lh_machine_try_kernel(&caps, &err))
+		snprintf(why, size, "%s", err.text);
+	else if (needs_netem && !caps.netem)
 		snprintf(why, size, "this kernel has no sch_netem");
 	else
-		refused = 0;
-	munmap(t, sizeof *t);
-	return refused;
+		return 0;
+	return 1;
 }
 
 /* ---- memory ---- */
 
-static lh_bytes memory_available(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	unsigned long long kib = 0;
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return (lh_bytes)kib * 1024;
-}
-
 static int memory_check(const struct lh_plan *plan, struct lh_err *err)
 {
-	lh_bytes need = lh_plan_memory_bytes(plan), have = memory_available();
+	lh_bytes need = lh_plan_memory_bytes(plan), have = lh_machine_memory_available();
 	char a[32], b[32];
 	if (!have || need <= have)
 		return 0;
