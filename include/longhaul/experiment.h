@@ -23,7 +23,16 @@ struct lh_training {
 	enum lh_engine engine;
 	char model[LH_NAME_MAX];    /* cpu: "text", "digits"; paced: a catalogue name (RN18 ... RXLM) */
 	enum lh_wire wire;          /* element type on the wire */
-	enum lh_algorithm algorithm; /* of the all-reduce */
+	enum lh_algorithm algorithm; /* of the all-reduce; unused while `choose` */
+	bool choose;                /* algorithm: auto - the fastest by prediction from the probe */
+	struct lh_codec_options codec;
+	struct lh_sync_options sync;
+	uint32_t streams;           /* 0: auto */
+	enum lh_sockets sockets;
+	enum lh_membership membership;
+	bool young;                 /* checkpoint interval: by Young's formula from the spot model */
+	lh_ns checkpoint_ns;        /* 0: none */
+	bool hivemind;              /* profile: hivemind; the other fields are set accordingly */
 	uint64_t target_batch;      /* samples that all peers reach together, per epoch */
 	uint32_t microbatch;        /* samples of one forward and backward pass */
 	uint32_t epochs;            /* averaging rounds, warm-up included */
@@ -42,7 +51,11 @@ struct lh_probe_spec {
 	uint32_t streams;           /* k of the k-stream goodput */
 };
 
-enum lh_change_kind { LH_CHANGE_LINK, LH_CHANGE_CUT, LH_CHANGE_HEAL, LH_CHANGE_PARTITION, LH_CHANGE_KILL };
+enum lh_change_kind {
+	LH_CHANGE_LINK, LH_CHANGE_CUT, LH_CHANGE_HEAL, LH_CHANGE_PARTITION, LH_CHANGE_KILL,
+	LH_CHANGE_NOTICE, /* elastic: the peer is told that it will be killed */
+	LH_CHANGE_ADD,    /* elastic: the peer is started (again) */
+};
 
 struct lh_change { /* one line of `schedule:`, or one row of a trace */
 	lh_ns at_ns;            /* after the first epoch began */
@@ -50,13 +63,22 @@ struct lh_change { /* one line of `schedule:`, or one row of a trace */
 	unsigned from, to;      /* LINK, CUT, HEAL: the ordered pair (a `between` gives two changes) */
 	struct lh_impairment imp; /* LINK: the complete new state */
 	uint64_t group_mask;    /* PARTITION: bit s = site s is on side A; links across are cut */
-	unsigned peer;          /* KILL */
+	unsigned peer;          /* KILL, NOTICE, ADD */
+};
+
+/* When a peer's machine is taken away and given back: `spot:`. Expanded into changes before the run, from the seed. */
+struct lh_spot {
+	lh_ns mean_ns;      /* Poisson: mean time between interruptions of a running peer; 0: none */
+	lh_ns notice_ns;    /* from the notice to the kill */
+	lh_ns restart_ns;   /* from the kill to the start of the next one; < 0: it stays away */
 };
 
 struct lh_experiment {
 	struct lh_topology topology;
 	struct lh_training training;
 	struct lh_probe_spec probe;
+	struct lh_spot *spot;      /* [topology.npeers] */
+	bool *absent;              /* [topology.npeers] not there at the start: the schedule adds it */
 	struct lh_change *changes; /* sorted by at_ns; links that only these make lossy are in packet mode already */
 	size_t nchanges;
 	char *canonical; /* the experiment as YAML again: includes and --set resolved; goes into the manifest */

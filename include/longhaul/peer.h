@@ -32,13 +32,52 @@ extern "C" {
 #define LH_EVENT_LINE_MAX 4096                      /* bytes of an event line, newline and NUL included */
 
 enum lh_engine { LH_ENGINE_CPU, LH_ENGINE_PACED };
-enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16 };
+enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16, LH_WIRE_BF16, LH_WIRE_INT8, LH_WIRE_TOPK, LH_WIRE_POWERSGD };
 enum lh_algorithm {
 	LH_ALGORITHM_BUTTERFLY, LH_ALGORITHM_RING, LH_ALGORITHM_HALVING_DOUBLING, LH_ALGORITHM_TWO_LEVEL,
 	LH_ALGORITHM_CENTRAL,
 };
 /* As in files: "butterfly", "ring", ... */
 extern const char *const lh_algorithm_names[]; /* by enum, NULL-terminated */
+
+/* What a lossy codec needs beside its name. */
+struct lh_codec_options {
+	double topk_fraction;     /* topk: of the elements of every part, 0 < f <= 1 */
+	uint32_t powersgd_rank;   /* powersgd: columns of its factors, >= 1 */
+	bool error_feedback;      /* what rounding took away is added to the next round's numbers; always so for topk
+				   * and powersgd */
+};
+
+enum lh_strategy_kind {
+	LH_STRATEGY_EXACT,            /* gradients, every target batch, samples dealt before the round */
+	LH_STRATEGY_ETA,              /* the same, but a round ends when the batch is predicted to be reached */
+	LH_STRATEGY_DELAYED,          /* exact, applied one round late, exchanged during the next one's calculation */
+	LH_STRATEGY_LOCAL_SGD,        /* every peer updates itself; parameters are averaged every `every` rounds */
+	LH_STRATEGY_DILOCO,           /* the same, with an outer Nesterov step on what changed */
+	LH_STRATEGY_STREAMING_DILOCO, /* by fragments, in the background */
+	LH_STRATEGY_ASYNC,            /* parameters averaged in the background, at most `staleness` rounds old */
+};
+enum lh_optimizer { LH_OPTIMIZER_ADAMW, LH_OPTIMIZER_SGD };
+
+struct lh_sync_options {
+	enum lh_strategy_kind strategy;
+	enum lh_optimizer optimizer;  /* of each peer (the inner one, where there is an outer) */
+	uint32_t every;               /* H: rounds from one exchange to the next, >= 1 */
+	double outer_learning_rate, outer_momentum;
+	uint32_t fragments;           /* streaming: 1 ... every */
+	uint32_t overlap;             /* streaming: rounds between the begin of an exchange and its use; < every */
+	double blend;                 /* streaming: weight of the peer's own parameters when the result is used, 0 ... 1 */
+	uint32_t staleness;           /* async: rounds, >= 1 */
+	lh_ns match_floor_ns;         /* every exchange is preceded by at least so long a matchmaking; 0: none */
+};
+
+/* STUDY: the kernel's own settings, one stream unless `streams` says more. TUNED: buffers of the BDP, no idle
+ * restart, pacing. */
+enum lh_sockets { LH_SOCKETS_STUDY, LH_SOCKETS_TUNED };
+#define LH_STREAMS_MAX 64 /* TCP connections of one pair of peers */
+
+/* FIXED: the loss of a peer ends the run. ELASTIC: the others go on, and peers may come (back). */
+enum lh_membership { LH_MEMBERSHIP_FIXED, LH_MEMBERSHIP_ELASTIC };
 
 struct lh_peer_endpoint {
 	char name[32];
@@ -59,6 +98,15 @@ struct lh_peer_config {
 	uint64_t parameters;        /* paced: elements of the pseudo-gradient; cpu: 0 */
 	enum lh_wire wire;
 	enum lh_algorithm algorithm;
+	struct lh_codec_options codec;
+	struct lh_sync_options sync;
+	uint32_t streams;           /* of each pair, 1 ... LH_STREAMS_MAX; 0: chosen from RTT, window and rate */
+	enum lh_sockets sockets;
+	enum lh_membership membership;
+	bool absent;                /* elastic: this peer was not there when the run began; it joins a running group */
+	uint32_t incarnation;       /* elastic: how often this rank was started before */
+	lh_ns checkpoint_ns;        /* between two checkpoints on disk; 0: none */
+	char checkpoint_dir[256];   /* of this peer; "" with checkpoint_ns 0 */
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
 	double learning_rate;
@@ -123,6 +171,8 @@ int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh
 /* Commands on the control fd. EOF means "stop". */
 #define LH_CONTROL_GO 'g'   /* begin epoch 1 (after every peer has JOINED) */
 #define LH_CONTROL_STOP 's' /* finish the round under way, then FINISHED */
+#define LH_CONTROL_NOTICE 'n' /* elastic: this peer will be killed soon; write a checkpoint, leave the group after this
+			       * round */
 
 #ifdef __cplusplus
 }
