@@ -7,7 +7,9 @@
 #include "json_fields.h"
 #include "longhaul/peer.h"
 
-static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "finished", "failed", NULL };
+static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "finished", "failed",
+				      "view", "synced", "checkpoint", "left", NULL };
+const char *const lh_view_cause_names[] = { "start", "lost", "mismatch", "joined", "left", NULL };
 
 #define NS(m) LH_FIELD(lh_event, m, LH_FIELD_INT, .imin = 0, .imax = INT64_MAX)
 
@@ -25,6 +27,7 @@ static const struct lh_field joined_fields[] = {
 
 static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, epoch, LH_FIELD_UINT, .umin = 1),
+	LH_FIELD(lh_event, view, LH_FIELD_UINT, .optional = true),
 	NS(begin_ns), NS(calc_end_ns), NS(exchange_end_ns), NS(commit_ns),
 	LH_FIELD(lh_event, samples, LH_FIELD_UINT),
 	LH_FIELD(lh_event, bytes_sent, LH_FIELD_UINT),
@@ -45,6 +48,37 @@ static const struct lh_field failed_fields[] = {
 	LH_FIELD(lh_event, reason, LH_FIELD_TEXT),
 };
 
+static const struct lh_field view_fields[] = {
+	LH_FIELD(lh_event, view, LH_FIELD_UINT, .umin = 1),
+	LH_FIELD(lh_event, members, LH_FIELD_HEX64),
+	LH_FIELD(lh_event, gone, LH_FIELD_HEX64),
+	LH_FIELD(lh_event, came, LH_FIELD_HEX64),
+	LH_FIELD(lh_event, cause, LH_FIELD_WORD, .words = lh_view_cause_names),
+	NS(noticed_ns),
+	LH_FIELD(lh_event, version, LH_FIELD_UINT),
+	LH_FIELD(lh_event, aborted_round, LH_FIELD_UINT),
+	LH_FIELD(lh_event, samples_redealt, LH_FIELD_UINT),
+};
+
+static const struct lh_field synced_fields[] = {
+	LH_FIELD(lh_event, version, LH_FIELD_UINT),
+	LH_FIELD(lh_event, donor, LH_FIELD_UINT, .umax = LH_MEMBERS_MAX - 1),
+	NS(begin_ns),
+	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
+	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),
+};
+
+static const struct lh_field checkpoint_fields[] = {
+	LH_FIELD(lh_event, version, LH_FIELD_UINT),
+	NS(begin_ns),
+	LH_FIELD(lh_event, bytes, LH_FIELD_UINT),
+	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),
+};
+
+static const struct lh_field left_fields[] = {
+	LH_FIELD(lh_event, version, LH_FIELD_UINT),
+};
+
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static const struct {
@@ -57,13 +91,29 @@ static const struct {
 	[LH_EVENT_EVAL] = { eval_fields, COUNT(eval_fields) },
 	[LH_EVENT_FINISHED] = { NULL, 0 },
 	[LH_EVENT_FAILED] = { failed_fields, COUNT(failed_fields) },
+	[LH_EVENT_VIEW] = { view_fields, COUNT(view_fields) },
+	[LH_EVENT_SYNCED] = { synced_fields, COUNT(synced_fields) },
+	[LH_EVENT_CHECKPOINT] = { checkpoint_fields, COUNT(checkpoint_fields) },
+	[LH_EVENT_LEFT] = { left_fields, COUNT(left_fields) },
 };
 
-/* The instants of an epoch follow each other; anything else is a number that would be printed though it is false. */
-static bool is_ordered(const struct lh_event *e)
+/* Instants follow each other, and the members of a group are what the changes say; anything else is a number that would
+ * be printed though it is false. */
+static bool is_consistent(const struct lh_event *e)
 {
-	return e->kind != LH_EVENT_EPOCH || (e->begin_ns <= e->calc_end_ns && e->calc_end_ns <= e->exchange_end_ns &&
-					     e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns);
+	switch (e->kind) {
+	case LH_EVENT_EPOCH:
+		return e->begin_ns <= e->calc_end_ns && e->calc_end_ns <= e->exchange_end_ns &&
+		       e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns;
+	case LH_EVENT_VIEW:
+		return e->noticed_ns <= e->t_ns && e->members && !(e->came & ~e->members) &&
+		       (!e->aborted_round || e->aborted_round == e->version + 1);
+	case LH_EVENT_SYNCED:
+	case LH_EVENT_CHECKPOINT:
+		return e->begin_ns <= e->t_ns;
+	default:
+		return true;
+	}
 }
 
 /* A reason may quote anything (a file name, another program); an event must get through all the same. */
@@ -78,7 +128,7 @@ static void make_printable(char *text, size_t size)
 int lh_event_print(const struct lh_event *e, char *buf, size_t size)
 {
 	struct lh_event copy = *e;
-	if ((unsigned)e->kind >= COUNT(extra) || !is_ordered(e))
+	if ((unsigned)e->kind >= COUNT(extra) || !is_consistent(e))
 		return -EINVAL;
 	if (copy.kind == LH_EVENT_FAILED) {
 		make_printable(copy.reason, sizeof copy.reason);
@@ -133,8 +183,8 @@ static int parse(const json_t *o, struct lh_event *e, struct lh_err *err)
 	rc = lh_fields_read(o, fields, ncommon + nextra, NULL, e, err);
 	if (rc)
 		return rc;
-	if (!is_ordered(e))
-		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "its instants do not follow each other");
+	if (!is_consistent(e))
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "its instants do not follow each other, or its members do not fit");
 	return 0;
 }
 

@@ -21,6 +21,7 @@ static const struct lh_field endpoint_fields[] = {
 	LH_FIELD(lh_peer_endpoint, samples_per_s, LH_FIELD_REAL, .imin = 0, .imax = 1000000000),
 	LH_FIELD(lh_peer_endpoint, site, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_endpoint, share, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_peer_endpoint, absent, LH_FIELD_UINT, .umax = 1, .optional = true),
 };
 
 static const struct lh_field config_fields[] = {

@@ -91,6 +91,11 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		p->culprit = e->culprit;
 		memcpy(p->reason, e->reason, sizeof p->reason);
 		return 0;
+	case LH_EVENT_VIEW:
+	case LH_EVENT_SYNCED:
+	case LH_EVENT_CHECKPOINT:
+	case LH_EVENT_LEFT:
+		return 0; /* what they say of the group is in events.jsonl */
 	}
 	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unknown kind of event %d", (int)e->kind);
 }

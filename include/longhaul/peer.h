@@ -86,6 +86,7 @@ struct lh_peer_endpoint {
 	double samples_per_s; /* declared pace; also the weight by which samples are dealt */
 	uint32_t site;        /* peers with the same number are near each other (two-level) */
 	uint32_t share;       /* butterfly: weight of the part of the sum that this peer makes; all 0: equal */
+	uint32_t absent;      /* elastic: 1: not there when the run begins, so not of the first group; joins it later */
 };
 
 struct lh_peer_config {
@@ -133,7 +134,24 @@ enum lh_event_kind {
 	LH_EVENT_EVAL,      /* held-out evaluation after the last epoch (rank 0, cpu engine) */
 	LH_EVENT_FINISHED,
 	LH_EVENT_FAILED,
+	/* Only with membership elastic; docs/decisions/0017-membership.md */
+	LH_EVENT_VIEW,      /* another group of members begins; told by each of its members */
+	LH_EVENT_SYNCED,    /* this peer, which joined, has the group's state */
+	LH_EVENT_CHECKPOINT, /* a checkpoint is on disk */
+	LH_EVENT_LEFT,      /* this peer left the group as it was told to (LH_CONTROL_NOTICE); FINISHED follows */
 };
+
+/* Why there is another group. Of several reasons, the first in this order. */
+enum lh_view_cause {
+	LH_VIEW_START,    /* the first group of the run (view 1) */
+	LH_VIEW_LOST,     /* a member died, stalled or was cut off */
+	LH_VIEW_MISMATCH, /* the members' results differed: the round is done again */
+	LH_VIEW_JOINED,
+	LH_VIEW_LEFT,
+};
+extern const char *const lh_view_cause_names[]; /* "start", "lost", ... by enum, NULL-terminated */
+
+#define LH_MEMBERS_MAX 64 /* peers of a run with elastic membership: sets of them are masks */
 
 struct lh_event {
 	enum lh_event_kind kind;
@@ -141,6 +159,7 @@ struct lh_event {
 	lh_ns t_ns;
 	/* EPOCH */
 	uint32_t epoch;            /* from 1 */
+	uint32_t view;             /* elastic: the group that committed it (VIEW has its members), from 1; else 0 */
 	lh_ns begin_ns;            /* previous commit of this peer, or the go */
 	lh_ns calc_end_ns;         /* this peer's share of the batch is done, pacing waited out */
 	lh_ns exchange_end_ns;     /* the averaged gradient is here */
@@ -159,6 +178,19 @@ struct lh_event {
 	/* FAILED */
 	int culprit;               /* rank of the peer that went away or stalled; -1: this one */
 	char reason[256];
+	/* VIEW, with `view`: its number. Ranks are bits: 1 << rank. */
+	uint64_t members, gone, came; /* of this group; of the one before and not of this; the other way round. A rank that
+				    * was started anew between the two is in both */
+	enum lh_view_cause cause;
+	lh_ns noticed_ns;          /* when this peer first knew of the cause; a joiner: when it asked to join */
+	uint32_t version;          /* rounds that the group has committed. SYNCED, CHECKPOINT, LEFT: of the state */
+	uint32_t aborted_round;    /* the round under way, which is done again by this group; 0: none was, or it was
+				    * committed by the change */
+	uint64_t samples_redealt;  /* of that round: dealt to peers that are gone, and dealt again */
+	/* SYNCED, with begin_ns, bytes_received, state_hash */
+	unsigned donor;            /* rank that the last part of the state came from */
+	/* CHECKPOINT, with begin_ns, state_hash */
+	uint64_t bytes;            /* of the file */
 };
 
 /* One line with its newline and a NUL, into buf (LH_EVENT_LINE_MAX is always enough); returns its length,

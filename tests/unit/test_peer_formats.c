@@ -8,7 +8,7 @@
 #include "longhaul/peer.h"
 
 static struct lh_peer_endpoint endpoints[3] = {
-	{ "us-0", "10.0.0.1", 7000, 40 }, { "eu-0", "fd00::1", 65535, 0.5 }, { "asia-0", "10.0.0.3", 1, 1e6 },
+	{ "us-0", "10.0.0.1", 7000, 40 }, { "eu-0", "fd00::1", 65535, 0.5 }, { "asia-0", "10.0.0.3", 1, 1e6, .absent = 1 },
 };
 
 static const struct lh_peer_config sample = {
@@ -31,6 +31,8 @@ static void test_config_round_trip(void)
 	CU_ASSERT_STRING_EQUAL(c.peers[1].host, "fd00::1");
 	CU_ASSERT_EQUAL(c.peers[1].port, 65535);
 	CU_ASSERT_EQUAL(c.peers[1].samples_per_s, 0.5);
+	CU_ASSERT_EQUAL(c.peers[1].absent, 0);
+	CU_ASSERT_EQUAL(c.peers[2].absent, 1);
 	CU_ASSERT_EQUAL(c.seed, UINT64_MAX);
 	CU_ASSERT_EQUAL(c.engine, LH_ENGINE_PACED);
 	CU_ASSERT_EQUAL(c.wire, LH_WIRE_FP16);
@@ -84,6 +86,7 @@ static void test_config_refusals(void)
 		{ "10.0.0.1", "example.org", "peers[0]: key \"host\": \"example.org\"" },
 		{ "\"port\": 7000", "\"port\": 0", "port" },
 		{ "\"port\": 7000", "\"port\": 65536", "outside" },
+		{ "\"absent\": 1", "\"absent\": 2", "outside" },
 		{ "\"samples_per_s\": 40.0", "\"samples_per_s\": 0", "more than 0" },
 		{ "\"samples_per_s\": 40.0", "\"samples_per_s\": -1", "outside" },
 		{ "\"name\": \"us-0\"", "\"name\": \"\"", "empty" },
@@ -177,6 +180,64 @@ static void test_event_round_trip(void)
 	CU_ASSERT_TRUE(lh_event_print(&failed, buf, sizeof buf) > 0);
 }
 
+static const struct lh_event view_event = {
+	.kind = LH_EVENT_VIEW, .rank = 1, .t_ns = 50, .view = 3, .members = 0xb, .gone = 0x5, .came = 0x1,
+	.cause = LH_VIEW_LOST, .noticed_ns = 40, .version = 7, .aborted_round = 8, .samples_redealt = 21,
+};
+
+/* What only an elastic run tells. */
+static void test_member_events(void)
+{
+	struct lh_event e;
+	round_trip(&view_event, &e);
+	CU_ASSERT_EQUAL(e.view, 3);
+	CU_ASSERT_EQUAL(e.members, 0xb);
+	CU_ASSERT_EQUAL(e.gone, 0x5);
+	CU_ASSERT_EQUAL(e.came, 0x1);
+	CU_ASSERT_EQUAL(e.cause, LH_VIEW_LOST);
+	CU_ASSERT_EQUAL(e.noticed_ns, 40);
+	CU_ASSERT_EQUAL(e.version, 7);
+	CU_ASSERT_EQUAL(e.aborted_round, 8);
+	CU_ASSERT_EQUAL(e.samples_redealt, 21);
+	struct lh_event synced = {
+		.kind = LH_EVENT_SYNCED, .t_ns = 9, .version = 4, .donor = 2, .begin_ns = 3, .bytes_received = 11,
+		.state_hash = 12,
+	};
+	round_trip(&synced, &e);
+	CU_ASSERT_EQUAL(e.donor, 2);
+	CU_ASSERT_EQUAL(e.begin_ns, 3);
+	CU_ASSERT_EQUAL(e.bytes_received, 11);
+	CU_ASSERT_EQUAL(e.state_hash, 12);
+	struct lh_event checkpoint = {
+		.kind = LH_EVENT_CHECKPOINT, .t_ns = 9, .version = 4, .begin_ns = 9, .bytes = 77, .state_hash = 5,
+	};
+	round_trip(&checkpoint, &e);
+	CU_ASSERT_EQUAL(e.bytes, 77);
+	round_trip(&(struct lh_event){ .kind = LH_EVENT_LEFT, .version = 6 }, &e);
+	CU_ASSERT_EQUAL(e.version, 6);
+	struct lh_event epoch = epoch_event;
+	epoch.view = 2;
+	round_trip(&epoch, &e);
+	CU_ASSERT_EQUAL(e.view, 2);
+}
+
+static void test_member_event_refusals(void)
+{
+	char buf[LH_EVENT_LINE_MAX];
+	struct lh_event bad[] = { view_event, view_event, view_event, view_event };
+	bad[0].noticed_ns = 51;
+	bad[1].members = 0;
+	bad[2].came = 0x4;
+	bad[3].aborted_round = 7;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		CU_ASSERT_EQUAL(lh_event_print(&bad[i], buf, sizeof buf), -EINVAL);
+	struct lh_event synced = { .kind = LH_EVENT_SYNCED, .t_ns = 1, .begin_ns = 2 };
+	CU_ASSERT_EQUAL(lh_event_print(&synced, buf, sizeof buf), -EINVAL);
+	synced.begin_ns = 1;
+	synced.donor = LH_MEMBERS_MAX;
+	CU_ASSERT_EQUAL(lh_event_print(&synced, buf, sizeof buf), -EINVAL);
+}
+
 static void test_event_refusals(void)
 {
 	static const char *const lines[] = {
@@ -184,6 +245,7 @@ static void test_event_refusals(void)
 		"{\"event\":\"listening\",\"rank\":0,\"t_ns\":1}x", "{\"event\":\"listening\",\"rank\":0,\"t_ns\":-1}",
 		"{\"event\":\"listening\",\"rank\":0,\"t_ns\":1,\"t_ns\":1}",
 		"{\"event\":\"listening\",\"rank\":0,\"t_ns\":1,\"epoch\":1}",
+		"{\"event\":\"gone\",\"rank\":0,\"t_ns\":1}",
 		"{\"event\":\"left\",\"rank\":0,\"t_ns\":1}",
 		"{\"event\":\"joined\",\"rank\":0,\"t_ns\":1,\"parameters\":1,\"state_hash\":\"1\"}",
 		"{\"event\":\"joined\",\"rank\":0,\"t_ns\":1,\"parameters\":1,\"state_hash\":\"000000000000000G\"}",
@@ -209,6 +271,8 @@ static const struct lh_test tests[] = {
 	{ "config_round_trip", test_config_round_trip, 0 },
 	{ "config_refusals", test_config_refusals, 0 },
 	{ "event_round_trip", test_event_round_trip, 0 },
+	{ "member_events", test_member_events, 0 },
+	{ "member_event_refusals", test_member_event_refusals, 0 },
 	{ "event_refusals", test_event_refusals, 0 },
 };
 
