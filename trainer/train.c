@@ -105,7 +105,7 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 /* Somebody left after a round before this one (it was told to stop first): this round cannot be completed. */
 static bool is_void(const struct train *tr, uint32_t epoch)
 {
-	return tr->t->bye_seen && tr->t->bye_epoch < epoch;
+	return tr->t->bye_seen && tr->t->bye_exchange < epoch;
 }
 
 /* ---- a round ---- */

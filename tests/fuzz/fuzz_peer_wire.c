@@ -45,9 +45,9 @@ static void send_to(struct lh_transport *t, unsigned peer)
 		struct lh_frame same;
 		lh_frame_print(&f, header);
 		if (!payload || lh_frame_parse(header, &same, NULL) || same.length != f.length || same.part != f.part ||
-		    same.block != f.block)
+		    same.block != f.block || same.view != f.view)
 			abort();
-		t->user->sent(t->user_ctx, peer, &f);
+		t->user->sent(t->user_ctx, peer, &f, payload);
 	}
 }
 

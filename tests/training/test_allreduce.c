@@ -30,7 +30,7 @@ struct job {
 	uint64_t n;
 	enum lh_wire wire;
 	size_t part_bytes;
-	unsigned window, depth;
+	unsigned window, depth, streams;
 	bool integers;
 	float **keep;        /* put what came out there */
 	const float *same_as; /* what must come out, to the bit */
@@ -117,13 +117,13 @@ static uint64_t expected_bytes(const struct job *j, unsigned rank)
 	for (size_t i = 0; i < count; i++) {
 		uint64_t n = p->block(&j->group, j->n, list[i].block).length;
 		if (list[i].from == rank)
-			bytes += n * eb + 20 * ((n + part - 1) / part);
+			bytes += n * eb + LH_FRAME_HEADER * ((n + part - 1) / part);
 	}
 	uint64_t own = j->n / j->npeers + (rank < j->n % j->npeers);
 	for (unsigned i = 0; i < j->npeers; i++) {
 		uint64_t other = j->n / j->npeers + (i < j->n % j->npeers);
 		if (i != rank)
-			direct += (own + other) * eb + 20 * ((own + part - 1) / part + (other + part - 1) / part);
+			direct += (own + other) * eb + LH_FRAME_HEADER * ((own + part - 1) / part + (other + part - 1) / part);
 	}
 	if (j->algorithm == LH_ALGORITHM_BUTTERFLY && !j->share)
 		CU_ASSERT_EQUAL(bytes, direct);
@@ -165,6 +165,7 @@ static void check_job(struct job *j)
 	struct lh_loopback *hub;
 	struct lh_err err = LH_ERR_INIT;
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(j->npeers, j->depth, lh_test_seed() + j->salt, &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_streams(hub, j->streams ? j->streams : 1, &err), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&j->group, j->npeers, j->site, j->share, &err), 0);
 	for (unsigned i = 0; i < j->npeers; i++) {
 		struct peer *p = &j->peers[i];
@@ -213,12 +214,17 @@ static void every_size(enum lh_algorithm algorithm)
 	for (unsigned n = 1; n <= PEERS_MAX; n++) {
 		const uint64_t lengths[] = { 0, 1, n - 1, n, n + 1, 97, 1023 };
 		for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
-			for (int fp16 = 0; fp16 < 2; fp16++) {
+			for (unsigned m = 0; m < 4; m++) {
 				struct job j = {
 					.algorithm = algorithm, .site = sites,
-					.npeers = n, .n = lengths[k], .wire = fp16 ? LH_WIRE_FP16 : LH_WIRE_FP32,
+					.npeers = n, .n = lengths[k], .wire = m % 2 ? LH_WIRE_FP16 : LH_WIRE_FP32,
 					.part_bytes = 16, .window = 1 + n % 3, .depth = 1 + n % 2, .integers = true,
 				};
+				if (m / 2) { /* frames of a pair overtake each other */
+					j.streams = 2 + n % 4;
+					j.depth = 2 * j.streams;
+					j.window = 1 + n % 8;
+				}
 				check_job(&j);
 			}
 	}
@@ -264,7 +270,8 @@ static void test_bits_independent_of_arrival(void)
 		for (unsigned k = 0; k < 4; k++) {
 			struct job j = {
 				.algorithm = (enum lh_algorithm)a, .site = sites, .npeers = 7, .n = 1023,
-				.wire = LH_WIRE_FP16, .part_bytes = 64, .window = 1 + k, .depth = 1 + k % 2,
+				.wire = LH_WIRE_FP16, .part_bytes = 64, .window = 1 + 2 * k, .depth = 1 + 3 * k,
+				.streams = k,
 				.keep = first ? NULL : &first, .same_as = first, .salt = k,
 			};
 			check_job(&j);
@@ -282,6 +289,9 @@ static void test_full_parts(void)
 			.depth = 2, .integers = true,
 		};
 		check_job(&j);
+		j.streams = 5;
+		j.depth = 12;
+		check_job(&j);
 	}
 }
 
@@ -289,7 +299,7 @@ static void test_full_parts(void)
 static void test_refusals(void)
 {
 	static const struct lh_frame bad[] = {
-		{ LH_FRAME_CONTRIBUTION, 1, 1, 16 }, /* part 0 comes first */
+		{ LH_FRAME_CONTRIBUTION, 1, 2, 16 }, /* beyond the window */
 		{ LH_FRAME_CONTRIBUTION, 1, 0, 15 }, { LH_FRAME_CONTRIBUTION, 1, 0, 512 },
 		{ LH_FRAME_CONTRIBUTION, 0, 0, 16 }, { LH_FRAME_CONTRIBUTION, 3, 0, 16 },
 		{ LH_FRAME_CONTRIBUTION, 2, 0, 16 }, /* nobody is ahead while round 1 is not summed */
@@ -408,7 +418,7 @@ static void test_relay_window_holds(void)
 		CU_ASSERT_EQUAL(take(t, 0, down), -EPROTO); /* nobody has our part of it */
 		CU_ASSERT_EQUAL_FATAL(t->user->send_next(t->user_ctx, 0, &out, &payload, &err), 1);
 		CU_ASSERT_TRUE(out.type == LH_FRAME_CONTRIBUTION && !out.block && out.part == up.part);
-		t->user->sent(t->user_ctx, 0, &out);
+		t->user->sent(t->user_ctx, 0, &out, payload);
 		CU_ASSERT_EQUAL(take(t, 3, down), -EPROTO); /* from below */
 		CU_ASSERT_EQUAL(take(t, 0, down), up.part < 2 ? 0 : -EPROTO);
 		down.part++;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "comm/frame.h"
 #include "lhpeers.h"
 #include "lhtest.h"
 
@@ -117,7 +118,7 @@ static void test_paced(void)
 	for (unsigned i = 0; i < N; i++) {
 		/* 333335, 333334 and 333334 elements: two parts each; one block goes to two, two blocks to one. */
 		uint64_t own = PARAMETERS / N + (i < PARAMETERS % N), all = PARAMETERS;
-		uint64_t bytes = 2 * (2 * own + (all - own)) + 20 * (2 * 2 + 2 * 2);
+		uint64_t bytes = 2 * (2 * own + (all - own)) + LH_FRAME_HEADER * (2 * 2 + 2 * 2);
 		CU_ASSERT_EQUAL(group.peer[i].joined.parameters, PARAMETERS);
 		CU_ASSERT_TRUE(isnan(group.peer[i].epochs[0].loss_sum));
 		for (unsigned e = 0; e < group.config.epochs; e++)
@@ -155,9 +156,9 @@ static void check_algorithm(enum lh_algorithm a, uint32_t share_of_0)
 		const struct lhpeer *p = &group.peer[i];
 		for (unsigned e = 1; e < group.config.epochs; e++)
 			CU_ASSERT_EQUAL(p->epochs[e].bytes_sent, p->epochs[0].bytes_sent);
-		elements += p->epochs[0].bytes_sent / 2; /* and headers: 20 bytes in 524288 at most, some 60 parts */
+		elements += p->epochs[0].bytes_sent / 2; /* and headers: 24 bytes in 524288 at most, some 60 parts */
 	}
-	CU_ASSERT_TRUE(elements > 6 * PARAMETERS && elements < 6 * PARAMETERS + 60 * 20);
+	CU_ASSERT_TRUE(elements > 6 * PARAMETERS && elements < 6 * PARAMETERS + 60 * LH_FRAME_HEADER);
 }
 
 static void test_algorithms_paced(void)

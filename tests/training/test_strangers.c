@@ -107,7 +107,7 @@ static void test_refused_while_joining(void)
 	lh_frame_print(&(struct lh_frame){ LH_FRAME_HELLO, 0, 0, LH_HELLO_BYTES }, header);
 	header[4] = LH_FRAME_VERSION + 1;
 	CU_ASSERT_EQUAL(send(fd, header, sizeof header, MSG_NOSIGNAL), sizeof header);
-	expect_refusal(fd, "version 3 of the protocol, this is 2");
+	expect_refusal(fd, "version 4 of the protocol, this is 3");
 
 	fd = call(0); /* four gigabytes, please */
 	lh_frame_print(&(struct lh_frame){ LH_FRAME_CONTRIBUTION, 1, 0, UINT32_MAX }, header);

@@ -8,18 +8,19 @@
 static void test_header_bytes(void)
 {
 	static const uint8_t expected[LH_FRAME_HEADER] = {
-		'l', 'h', 'p', '!', 2, 7, 2, 1, 4, 3, 2, 1, 8, 7, 6, 5, 0, 0, 8, 0,
+		'l', 'h', 'p', '!', 3, 7, 2, 1, 4, 3, 2, 1, 8, 7, 6, 5, 0, 0, 8, 0, 9, 10, 11, 12,
 	};
-	struct lh_frame f = { LH_FRAME_CONTRIBUTION, 0x01020304, 0x05060708, LH_FRAME_PAYLOAD_MAX, 0x0102 }, g;
+	struct lh_frame f = { LH_FRAME_CONTRIBUTION, 0x01020304, 0x05060708, LH_FRAME_PAYLOAD_MAX, 0x0102, 0x0c0b0a09 }, g;
 	uint8_t header[LH_FRAME_HEADER];
 	lh_frame_print(&f, header);
 	CU_ASSERT_EQUAL(memcmp(header, expected, sizeof expected), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_frame_parse(header, &g, NULL), 0);
 	CU_ASSERT_EQUAL(g.type, f.type);
-	CU_ASSERT_EQUAL(g.epoch, f.epoch);
+	CU_ASSERT_EQUAL(g.exchange, f.exchange);
 	CU_ASSERT_EQUAL(g.part, f.part);
 	CU_ASSERT_EQUAL(g.length, f.length);
 	CU_ASSERT_EQUAL(g.block, f.block);
+	CU_ASSERT_EQUAL(g.view, f.view);
 }
 
 static void test_header_refusals(void)
@@ -27,7 +28,8 @@ static void test_header_refusals(void)
 	static const struct { size_t at; uint8_t value; int code; const char *says; } cases[] = {
 		{ 0, 'G', -EPROTO, "not from a longhaul peer" }, { 3, 0, -EPROTO, "not from a longhaul peer" },
 		{ 4, 0, -EPROTONOSUPPORT, "version 0" },
-		{ 4, 1, -EPROTONOSUPPORT, "version 1 of the protocol, this is 2" },
+		{ 4, 2, -EPROTONOSUPPORT, "version 2 of the protocol, this is 3" },
+		{ 4, 1, -EPROTONOSUPPORT, "version 1 of the protocol, this is 3" },
 		{ 5, 0, -EPROTO, "type 0" }, { 5, 9, -EPROTO, "type 9" }, { 5, 255, -EPROTO, "type 255" },
 		{ 18, 9, -EMSGSIZE, "allowed are 1 ... 524288" }, { 19, 255, -EMSGSIZE, "allowed" },
 		{ 5, LH_FRAME_PING, -EMSGSIZE, "allowed are 0 ... 0" }, { 5, LH_FRAME_HELLO, -EMSGSIZE, "80 ... 80" },

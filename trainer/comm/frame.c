@@ -38,9 +38,10 @@ void lh_frame_print(const struct lh_frame *f, uint8_t ret[LH_FRAME_HEADER])
 	ret[5] = (uint8_t)f->type;
 	ret[6] = (uint8_t)f->block;
 	ret[7] = (uint8_t)(f->block >> 8);
-	put32(ret + 8, f->epoch);
+	put32(ret + 8, f->exchange);
 	put32(ret + 12, f->part);
 	put32(ret + 16, f->length);
+	put32(ret + 20, f->view);
 }
 
 int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, struct lh_err *err)
@@ -55,8 +56,8 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 	if (type >= sizeof lengths / sizeof *lengths || !type)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "frame of unknown type %u", type);
 	struct lh_frame f = {
-		.type = type, .epoch = get32(header + 8), .part = get32(header + 12), .length = get32(header + 16),
-		.block = (uint16_t)(header[6] | header[7] << 8),
+		.type = type, .exchange = get32(header + 8), .part = get32(header + 12), .length = get32(header + 16),
+		.block = (uint16_t)(header[6] | header[7] << 8), .view = get32(header + 20),
 	};
 	if (f.block && type != LH_FRAME_CONTRIBUTION && type != LH_FRAME_RESULT)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "frame of type %u with a block", type);

@@ -1,7 +1,7 @@
-/* frame.h - what travels between two peers: a header of 20 bytes and a payload, on one TCP connection a pair.
+/* frame.h - what travels between two peers: a header of 24 bytes and a payload, on one TCP connection a pair.
  *
- *      0        4        5      6          8        12       16       20
- *     | "lhp!" | version| type | block    | epoch  | part   | length | payload ...      little-endian
+ *      0        4        5      6          8          12       16       20      24
+ *     | "lhp!" | version| type | block    | exchange | part   | length | view  | payload ...      little-endian
  *
  * Pure: bytes in, frames out. Everything here comes from the network and is checked against named limits before
  * anybody allocates or believes anything. tcp.c moves the bytes, allreduce.c knows which parts it waits for.
@@ -14,8 +14,8 @@
 
 #include "longhaul/err.h"
 
-#define LH_FRAME_VERSION 2
-#define LH_FRAME_HEADER 20
+#define LH_FRAME_VERSION 3
+#define LH_FRAME_HEADER 24
 #define LH_FRAME_PAYLOAD_MAX (512 * 1024) /* also the size of one part of a block */
 #define LH_FRAME_TEXT_MAX 255             /* of REFUSE and ABORT */
 #define LH_HELLO_BYTES 80
@@ -25,7 +25,7 @@ enum lh_frame_type {
 	LH_FRAME_WELCOME = 2,      /* the same, back */
 	LH_FRAME_REFUSE = 3,       /* text: why not; then the connection is closed */
 	LH_FRAME_PING = 4,         /* alive, though there is nothing to send */
-	LH_FRAME_BYE = 5,          /* epoch: the last that I committed; nothing follows */
+	LH_FRAME_BYE = 5,          /* exchange: the last that I completed; nothing follows */
 	LH_FRAME_ABORT = 6,        /* the run is broken: rank of the culprit, then text */
 	LH_FRAME_CONTRIBUTION = 7, /* one part of a block: what the sender's subtree has of the sum */
 	LH_FRAME_RESULT = 8,       /* one part of a block, summed */
@@ -33,8 +33,9 @@ enum lh_frame_type {
 
 struct lh_frame {
 	enum lh_frame_type type;
-	uint32_t epoch, part, length;
+	uint32_t exchange, part, length;
 	uint16_t block; /* of data; 0 in other frames */
+	uint32_t view;  /* membership generation; 0 where it is fixed */
 };
 
 void lh_frame_print(const struct lh_frame *f, uint8_t ret[LH_FRAME_HEADER]);

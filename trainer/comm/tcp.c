@@ -117,7 +117,7 @@ static ssize_t write_frame(struct tcp *t, struct tcp_conn *c)
 		c->out_off += (size_t)n;
 	if (c->out_off == total) {
 		c->out_active = false;
-		t->base.user->sent(t->base.user_ctx, c->rank, &c->out_frame);
+		t->base.user->sent(t->base.user_ctx, c->rank, &c->out_frame, c->out_payload);
 	}
 	return n;
 }
@@ -215,8 +215,8 @@ static int end_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 		return 0;
 	case LH_FRAME_BYE:
 		c->state = TCP_LEFT;
-		if (!t->base.bye_seen || f->epoch < t->base.bye_epoch)
-			t->base.bye_epoch = f->epoch;
+		if (!t->base.bye_seen || f->exchange < t->base.bye_exchange)
+			t->base.bye_exchange = f->exchange;
 		t->base.bye_seen = true;
 		return 0;
 	case LH_FRAME_ABORT:
@@ -413,7 +413,7 @@ static lh_ns tcp_timer(const struct lh_transport *base)
 	return t->timer_ns;
 }
 
-static void tcp_leave(struct lh_transport *base, uint32_t epoch)
+static void tcp_leave(struct lh_transport *base, uint32_t exchange)
 {
 	struct tcp *t = tcp_of(base);
 	t->leaving = t->quiet = true;
@@ -421,7 +421,7 @@ static void tcp_leave(struct lh_transport *base, uint32_t epoch)
 		struct tcp_conn *c = t->conns[i];
 		if (!c || (c->state != TCP_OPEN && c->state != TCP_LEFT))
 			continue;
-		tcp_conn_queue(c, &(struct lh_frame){ .type = LH_FRAME_BYE, .epoch = epoch }, NULL);
+		tcp_conn_queue(c, &(struct lh_frame){ .type = LH_FRAME_BYE, .exchange = exchange }, NULL);
 		if (tcp_conn_write(t, c, NULL))
 			tcp_conn_hang_up(t, c); /* it left without a word; what it needed it had */
 	}

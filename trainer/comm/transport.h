@@ -1,8 +1,8 @@
-/* transport.h - moves frames between this peer and each other one: in order, whole, and with somebody to blame.
+/* transport.h - moves frames between this peer and each other one: whole, and with somebody to blame.
  *
  * Nothing here blocks: the owner waits on `fd` until `timer`, then calls `progress`, which reads, writes and asks
- * the user (one collective, attached once) where received payloads go and what to send next. Frames of one peer
- * keep their order; nothing is promised between peers.
+ * the user (one collective, attached once) where received payloads go and what to send next. Frames of one pair may
+ * go by different streams, so one may overtake another, begin before another has ended, and be sent before it.
  */
 #ifndef TRAINER_COMM_TRANSPORT_H
 #define TRAINER_COMM_TRANSPORT_H
@@ -20,10 +20,11 @@ struct lh_transport_user {
 	int (*receive_begin)(void *ctx, unsigned peer, const struct lh_frame *f, void **ret_buffer, struct lh_err *err);
 	/* Its payload is complete. */
 	int (*receive_end)(void *ctx, unsigned peer, const struct lh_frame *f, void *buffer, struct lh_err *err);
-	/* 1: send this; the payload must stay until sent. 0: nothing now; lh_transport_wake when there is. */
+	/* 1: send this; the payload must stay until sent. 0: nothing now; lh_transport_wake when there is. Asked again
+	 * before the last one was sent: several frames are on their way to a peer at once. */
 	int (*send_next)(void *ctx, unsigned peer, struct lh_frame *ret, const void **ret_payload, struct lh_err *err);
-	/* The last byte was handed to the kernel. */
-	void (*sent)(void *ctx, unsigned peer, const struct lh_frame *f);
+	/* The last byte was handed to the kernel; the payload is the user's again. */
+	void (*sent)(void *ctx, unsigned peer, const struct lh_frame *f, const void *payload);
 };
 
 struct lh_transport_ops {
@@ -37,8 +38,8 @@ struct lh_transport_ops {
 	int (*fd)(const struct lh_transport *t);
 	/* progress wants to be called at this time at the latest. */
 	lh_ns (*timer)(const struct lh_transport *t);
-	/* Tell everybody that this peer committed `epoch` last and sends nothing more. */
-	void (*leave)(struct lh_transport *t, uint32_t epoch);
+	/* Tell everybody that this peer completed `exchange` last and sends nothing more. */
+	void (*leave)(struct lh_transport *t, uint32_t exchange);
 	/* After leave: everybody else has left too, nothing is in flight. */
 	bool (*left)(const struct lh_transport *t);
 	/* Tell everybody, as far as it can be done in a moment, that the run is broken and by whom (-1: by us). */
@@ -52,8 +53,8 @@ struct lh_transport {
 	void *user_ctx;
 	uint64_t bytes_sent, bytes_received; /* on the sockets of peers, headers included */
 	int culprit;          /* rank that the error of progress is about; -1: none or ourselves */
-	bool bye_seen;        /* somebody has left ... */
-	uint32_t bye_epoch;   /* ... after committing this epoch (the earliest of them) */
+	bool bye_seen;         /* somebody has left ... */
+	uint32_t bye_exchange; /* ... after completing this exchange (the earliest of them) */
 };
 
 #endif
