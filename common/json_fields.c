@@ -67,7 +67,7 @@ static int check_real(const struct lh_field *f, double v, struct lh_err *err)
 static int check_text(const struct lh_field *f, const char *s, size_t len, struct lh_err *err)
 {
 	if (len == 0)
-		return bad(err, f, "is empty");
+		return f->empty ? 0 : bad(err, f, "is empty");
 	if (len >= f->size)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENAMETOOLONG, "key \"%s\": longer than %zu bytes", f->key,
 				  f->size - 1);
@@ -167,6 +167,15 @@ static int read_word(const struct lh_field *f, const json_t *v, void *at, struct
 	return bad(err, f, "is none of the known words");
 }
 
+static int read_bool(const struct lh_field *f, const json_t *v, void *at, struct lh_err *err)
+{
+	bool yes = json_is_true(v);
+	if (!json_is_boolean(v))
+		return bad(err, f, "is not true or false");
+	memcpy(at, &yes, sizeof yes);
+	return 0;
+}
+
 static int read_field(const struct lh_field *f, const json_t *v, void *at, struct lh_err *err)
 {
 	switch (f->type) {
@@ -177,6 +186,7 @@ static int read_field(const struct lh_field *f, const json_t *v, void *at, struc
 	case LH_FIELD_TEXT: return read_text(f, v, at, err);
 	case LH_FIELD_HEX64: return read_hex64(f, v, at, err);
 	case LH_FIELD_WORD: return read_word(f, v, at, err);
+	case LH_FIELD_BOOL: return read_bool(f, v, at, err);
 	}
 	return bad(err, f, "has no type");
 }
@@ -250,6 +260,8 @@ static json_t *print_field(const struct lh_field *f, const void *at, int *rc, st
 		return *rc ? NULL : json_string(at);
 	case LH_FIELD_HEX64:
 		return json_sprintf("%016" PRIx64, load_uint(at, 8));
+	case LH_FIELD_BOOL:
+		return json_boolean(*(const bool *)at);
 	case LH_FIELD_WORD:
 		u = load_uint(at, 4);
 		for (uint32_t n = 0; f->words[n]; n++)

@@ -19,9 +19,10 @@ enum lh_field_type {
 	LH_FIELD_INT,    /* int or int64_t, by size; imin ... imax */
 	LH_FIELD_REAL,   /* double, finite, imin ... imax */
 	LH_FIELD_REAL_OR_NULL, /* double; what is not finite is written as null and read as NaN */
-	LH_FIELD_TEXT,   /* char[size], not empty, no control characters, UTF-8 */
+	LH_FIELD_TEXT,   /* char[size], not empty unless `empty`, no control characters, UTF-8 */
 	LH_FIELD_HEX64,  /* uint64_t as 16 hex digits */
 	LH_FIELD_WORD,   /* an enum of 4 bytes, by index into words */
+	LH_FIELD_BOOL,   /* bool */
 };
 
 struct lh_field {
@@ -32,8 +33,12 @@ struct lh_field {
 	uint64_t umin, umax;
 	const char *const *words; /* NULL-terminated */
 	bool optional;            /* left as it is when the key is missing */
+	bool empty;               /* a text of no characters is one */
 };
 
+/* A member under another key than its own name (of a struct inside the struct). */
+#define LH_FIELD_AS(s, m, k, t, ...) \
+	{ .key = (k), .type = (t), .offset = offsetof(struct s, m), .size = sizeof(((struct s *)0)->m), __VA_ARGS__ }
 #define LH_FIELD(s, m, t, ...) \
 	{ .key = #m, .type = (t), .offset = offsetof(struct s, m), .size = sizeof(((struct s *)0)->m), __VA_ARGS__ }
 

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +12,14 @@
 #define NANOSECONDS_MAX (INT64_C(7) * 24 * 3600 * LH_NS_PER_S)
 
 static const char *const engines[] = { "cpu", "paced", NULL };
-static const char *const wires[] = { "fp32", "fp16", NULL };
 const char *const lh_algorithm_names[] = { "butterfly", "ring", "halving-doubling", "two-level", "central", NULL };
+const char *const lh_wire_names[] = { "fp32", "fp16", "bf16", "int8", "topk", "powersgd", NULL };
+const char *const lh_strategy_names[] = {
+	"exact", "eta", "delayed", "local-sgd", "diloco", "streaming-diloco", "async", NULL,
+};
+const char *const lh_optimizer_names[] = { "adamw", "sgd", NULL };
+const char *const lh_sockets_names[] = { "study", "tuned", NULL };
+const char *const lh_membership_names[] = { "fixed", "elastic", NULL };
 
 static const struct lh_field endpoint_fields[] = {
 	LH_FIELD(lh_peer_endpoint, name, LH_FIELD_TEXT),
@@ -32,8 +39,35 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, engine, LH_FIELD_WORD, .words = engines),
 	LH_FIELD(lh_peer_config, model, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_config, parameters, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX),
-	LH_FIELD(lh_peer_config, wire, LH_FIELD_WORD, .words = wires),
+	LH_FIELD(lh_peer_config, wire, LH_FIELD_WORD, .words = lh_wire_names),
 	LH_FIELD(lh_peer_config, algorithm, LH_FIELD_WORD, .words = lh_algorithm_names, .optional = true),
+	LH_FIELD_AS(lh_peer_config, codec.topk_fraction, "topk_fraction", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, codec.powersgd_rank, "powersgd_rank", LH_FIELD_UINT, .umax = 256,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, codec.error_feedback, "error_feedback", LH_FIELD_BOOL, .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.strategy, "strategy", LH_FIELD_WORD, .words = lh_strategy_names,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.optimizer, "optimizer", LH_FIELD_WORD, .words = lh_optimizer_names,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.every, "every", LH_FIELD_UINT, .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.outer_learning_rate, "outer_learning_rate", LH_FIELD_REAL, .imax = 1000,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.outer_momentum, "outer_momentum", LH_FIELD_REAL, .imax = 1,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.fragments, "fragments", LH_FIELD_UINT, .umax = 1u << 20, .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.overlap, "overlap", LH_FIELD_UINT, .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.blend, "blend", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.staleness, "staleness", LH_FIELD_UINT, .optional = true),
+	LH_FIELD_AS(lh_peer_config, sync.match_floor_ns, "match_floor_ns", LH_FIELD_INT, .imax = NANOSECONDS_MAX,
+		    .optional = true),
+	LH_FIELD(lh_peer_config, streams, LH_FIELD_UINT, .umax = LH_STREAMS_MAX, .optional = true),
+	LH_FIELD(lh_peer_config, sockets, LH_FIELD_WORD, .words = lh_sockets_names, .optional = true),
+	LH_FIELD(lh_peer_config, membership, LH_FIELD_WORD, .words = lh_membership_names, .optional = true),
+	LH_FIELD(lh_peer_config, absent, LH_FIELD_BOOL, .optional = true),
+	LH_FIELD(lh_peer_config, incarnation, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_peer_config, checkpoint_ns, LH_FIELD_INT, .imax = NANOSECONDS_MAX, .optional = true),
+	LH_FIELD(lh_peer_config, interrupted_ns, LH_FIELD_INT, .imax = NANOSECONDS_MAX, .optional = true),
+	LH_FIELD(lh_peer_config, checkpoint_dir, LH_FIELD_TEXT, .optional = true, .empty = true),
 	LH_FIELD(lh_peer_config, target_batch, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_BATCH_MAX),
 	LH_FIELD(lh_peer_config, microbatch, LH_FIELD_UINT, .umin = 1, .umax = 1u << 20),
 	LH_FIELD(lh_peer_config, epochs, LH_FIELD_UINT, .umin = 1),
@@ -56,6 +90,38 @@ static int check_endpoint(const struct lh_peer_endpoint *p, struct lh_err *err)
 				  p->host);
 	if (!(p->samples_per_s > 0))
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"samples_per_s\": must be more than 0");
+	return 0;
+}
+
+static int refuse(struct lh_err *err, const char *key, const char *what)
+{
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"%s\": %s", key, what);
+}
+
+/* What the strategy, the codec and the membership need; what they do not use may be anything. */
+static int check_averaging(const struct lh_peer_config *c, struct lh_err *err)
+{
+	const struct lh_sync_options *s = &c->sync;
+	bool periodic = s->strategy == LH_STRATEGY_LOCAL_SGD || s->strategy == LH_STRATEGY_DILOCO ||
+			s->strategy == LH_STRATEGY_STREAMING_DILOCO;
+	if (c->wire == LH_WIRE_TOPK && !(c->codec.topk_fraction > 0))
+		return refuse(err, "topk_fraction", "must be more than 0 for wire topk");
+	if (c->wire == LH_WIRE_POWERSGD && !c->codec.powersgd_rank)
+		return refuse(err, "powersgd_rank", "must be at least 1 for wire powersgd");
+	if (periodic && !s->every)
+		return refuse(err, "every", "must be at least 1 for this strategy");
+	if (s->strategy == LH_STRATEGY_STREAMING_DILOCO && (!s->fragments || s->fragments > s->every))
+		return refuse(err, "fragments", "is not within 1 ... every");
+	if (s->strategy == LH_STRATEGY_STREAMING_DILOCO && s->overlap && s->overlap >= s->every)
+		return refuse(err, "overlap", "is not below every");
+	if (s->strategy == LH_STRATEGY_ASYNC && !s->staleness)
+		return refuse(err, "staleness", "must be at least 1 for strategy async");
+	if (c->membership == LH_MEMBERSHIP_ELASTIC && s->strategy != LH_STRATEGY_EXACT)
+		return refuse(err, "membership", "elastic needs strategy exact");
+	if (c->membership == LH_MEMBERSHIP_FIXED && (c->absent || c->incarnation))
+		return refuse(err, c->absent ? "absent" : "incarnation", "needs membership elastic");
+	if ((c->checkpoint_ns || c->interrupted_ns) && !*c->checkpoint_dir)
+		return refuse(err, "checkpoint_dir", "is needed for checkpoints");
 	return 0;
 }
 
@@ -83,7 +149,7 @@ static int check(const struct lh_peer_config *c, struct lh_err *err)
 			return rc;
 		}
 	}
-	return 0;
+	return check_averaging(c, err);
 }
 
 static int read_peers(const json_t *root, struct lh_peer_config *c, struct lh_err *err)
@@ -117,7 +183,7 @@ int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret
 	if (!root)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer configuration:%d:%d: %s", je.line, je.column,
 				  je.text);
-	struct lh_peer_config c = { 0 };
+	struct lh_peer_config c = { .streams = 1 };
 	int rc = lh_fields_read(root, config_fields, COUNT(config_fields), others, &c, err);
 	if (!rc)
 		rc = read_peers(root, &c, err);
@@ -171,6 +237,14 @@ int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct
 	}
 	*ret_text = text;
 	return 0;
+}
+
+lh_ns lh_young_ns(lh_ns write_ns, lh_ns interrupted_ns)
+{
+	if (write_ns <= 0 || interrupted_ns <= 0)
+		return 0;
+	double interval = sqrt(2.0 * (double)write_ns * (double)interrupted_ns);
+	return interval < (double)write_ns ? write_ns : (lh_ns)interval;
 }
 
 void lh_peer_config_done(struct lh_peer_config *c)

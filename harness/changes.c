@@ -1,6 +1,7 @@
 /* changes.c - see changes.h. */
 #include "changes.h"
 
+#include <errno.h>
 #include <string.h>
 
 bool lh_changes_keep_delays(const struct lh_experiment *exp)
@@ -69,6 +70,12 @@ char *lh_change_text(const struct lh_topology *t, const struct lh_change *c, cha
 	case LH_CHANGE_KILL:
 		snprintf(buf, size, "peer %s: killed by the schedule", t->peers[c->peer].name);
 		break;
+	case LH_CHANGE_NOTICE:
+		snprintf(buf, size, "peer %s: told that it will be killed", t->peers[c->peer].name);
+		break;
+	case LH_CHANGE_ADD:
+		snprintf(buf, size, "peer %s: started", t->peers[c->peer].name);
+		break;
 	}
 	return buf;
 }
@@ -94,6 +101,13 @@ static int apply_one(struct lh_changes *c, const struct lh_change *change, struc
 	case LH_CHANGE_KILL:
 		h->kill(h->ctx, change->peer);
 		return 0;
+	case LH_CHANGE_NOTICE:
+		h->notice(h->ctx, change->peer);
+		return 0;
+	case LH_CHANGE_ADD:
+		if (!h->add)
+			return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "a running group takes no peer in");
+		return h->add(h->ctx, change->peer, err);
 	}
 	return rc;
 }

@@ -22,6 +22,8 @@ struct lh_changes_handler {
 	/* After each change: its text ("link us->eu: cut") for the log and the event. */
 	int (*done)(void *ctx, const struct lh_change *change, const char *text, struct lh_err *err);
 	void (*kill)(void *ctx, unsigned peer);
+	void (*notice)(void *ctx, unsigned peer);
+	int (*add)(void *ctx, unsigned peer, struct lh_err *err);
 	void *ctx;
 };
 

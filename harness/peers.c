@@ -224,11 +224,18 @@ int lh_peers_wait(struct lh_peers *ps, lh_ns until_ns, const struct lh_peers_han
 	return 0;
 }
 
+void lh_peers_tell(struct lh_peers *ps, unsigned peer, char command)
+{
+	const struct lh_peer_proc *p = &ps->procs[peer];
+
+	if (p->pid > 0 && !p->exited)
+		(void)!send(p->control_fd, &command, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 void lh_peers_command(struct lh_peers *ps, char command)
 {
 	for (unsigned i = 0; i < ps->n; i++)
-		if (ps->procs[i].pid > 0 && !ps->procs[i].exited)
-			(void)!send(ps->procs[i].control_fd, &command, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		lh_peers_tell(ps, i, command);
 }
 
 lh_ns lh_peers_cpu_ns(const struct lh_peers *ps)

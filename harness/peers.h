@@ -48,6 +48,8 @@ int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_pat
 int lh_peers_wait(struct lh_peers *ps, lh_ns until_ns, const struct lh_peers_handler *h, bool *ret_woken,
 		  struct lh_err *err);
 
+/* A command byte to one peer, when it runs. */
+void lh_peers_tell(struct lh_peers *ps, unsigned peer, char command);
 /* A command byte to every running peer. A peer that is gone is found by its exit, not here. */
 void lh_peers_command(struct lh_peers *ps, char command);
 /* CPU time that all peers together have used. */

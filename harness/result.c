@@ -17,7 +17,7 @@ const char *lh_engine_name(enum lh_engine e)
 
 const char *lh_wire_name(enum lh_wire w)
 {
-	return w == LH_WIRE_FP16 ? "fp16" : "fp32";
+	return lh_wire_names[w];
 }
 
 const char *lh_netem_where_name(enum lh_netem_where w)

@@ -90,7 +90,9 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	const struct lh_training *tr = &exp->training;
 	struct lh_peer_config c = {
 		.protocol = LH_PEER_PROTOCOL, .size = exp->topology.npeers, .engine = tr->engine,
-		.parameters = paced_parameters(exp), .wire = tr->wire, .algorithm = tr->algorithm, .target_batch = tr->target_batch,
+		.parameters = paced_parameters(exp), .wire = tr->wire, .algorithm = tr->algorithm, .codec = tr->codec,
+		.sync = tr->sync, .streams = tr->streams, .sockets = tr->sockets, .membership = tr->membership,
+		.target_batch = tr->target_batch,
 		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate,
 		.seed = tr->seed, .deadline_ns = tr->deadline_ns,
 		.flip_rank = r->opt->faults.flip_rank, .flip_epoch = r->opt->faults.flip_epoch,

@@ -194,6 +194,13 @@ static void on_kill(void *ctx, unsigned peer)
 	lh_peers_kill(&r->peers, peer);
 }
 
+static void on_notice(void *ctx, unsigned peer)
+{
+	struct lh_run *r = ctx;
+
+	lh_peers_tell(&r->peers, peer, LH_CONTROL_NOTICE);
+}
+
 static void read_signal(struct lh_run *r)
 {
 	int status = lh_session_interrupted(r->session);
@@ -306,7 +313,7 @@ static void go(struct lh_run *r)
 static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 {
 	const struct lh_peers_handler h = { on_line, on_exit_of_peer, r };
-	const struct lh_changes_handler ch = { on_change, on_kill, r };
+	const struct lh_changes_handler ch = { .done = on_change, .kill = on_kill, .notice = on_notice, .ctx = r };
 	/* What the schedule has for later than the last epoch never comes due: it would keep this loop from sleeping. */
 	lh_ns due = r->state == LH_RUN_TRAINING ? lh_changes_due_ns(&r->changes, r->series.go_ns) : INT64_MAX;
 	struct lh_err err = LH_ERR_INIT;

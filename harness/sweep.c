@@ -161,8 +161,12 @@ static int add_peers(struct texts *x, const char *value, const char *file, const
 
 static bool is_training_key(const char *key)
 {
-	static const char *const keys[] = { "target-batch", "microbatch", "epochs", "pace", "model", "wire",
-					    "algorithm" };
+	static const char *const keys[] = {
+		"target-batch", "microbatch", "epochs", "pace", "model", "wire", "algorithm", "profile", "topk",
+		"powersgd-rank", "error-feedback", "strategy", "optimizer", "every", "outer-learning-rate",
+		"outer-momentum", "fragments", "overlap", "blend", "staleness", "match-floor", "sockets", "streams",
+		"membership", "checkpoint", "learning-rate",
+	};
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (!strcmp(key, keys[i]))

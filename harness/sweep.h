@@ -4,7 +4,7 @@
  * An axis is `key=v1,v2,...`. The key is one of the file's (as for --set), or one of the short forms:
  *     rtt            RTT of every link between two sites
  *     peers          peers of every site
- *     target-batch, microbatch, epochs, pace, model, wire, algorithm   training.<key>
+ *     target-batch, microbatch, epochs, pace, model, wire, algorithm, strategy, streams, ...   training.<key>
  */
 #ifndef HARNESS_SWEEP_H
 #define HARNESS_SWEEP_H

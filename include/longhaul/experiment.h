@@ -99,6 +99,9 @@ int lh_experiment_load_text(const char *name, const char *text, size_t len,
 			    FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err);
 /* After a caller changed the plain data (a sweep sets every RTT): make `canonical` again. */
 int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err);
+/* How often any peer is taken away, as the spot model and the schedule say: the sum of 1 / mean over the peers
+ * with one, and the schedule's kills by the time of the last of them. 0: never. */
+double lh_experiment_interruptions_per_s(const struct lh_experiment *exp);
 void lh_experiment_done(struct lh_experiment *exp);
 
 /* JSON Schema of the file format, generated from the key table. */

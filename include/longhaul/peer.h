@@ -38,7 +38,8 @@ enum lh_algorithm {
 	LH_ALGORITHM_CENTRAL,
 };
 /* As in files: "butterfly", "ring", ... */
-extern const char *const lh_algorithm_names[]; /* by enum, NULL-terminated */
+extern const char *const lh_algorithm_names[]; /* by enum, NULL-terminated; so are the following */
+extern const char *const lh_wire_names[];
 
 /* What a lossy codec needs beside its name. */
 struct lh_codec_options {
@@ -58,6 +59,7 @@ enum lh_strategy_kind {
 	LH_STRATEGY_ASYNC,            /* parameters averaged in the background, at most `staleness` rounds old */
 };
 enum lh_optimizer { LH_OPTIMIZER_ADAMW, LH_OPTIMIZER_SGD };
+extern const char *const lh_strategy_names[], *const lh_optimizer_names[];
 
 struct lh_sync_options {
 	enum lh_strategy_kind strategy;
@@ -78,6 +80,7 @@ enum lh_sockets { LH_SOCKETS_STUDY, LH_SOCKETS_TUNED };
 
 /* FIXED: the loss of a peer ends the run. ELASTIC: the others go on, and peers may come (back). */
 enum lh_membership { LH_MEMBERSHIP_FIXED, LH_MEMBERSHIP_ELASTIC };
+extern const char *const lh_sockets_names[], *const lh_membership_names[];
 
 struct lh_peer_endpoint {
 	char name[32];
@@ -107,7 +110,9 @@ struct lh_peer_config {
 	bool absent;                /* elastic: this peer was not there when the run began; it joins a running group */
 	uint32_t incarnation;       /* elastic: how often this rank was started before */
 	lh_ns checkpoint_ns;        /* between two checkpoints on disk; 0: none */
-	char checkpoint_dir[256];   /* of this peer; "" with checkpoint_ns 0 */
+	lh_ns interrupted_ns;       /* Young: mean time between interruptions of the job. > 0: a checkpoint is written at
+				     * the start, and its time decides the interval (lh_young_ns); checkpoint_ns is 0 */
+	char checkpoint_dir[256];   /* of this peer; "" without checkpoints */
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
 	double learning_rate;
@@ -126,6 +131,10 @@ struct lh_peer_config {
 int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret, struct lh_err *err);
 int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct lh_err *err);
 void lh_peer_config_done(struct lh_peer_config *c);
+
+/* Young's interval between checkpoints: sqrt(2 x write time x mean time between interruptions of the job), at least
+ * the write time itself. */
+lh_ns lh_young_ns(lh_ns write_ns, lh_ns interrupted_ns);
 
 enum lh_event_kind {
 	LH_EVENT_LISTENING, /* the port is open */

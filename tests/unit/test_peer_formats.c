@@ -16,8 +16,27 @@ static const struct lh_peer_config sample = {
 	.engine = LH_ENGINE_PACED, .model = "RXLM", .parameters = 560142482, .wire = LH_WIRE_FP16,
 	.target_batch = 32768, .microbatch = 32, .epochs = 6, .learning_rate = 0.002, .seed = UINT64_MAX,
 	.deadline_ns = 20 * LH_NS_PER_S, .data_dir = "/usr/share/longhaul", .flip_rank = 1, .flip_epoch = 3,
-	.starve_ns = 5,
+	.starve_ns = 5, .streams = 1,
 };
+
+/* Of what averaging is told: every member has a value of its own. */
+static struct lh_peer_config averaging(void)
+{
+	struct lh_peer_config c = sample;
+	c.codec = (struct lh_codec_options){ .topk_fraction = 0.015, .powersgd_rank = 3, .error_feedback = true };
+	c.sync = (struct lh_sync_options){
+		.strategy = LH_STRATEGY_STREAMING_DILOCO, .optimizer = LH_OPTIMIZER_SGD, .every = 9,
+		.outer_learning_rate = 0.7, .outer_momentum = 0.9, .fragments = 4, .overlap = 2, .blend = 0.25,
+		.staleness = 5, .match_floor_ns = 6,
+	};
+	c.wire = LH_WIRE_TOPK;
+	c.streams = 7;
+	c.sockets = LH_SOCKETS_TUNED;
+	c.checkpoint_ns = 8;
+	c.interrupted_ns = 10;
+	snprintf(c.checkpoint_dir, sizeof c.checkpoint_dir, "/tmp/peer");
+	return c;
+}
 
 static void test_config_round_trip(void)
 {
@@ -66,6 +85,90 @@ static int read_edited(const char *from, const char *to, struct lh_err *err)
 	free(edited);
 	free(text);
 	return rc;
+}
+
+static void test_config_averaging(void)
+{
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_peer_config a = averaging(), c;
+	char *text = NULL;
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_print(&a, &text, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_read(text, strlen(text), &c, &err), 0);
+	CU_ASSERT(c.codec.topk_fraction == 0.015 && c.codec.powersgd_rank == 3 && c.codec.error_feedback);
+	CU_ASSERT(c.sync.strategy == LH_STRATEGY_STREAMING_DILOCO && c.sync.optimizer == LH_OPTIMIZER_SGD);
+	CU_ASSERT(c.sync.every == 9 && c.sync.outer_learning_rate == 0.7 && c.sync.outer_momentum == 0.9);
+	CU_ASSERT(c.sync.fragments == 4 && c.sync.overlap == 2 && c.sync.blend == 0.25 && c.sync.staleness == 5);
+	CU_ASSERT(c.sync.match_floor_ns == 6 && c.wire == LH_WIRE_TOPK && c.streams == 7);
+	CU_ASSERT(c.sockets == LH_SOCKETS_TUNED && c.checkpoint_ns == 8 && c.interrupted_ns == 10);
+	CU_ASSERT_STRING_EQUAL(c.checkpoint_dir, "/tmp/peer");
+	lh_peer_config_done(&c);
+	free(text);
+	a = sample;
+	a.membership = LH_MEMBERSHIP_ELASTIC;
+	a.absent = true;
+	a.incarnation = 3;
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_print(&a, &text, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_read(text, strlen(text), &c, &err), 0);
+	CU_ASSERT(c.membership == LH_MEMBERSHIP_ELASTIC && c.absent && c.incarnation == 3);
+	lh_peer_config_done(&c);
+	free(text);
+	/* a configuration of before has one stream and averages as then */
+	static const char old[] =
+	    "{\"protocol\": 1, \"rank\": 0, \"size\": 1, \"peers\": [{\"name\": \"a\", \"host\": \"10.0.0.1\", "
+	    "\"port\": 1, \"samples_per_s\": 1}], \"secret\": \"0123456789abcdef\", \"engine\": \"cpu\", \"model\": "
+	    "\"digits\", \"parameters\": 0, \"wire\": \"fp16\", \"target_batch\": 1, \"microbatch\": 1, \"epochs\": 1, "
+	    "\"learning_rate\": 0.1, \"seed\": 1, \"deadline_ns\": 1000000000, \"data_dir\": \"/\"}";
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_read(old, sizeof old - 1, &c, &err), 0);
+	CU_ASSERT(c.streams == 1 && c.sync.strategy == LH_STRATEGY_EXACT && c.membership == LH_MEMBERSHIP_FIXED);
+	lh_peer_config_done(&c);
+}
+
+/* What the strategy, the codec and the membership cannot go with. */
+static void test_config_averaging_refusals(void)
+{
+	for (int i = 0; i < 9; i++) {
+		static const char *const says[] = { "topk_fraction", "powersgd_rank", "every", "fragments", "fragments",
+						    "overlap", "staleness", "membership", "checkpoint_dir" };
+		struct lh_err err = LH_ERR_INIT;
+		struct lh_peer_config c = averaging();
+		char *text;
+		if (i == 0)
+			c.codec.topk_fraction = 0;
+		else if (i == 1)
+			c.wire = LH_WIRE_POWERSGD, c.codec.powersgd_rank = 0;
+		else if (i == 2)
+			c.sync.every = 0;
+		else if (i == 3)
+			c.sync.fragments = 0;
+		else if (i == 4)
+			c.sync.fragments = 10;
+		else if (i == 5)
+			c.sync.overlap = 9;
+		else if (i == 6)
+			c.sync.strategy = LH_STRATEGY_ASYNC, c.sync.staleness = 0;
+		else if (i == 7)
+			c.membership = LH_MEMBERSHIP_ELASTIC;
+		else
+			*c.checkpoint_dir = 0;
+		CU_ASSERT_EQUAL(lh_peer_config_print(&c, &text, &err), -EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, says[i]));
+	}
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_EQUAL(read_edited("\"absent\": false", "\"absent\": true", &err), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "\"absent\": needs membership elastic"));
+	CU_ASSERT_EQUAL(read_edited("\"absent\": false", "\"absent\": 1", &err), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "is not true or false"));
+	CU_ASSERT_EQUAL(read_edited("\"streams\": 1", "\"streams\": 65", &err), -EINVAL);
+	CU_ASSERT_EQUAL(read_edited("\"strategy\": \"exact\"", "\"strategy\": \"exakt\"", &err), -EINVAL);
+}
+
+/* sqrt(2 x 2 s x 900 s) = 60 s; never below the time of writing. */
+static void test_young(void)
+{
+	CU_ASSERT_EQUAL(lh_young_ns(2 * LH_NS_PER_S, 900 * LH_NS_PER_S), 60 * LH_NS_PER_S);
+	CU_ASSERT_EQUAL(lh_young_ns(50 * LH_NS_PER_S, LH_NS_PER_S), 50 * LH_NS_PER_S);
+	CU_ASSERT_EQUAL(lh_young_ns(0, 900 * LH_NS_PER_S), 0);
+	CU_ASSERT_EQUAL(lh_young_ns(LH_NS_PER_S, 0), 0);
 }
 
 static void test_config_refusals(void)
@@ -270,6 +373,9 @@ static void test_event_refusals(void)
 static const struct lh_test tests[] = {
 	{ "config_round_trip", test_config_round_trip, 0 },
 	{ "config_refusals", test_config_refusals, 0 },
+	{ "config_averaging", test_config_averaging },
+	{ "config_averaging_refusals", test_config_averaging_refusals },
+	{ "young", test_young },
 	{ "event_round_trip", test_event_round_trip, 0 },
 	{ "member_events", test_member_events, 0 },
 	{ "member_event_refusals", test_member_event_refusals, 0 },

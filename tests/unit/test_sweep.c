@@ -127,6 +127,17 @@ static void test_experiments(void)
 	lh_experiment_done(&exp);
 	lh_sweep_done(&s);
 
+	CU_ASSERT_EQUAL_FATAL(init(&s, "strategy=exact,async", "streams=4,auto", 0, 1, 1), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_sweep_load(&s, 3, path, NULL, 0, stderr, &exp, &err), 0);
+	CU_ASSERT_EQUAL(exp.training.sync.strategy, LH_STRATEGY_ASYNC);
+	CU_ASSERT_EQUAL(exp.training.streams, 0);
+	lh_experiment_done(&exp);
+	CU_ASSERT_EQUAL_FATAL(lh_sweep_load(&s, 0, path, NULL, 0, stderr, &exp, &err), 0);
+	CU_ASSERT_EQUAL(exp.training.sync.strategy, LH_STRATEGY_EXACT);
+	CU_ASSERT_EQUAL(exp.training.streams, 4);
+	lh_experiment_done(&exp);
+	lh_sweep_done(&s);
+
 	CU_ASSERT_EQUAL_FATAL(init(&s, "peers=1,3", "training.seed=9", 0, 1, 1), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_sweep_load(&s, 1, path, NULL, 0, stderr, &exp, &err), 0);
 	CU_ASSERT_EQUAL(exp.topology.npeers, 6);

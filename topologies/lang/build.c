@@ -1,6 +1,6 @@
-/* build.c - the typed tree into struct lh_experiment: sites, peers, training, probe. Names become indices.
+/* build.c - the typed tree into struct lh_experiment: sites, peers, probe. Names become indices.
  *
- * link.c and schedule.c do the same for links and for what changes. A bad node leaves its default behind; the
+ * training.c, link.c and schedule.c do the same for the training, for links and for what changes. A bad node leaves its default behind; the
  * experiment is thrown away then, but what else is wrong with the file is found.
  */
 #include "lang.h"
@@ -25,8 +25,7 @@ static void copy_name(char *to, size_t size, const char *from)
 	to[len] = 0;
 }
 
-/* The scalar under `key`, when it is there and good. */
-static const struct lang_node *good(const struct lang_node *map, const char *key)
+const struct lang_node *lang_good(const struct lang_node *map, const char *key)
 {
 	struct lang_entry *e = lang_find(map, key);
 	return e && !e->value->bad ? e->value : NULL;
@@ -70,20 +69,20 @@ static void tcp_buffer(struct lang *l, const struct lang_node *list, uint32_t re
 
 static void tcp_apply(struct lang *l, struct lh_tcp *tcp, const struct lang_node *holder)
 {
-	const struct lang_node *map = good(holder, "tcp"), *n;
+	const struct lang_node *map = lang_good(holder, "tcp"), *n;
 	if (!map)
 		return;
 	if (map->kind == LANG_SCALAR) {
 		*tcp = (struct lh_tcp)LH_TCP_DEFAULT;
 		return;
 	}
-	if ((n = good(map, "congestion")))
+	if ((n = lang_good(map, "congestion")))
 		copy_name(tcp->congestion, sizeof tcp->congestion, n->text);
-	tcp_buffer(l, good(map, "rmem"), tcp->rmem);
-	tcp_buffer(l, good(map, "wmem"), tcp->wmem);
-	if ((n = good(map, "slow-start-after-idle")))
+	tcp_buffer(l, lang_good(map, "rmem"), tcp->rmem);
+	tcp_buffer(l, lang_good(map, "wmem"), tcp->wmem);
+	if ((n = lang_good(map, "slow-start-after-idle")))
 		tcp->slow_start_after_idle = n->v.yes;
-	if ((n = good(map, "initial-window")))
+	if ((n = lang_good(map, "initial-window")))
 		tcp->initcwnd = (uint32_t)n->v.count;
 }
 
@@ -92,13 +91,13 @@ static void tcp_apply(struct lang *l, struct lh_tcp *tcp, const struct lang_node
 static void peer_keys(struct lang *l, struct lh_peer *peer, const struct lang_node *map)
 {
 	const struct lang_node *n;
-	if ((n = good(map, "device")))
+	if ((n = lang_good(map, "device")))
 		copy_name(peer->device, sizeof peer->device, n->text);
-	if ((n = good(map, "pace")))
+	if ((n = lang_good(map, "pace")))
 		peer->samples_per_s = n->v.real;
-	if ((n = good(map, "nic")))
+	if ((n = lang_good(map, "nic")))
 		peer->nic_bps = n->v.bps;
-	if ((n = good(map, "share")))
+	if ((n = lang_good(map, "share")))
 		peer->share = (uint32_t)n->v.count;
 	tcp_apply(l, &peer->tcp, map);
 }
@@ -148,7 +147,7 @@ static void site_peers(struct lang *l, unsigned site, const struct lang_entry *e
 	}
 	for (struct lang_entry *e = peers->first; e; e = e->next) {
 		struct lh_peer one = model;
-		const struct lang_node *name = good(e->value, "name"), *count = lang_get(l, e->value, S_GROUP, "count");
+		const struct lang_node *name = lang_good(e->value, "name"), *count = lang_get(l, e->value, S_GROUP, "count");
 		peer_keys(l, &one, e->value);
 		add_peers(l, site, &one, name ? name->text : NULL, count->bad || !count->v.count ? 1 : count->v.count,
 			  &e->value->at);
@@ -182,9 +181,9 @@ static void site_access(struct lang *l, struct lh_access *access, const struct l
 	const struct lang_node *n;
 	if (!map)
 		return;
-	if ((n = good(map, "up")))
+	if ((n = lang_good(map, "up")))
 		access->up_bps = n->v.bps;
-	if ((n = good(map, "down")))
+	if ((n = lang_good(map, "down")))
 		access->down_bps = n->v.bps;
 	n = lang_get(l, map, S_ACCESS, "queue");
 	access->queue_kind = n->v.queue.kind;
@@ -200,11 +199,11 @@ static void site_keys(struct lang *l, struct lh_site *site, const struct lang_en
 {
 	const struct lang_node *n;
 	copy_name(site->name, sizeof site->name, entry->key);
-	if ((n = good(entry->value, "provider")))
+	if ((n = lang_good(entry->value, "provider")))
 		copy_name(site->provider, sizeof site->provider, n->text);
-	if ((n = good(entry->value, "zone")))
+	if ((n = lang_good(entry->value, "zone")))
 		copy_name(site->zone, sizeof site->zone, n->text);
-	if ((n = good(entry->value, "at"))) {
+	if ((n = lang_good(entry->value, "at"))) {
 		site->has_coordinates = true;
 		site->latitude_deg = n->first->value->v.real;
 		site->longitude_deg = n->first->next->value->v.real;
@@ -212,7 +211,7 @@ static void site_keys(struct lang *l, struct lh_site *site, const struct lang_en
 			lang_error(l, &n->first->value->at,
 				   "a latitude is within -90 ... 90; write [latitude, longitude]");
 	}
-	site_access(l, &site->access, good(entry->value, "access"));
+	site_access(l, &site->access, lang_good(entry->value, "access"));
 }
 
 static bool build_sites(struct lang *l)
@@ -251,39 +250,17 @@ static bool build_sites(struct lang *l)
 static void build_head(struct lang *l)
 {
 	struct lh_topology *t = &l->exp.topology;
-	const struct lang_node *n = good(l->root, "name");
+	const struct lang_node *n = lang_good(l->root, "name");
 	const char *file = l->root->at.source->name, *slash = strrchr(file, '/');
 	copy_name(t->name, sizeof t->name, n ? n->text : slash ? slash + 1 : file);
 	char *dot = n ? NULL : strrchr(t->name, '.');
 	if (dot && dot > t->name)
 		*dot = 0;
-	n = good(l->root, "description");
+	n = lang_good(l->root, "description");
 	if (n && !(t->description = strdup(n->text)))
 		lang_nomem(l);
 	t->seed = lang_get(l, l->root, S_FILE, "seed")->v.count;
 	t->ipv6 = lang_get(l, l->root, S_FILE, "ip")->v.choice == 1;
-}
-
-static void build_training(struct lang *l)
-{
-	struct lh_training *t = &l->exp.training;
-	struct lang_entry *e = lang_find(l->root, "training");
-	const struct lang_node *map = e && e->value->kind == LANG_MAP ? e->value : NULL, *n;
-	t->given = map != NULL;
-	t->engine = lang_get(l, map, S_TRAINING, "engine")->v.choice == 0 ? LH_ENGINE_CPU : LH_ENGINE_PACED;
-	if ((n = good(map, "model")))
-		copy_name(t->model, sizeof t->model, n->text);
-	t->wire = lang_get(l, map, S_TRAINING, "wire")->v.choice == 0 ? LH_WIRE_FP32 : LH_WIRE_FP16;
-	t->algorithm = (enum lh_algorithm)lang_get(l, map, S_TRAINING, "algorithm")->v.choice;
-	t->target_batch = lang_get(l, map, S_TRAINING, "target-batch")->v.count;
-	t->microbatch = (uint32_t)lang_get(l, map, S_TRAINING, "microbatch")->v.count;
-	t->epochs = (uint32_t)lang_get(l, map, S_TRAINING, "epochs")->v.count;
-	t->warmup = (uint32_t)lang_get(l, map, S_TRAINING, "warmup")->v.count;
-	if ((n = good(map, "pace")))
-		t->samples_per_s = n->v.real;
-	t->learning_rate = lang_get(l, map, S_TRAINING, "learning-rate")->v.real;
-	t->seed = lang_get(l, map, S_TRAINING, "seed")->v.count;
-	t->deadline_ns = lang_get(l, map, S_TRAINING, "deadline")->v.ns;
 }
 
 static void build_probe(struct lang *l)
@@ -304,7 +281,7 @@ void lang_build(struct lang *l)
 	if (l->root->kind != LANG_MAP)
 		return;
 	build_head(l);
-	build_training(l);
+	lang_training(l);
 	build_probe(l);
 	if (!build_sites(l))
 		return;

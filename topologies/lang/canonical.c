@@ -229,13 +229,62 @@ static void put_links(FILE *out, const struct lh_topology *t)
 		}
 }
 
+/* Only what the strategy uses: the rest would be refused. */
+static void put_sync(FILE *out, const struct lh_sync_options *s)
+{
+	char text[40];
+	fprintf(out, ",\n  strategy: %s, optimizer: %s", lh_strategy_names[s->strategy],
+		lh_optimizer_names[s->optimizer]);
+	if (lang_strategy_uses(s->strategy, "every"))
+		fprintf(out, ", every: %" PRIu32, s->every);
+	if (lang_strategy_uses(s->strategy, "outer-momentum")) {
+		fprintf(out, ", outer-learning-rate: %s", real(s->outer_learning_rate, text));
+		fprintf(out, ", outer-momentum: %s", real(s->outer_momentum, text));
+	}
+	if (lang_strategy_uses(s->strategy, "fragments"))
+		fprintf(out, ", fragments: %" PRIu32 ", overlap: %" PRIu32 ", blend: %s", s->fragments, s->overlap,
+			real(s->blend, text));
+	if (lang_strategy_uses(s->strategy, "staleness"))
+		fprintf(out, ", staleness: %" PRIu32, s->staleness);
+	put_time(out, "match-floor", s->match_floor_ns);
+}
+
+static void put_wire(FILE *out, const struct lh_training *t)
+{
+	fprintf(out, ", wire: %s", lh_wire_names[t->wire]);
+	if (t->wire == LH_WIRE_TOPK)
+		put_share(out, ", ", "topk", (lh_ppb)(t->codec.topk_fraction * 1e9 + 0.5));
+	if (t->wire == LH_WIRE_POWERSGD)
+		fprintf(out, ", powersgd-rank: %" PRIu32, t->codec.powersgd_rank);
+	if (t->wire != LH_WIRE_FP32)
+		fprintf(out, ", error-feedback: %s", t->codec.error_feedback ? "yes" : "no");
+}
+
+static void put_transport(FILE *out, const struct lh_training *t)
+{
+	fprintf(out, ",\n  sockets: %s, streams: ", lh_sockets_names[t->sockets]);
+	if (t->streams)
+		fprintf(out, "%" PRIu32, t->streams);
+	else
+		fputs("auto", out);
+	fprintf(out, ", membership: %s", lh_membership_names[t->membership]);
+	if (t->checkpoint_ns)
+		put_time(out, "checkpoint", t->checkpoint_ns);
+	else
+		fprintf(out, ", checkpoint: %s", t->young ? "young" : "none");
+}
+
 static void put_training(FILE *out, const struct lh_training *t)
 {
 	char text[40];
-	fprintf(out, "training: {engine: %s, model: %s, wire: %s, algorithm: %s, target-batch: %" PRIu64
-		", microbatch: %" PRIu32 ", epochs: %" PRIu32 ", warmup: %" PRIu32,
-		t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model, t->wire == LH_WIRE_FP32 ? "fp32" : "fp16",
-		lh_algorithm_names[t->algorithm], t->target_batch, t->microbatch, t->epochs, t->warmup);
+	fprintf(out, "training: {engine: %s, model: %s%s", t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model,
+		t->hivemind ? ", profile: hivemind" : "");
+	put_wire(out, t);
+	fprintf(out, ", algorithm: %s", lh_algorithm_names[t->algorithm]);
+	put_sync(out, &t->sync);
+	put_transport(out, t);
+	fprintf(out, ",\n  target-batch: %" PRIu64 ", microbatch: %" PRIu32 ", epochs: %" PRIu32 ", warmup: %" PRIu32,
+		t->target_batch, t->microbatch, t->epochs, t->warmup);
 	if (t->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(t->samples_per_s, text));
 	fprintf(out, ", learning-rate: %s, seed: %" PRIu64, real(t->learning_rate, text), t->seed);
@@ -291,6 +340,12 @@ static void put_change(FILE *out, const struct lh_topology *t, const struct lh_c
 		break;
 	case LH_CHANGE_KILL:
 		fprintf(out, "kill: %s", t->peers[c->peer].name);
+		break;
+	case LH_CHANGE_NOTICE:
+		fprintf(out, "notice: %s", t->peers[c->peer].name);
+		break;
+	case LH_CHANGE_ADD:
+		fprintf(out, "add: %s", t->peers[c->peer].name);
 		break;
 	}
 	fputs("}\n", out);

@@ -118,6 +118,7 @@ void lang_check(struct lang *l)
 	bool model_known = false;
 	if (l->exp.training.given) {
 		check_numbers(l);
+		lang_training_check(l);
 		if (engine && engine->bad)
 			return;
 		model_known = check_model(l);

@@ -52,10 +52,9 @@ char *lang_printf(struct lang *l, const char *fmt, ...)
 	va_copy(again, ap);
 	int len = vsnprintf(NULL, 0, fmt, ap);
 	va_end(ap);
-	if (len < 0)
-		len = 0;
-	char *text = lang_alloc(l, (size_t)len + 1);
-	vsnprintf(text, (size_t)len + 1, fmt, again);
+	char *text = lang_alloc(l, (size_t)(len < 0 ? 0 : len) + 1);
+	if (len > 0)
+		vsnprintf(text, (size_t)len + 1, fmt, again);
 	va_end(again);
 	return text;
 }
@@ -152,6 +151,22 @@ void lh_experiment_done(struct lh_experiment *exp)
 	free(exp->changes);
 	free(exp->canonical);
 	*exp = (struct lh_experiment){ 0 };
+}
+
+double lh_experiment_interruptions_per_s(const struct lh_experiment *exp)
+{
+	double per_s = 0;
+	size_t kills = 0;
+	lh_ns last = 0;
+	for (unsigned i = 0; exp->spot && i < exp->topology.npeers; i++)
+		if (exp->spot[i].mean_ns)
+			per_s += 1e9 / (double)exp->spot[i].mean_ns;
+	for (size_t i = 0; i < exp->nchanges; i++)
+		if (exp->changes[i].kind == LH_CHANGE_KILL) {
+			kills++;
+			last = exp->changes[i].at_ns;
+		}
+	return last ? per_s + (double)kills * 1e9 / (double)last : per_s;
 }
 
 int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err)

@@ -5,7 +5,7 @@
  *   load.c      bytes -> nodes (libyaml's events; every node keeps its place)
  *   resolve.c   include: and --set -> one tree
  *   typing.c    the tree against the key table (keys.c): unknown and missing keys, units, ranges
- *   build.c, link.c, schedule.c   the tree -> struct lh_experiment: names to indices
+ *   build.c, training.c, link.c, schedule.c   the tree -> struct lh_experiment: names to indices
  *   check.c     meaning: what no single key can tell
  *   canonical.c struct lh_experiment -> YAML that loads to the same
  *
@@ -70,6 +70,7 @@ struct lang_node {
 		int choice;
 		struct { enum lh_queue_kind kind; uint32_t amount; } queue;
 		struct { bool is_time; lh_ns ns; } time_or_path;
+		struct { int word; lh_ns ns; uint64_t count; } or_word; /* word: of choices, -1: a number */
 	} v;
 	struct lang_entry *first, **tail; /* map and list */
 	size_t count;
@@ -93,6 +94,7 @@ enum lang_section {
 enum lang_type { /* of a scalar */
 	T_NONE, T_TIME, T_RATE, T_RATE_OR_NONE, T_SIZE, T_OCTETS, T_SHARE, T_PACE, T_COUNT, T_INTEGER, T_REAL,
 	T_BOOL, T_NAME, T_TEXT, T_CHOICE, T_QUEUE, T_PATH, T_TIME_OR_PATH,
+	T_TIME_OR_WORD, T_COUNT_OR_WORD,
 };
 
 struct lang_value { /* a value may be a scalar, a map, a list: each that is allowed is said */
@@ -100,7 +102,7 @@ struct lang_value { /* a value may be a scalar, a map, a list: each that is allo
 	enum lang_section map;
 	const struct lang_value *item; /* list */
 	unsigned min_items, max_items;
-	const char *choices;      /* T_CHOICE: words separated by spaces */
+	const char *choices;      /* T_CHOICE, T_..._OR_WORD: words separated by spaces */
 	uint64_t min, max;        /* of the internal unit; max 0: no limit beyond the type's */
 	double real_min, real_max; /* T_REAL, T_INTEGER */
 };
@@ -192,6 +194,15 @@ struct lang_entry *lang_find(const struct lang_node *map, const char *key); /* N
 /* The key's value, or its default out of the table; NULL when it has neither. */
 const struct lang_node *lang_get(struct lang *l, const struct lang_node *map, enum lang_section section,
 				 const char *key);
+
+/* The value under `key`, when it is there and good. */
+const struct lang_node *lang_good(const struct lang_node *map, const char *key);
+
+/* training.c */
+void lang_training(struct lang *l);
+void lang_training_check(struct lang *l);
+/* false for a key that this strategy does not use. */
+bool lang_strategy_uses(enum lh_strategy_kind strategy, const char *key);
 
 /* build.c */
 void lang_build(struct lang *l);

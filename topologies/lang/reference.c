@@ -25,6 +25,8 @@ static const char *scalar_words(const struct lang_value *v)
 	case T_QUEUE: return "queue";
 	case T_PATH: return "path";
 	case T_TIME_OR_PATH: return "time or path";
+	case T_TIME_OR_WORD: return "time";
+	case T_COUNT_OR_WORD: return "whole number";
 	}
 	return "";
 }
@@ -32,7 +34,8 @@ static const char *scalar_words(const struct lang_value *v)
 static void print_limits(const struct lang_value *v, FILE *out)
 {
 	char low[32], high[32];
-	if (v->scalar == T_TIME || v->scalar == T_TIME_OR_PATH) {
+	bool count = v->scalar == T_COUNT || v->scalar == T_COUNT_OR_WORD;
+	if (v->scalar == T_TIME || v->scalar == T_TIME_OR_PATH || v->scalar == T_TIME_OR_WORD) {
 		if (v->max)
 			fprintf(out, ", %s ... %s", lh_ns_print((lh_ns)v->min, low, sizeof low),
 				lh_ns_print((lh_ns)v->max, high, sizeof high));
@@ -41,9 +44,9 @@ static void print_limits(const struct lang_value *v, FILE *out)
 			lh_bps_print(v->max, high, sizeof high));
 	} else if (v->scalar == T_REAL || v->scalar == T_INTEGER || v->scalar == T_PACE) {
 		fprintf(out, ", %.12g ... %.12g", v->real_min, v->real_max);
-	} else if (v->scalar == T_COUNT && v->max && v->min == v->max) {
+	} else if (count && v->max && v->min == v->max) {
 		fprintf(out, ", %llu", (unsigned long long)v->min);
-	} else if (v->scalar == T_COUNT && v->max) {
+	} else if (count && v->max) {
 		fprintf(out, ", %llu ... %llu", (unsigned long long)v->min, (unsigned long long)v->max);
 	} else if (v->scalar == T_SIZE && v->max) {
 		fprintf(out, ", at most %s", lh_bytes_print(v->max, high, sizeof high));
@@ -54,16 +57,16 @@ static void print_limits(const struct lang_value *v, FILE *out)
 static void print_value(const struct lang_value *v, FILE *out)
 {
 	const char *or = "";
-	if (v->scalar == T_CHOICE) {
-		for (const char *p = v->choices ? v->choices : ""; *p; p += strcspn(p, " "), p += *p == ' ') {
-			fprintf(out, "%s`", or);
-			fwrite(p, 1, strcspn(p, " "), out);
-			fputc('`', out);
-			or = ", ";
-		}
-	} else if (v->scalar) {
+	if (v->scalar && v->scalar != T_CHOICE) {
 		fputs(scalar_words(v), out);
 		print_limits(v, out);
+		or = "; or ";
+	}
+	for (const char *p = v->choices ? v->choices : ""; *p; p += strcspn(p, " "), p += *p == ' ') {
+		fprintf(out, "%s`", or);
+		fwrite(p, 1, strcspn(p, " "), out);
+		fputc('`', out);
+		or = ", ";
 	}
 	or = v->scalar ? "; or " : "";
 	if (v->map)
@@ -169,6 +172,11 @@ static json_t *scalar_schema(const struct lang_value *v)
 	case T_QUEUE: return pattern("^(auto|" NUMBER "bdp|[0-9]+packets)$");
 	case T_PATH: return json_pack("{s:s, s:i}", "type", "string", "minLength", 1);
 	case T_TIME_OR_PATH: return json_pack("{s:[s,s]}", "type", "string", "integer");
+	case T_TIME_OR_WORD:
+		return json_pack("{s:[o, o]}", "anyOf", choices(v->choices), pattern("^" NUMBER "(ns|us|ms|s|min|h)$"));
+	case T_COUNT_OR_WORD:
+		return json_pack("{s:[o, {s:s, s:I, s:I}]}", "anyOf", choices(v->choices), "type", "integer", "minimum",
+				 (json_int_t)v->min, "maximum", (json_int_t)v->max);
 	case T_NONE: break;
 	}
 	return NULL;

@@ -76,7 +76,7 @@ static void limits(struct lang *l, struct lang_node *n, const struct lang_value 
 		return;
 	char low[32], high[32];
 	switch (v->scalar) {
-	case T_TIME: case T_TIME_OR_PATH:
+	case T_TIME: case T_TIME_OR_PATH: case T_TIME_OR_WORD:
 		lh_ns_print((lh_ns)v->min, low, sizeof low), lh_ns_print((lh_ns)v->max, high, sizeof high);
 		break;
 	case T_RATE: case T_RATE_OR_NONE:
@@ -111,17 +111,34 @@ static const char *name_wrong(struct lang *l, const char *text, size_t max)
 	return NULL;
 }
 
+enum { WORDS_MAX = 16 }; /* of one choice */
+
+static size_t split(struct lang *l, const char *choices, const char *words[WORDS_MAX])
+{
+	size_t nwords = 0;
+	words[0] = "";
+	for (const char *p = choices; *p && nwords < WORDS_MAX; p += strcspn(p, " "), p += *p == ' ')
+		words[nwords++] = lang_strndup(l, p, strcspn(p, " "));
+	return nwords;
+}
+
+static int word_index(const char *const *words, size_t nwords, const char *text)
+{
+	for (size_t i = 0; i < nwords; i++)
+		if (!strcmp(words[i], text))
+			return (int)i;
+	return -1;
+}
+
 static void type_choice(struct lang *l, struct lang_node *n, const struct lang_value *v, const char *what)
 {
-	const char *words[16] = { "" };
-	size_t nwords = 0;
-	for (const char *p = v->choices; *p && nwords < 16; p += strcspn(p, " "), p += *p == ' ')
-		words[nwords++] = lang_strndup(l, p, strcspn(p, " "));
-	for (size_t i = 0; i < nwords; i++)
-		if (!strcmp(words[i], n->text)) {
-			n->v.choice = (int)i;
-			return;
-		}
+	const char *words[WORDS_MAX];
+	size_t nwords = split(l, v->choices, words);
+	int index = word_index(words, nwords, n->text);
+	if (index >= 0) {
+		n->v.choice = index;
+		return;
+	}
 	char *list = lang_printf(l, "%s", words[0]);
 	for (size_t i = 1; i < nwords; i++)
 		list = lang_printf(l, "%s%s%s", list, i + 1 == nwords ? " or " : ", ", words[i]);
@@ -158,8 +175,9 @@ static const char *unit_hint(struct lang *l, const struct lang_node *n, const st
 	double real;
 	if (!real_parse(n->text, "", &real) || n->text[0] == '-' || strpbrk(n->text, "eE"))
 		return "";
-	bool long_time = type == T_TIME && v->max > (uint64_t)(60 * LH_NS_PER_S); /* when, or for how long; no delay */
-	const char *unit = long_time ? "s" : type == T_TIME || type == T_TIME_OR_PATH ? "ms" : type == T_SHARE ? "%"
+	bool time = type == T_TIME || type == T_TIME_OR_PATH || type == T_TIME_OR_WORD;
+	bool long_time = time && v->max > (uint64_t)(60 * LH_NS_PER_S); /* when, or for how long; no delay */
+	const char *unit = long_time ? "s" : time ? "ms" : type == T_SHARE ? "%"
 		: type == T_SIZE ? "KiB" : type == T_PACE ? "/s" : "mbit";
 	return lang_printf(l, "; did you mean %s%s?", n->text, unit);
 }
@@ -239,6 +257,34 @@ static void type_time_or_path(struct lang *l, struct lang_node *n, const struct 
 		limits(l, n, v, what, (uint64_t)n->v.time_or_path.ns);
 }
 
+/* A time or a count, or one of a few words instead. */
+static void type_or_word(struct lang *l, struct lang_node *n, const struct lang_value *v, const char *what)
+{
+	const char *words[WORDS_MAX];
+	size_t nwords = split(l, v->choices, words);
+	struct lh_err err = LH_ERR_INIT;
+	bool time = v->scalar == T_TIME_OR_WORD;
+	n->v.or_word.ns = 0;
+	n->v.or_word.count = 0;
+	n->v.or_word.word = word_index(words, nwords, n->text);
+	if (n->v.or_word.word >= 0)
+		return;
+	if (!isdigit((unsigned char)n->text[0])) {
+		char *list = lang_printf(l, "%s", words[0]);
+		for (size_t i = 1; i < nwords; i++)
+			list = lang_printf(l, "%s, %s", list, words[i]);
+		complain(l, n, what, lang_printf(l, "\"%s\" is neither a %s nor %s%s%s", n->text,
+						 time ? "time" : "whole number", nwords > 1 ? "one of " : "", list,
+						 lang_nearest(l, n->text, words, nwords)));
+	} else if (!time && !count_parse(n->text, &n->v.or_word.count)) {
+		complain(l, n, what, lang_printf(l, "\"%s\" is not a whole number", n->text));
+	} else if (time && lh_ns_parse(n->text, &n->v.or_word.ns, &err)) {
+		complain(l, n, what, lang_printf(l, "%s%s", err.text, unit_hint(l, n, v)));
+	} else {
+		limits(l, n, v, what, time ? (uint64_t)n->v.or_word.ns : n->v.or_word.count);
+	}
+}
+
 static void type_scalar(struct lang *l, struct lang_node *n, const struct lang_value *v, const char *what)
 {
 	const char *wrong;
@@ -276,6 +322,9 @@ static void type_scalar(struct lang *l, struct lang_node *n, const struct lang_v
 		break;
 	case T_TIME_OR_PATH:
 		type_time_or_path(l, n, v, what);
+		break;
+	case T_TIME_OR_WORD: case T_COUNT_OR_WORD:
+		type_or_word(l, n, v, what);
 		break;
 	case T_PATH:
 	case T_NONE:

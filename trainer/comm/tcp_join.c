@@ -37,11 +37,19 @@ static socklen_t address_of(const struct lh_peer_endpoint *e, union address *ret
 static uint64_t fingerprint(const struct lh_peer_config *c)
 {
 	struct lh_hash64_state h;
-	uint64_t numbers[] = { c->size, c->engine, c->parameters, c->wire, c->algorithm, c->target_batch, c->epochs, c->seed };
+	const struct lh_sync_options *s = &c->sync;
+	uint64_t numbers[] = {
+		c->size, c->engine, c->parameters, c->wire, c->algorithm, c->target_batch, c->epochs, c->seed,
+		c->codec.powersgd_rank, c->codec.error_feedback, s->strategy, s->optimizer, s->every, s->fragments,
+		s->overlap, s->staleness, (uint64_t)s->match_floor_ns, c->streams, c->sockets, c->membership,
+	};
+	double reals[] = {
+		c->learning_rate, c->codec.topk_fraction, s->outer_learning_rate, s->outer_momentum, s->blend,
+	};
 	lh_hash64_init(&h, LH_PEER_PROTOCOL);
 	lh_hash64_update(&h, numbers, sizeof numbers);
 	lh_hash64_update(&h, c->model, strlen(c->model));
-	lh_hash64_update(&h, &c->learning_rate, sizeof c->learning_rate);
+	lh_hash64_update(&h, reals, sizeof reals);
 	for (unsigned i = 0; i < c->size; i++) {
 		uint32_t group[] = { c->peers[i].site, c->peers[i].share };
 		lh_hash64_update(&h, &c->peers[i].samples_per_s, sizeof c->peers[i].samples_per_s);

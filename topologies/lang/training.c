@@ -1,0 +1,241 @@
+/* training.c - the training section: what is trained, and how the peers average it.
+ *
+ * A key that the chosen strategy or wire does not use is an error: a run must not look as if it had obeyed it. So
+ * the defaults of such keys are filled in only where they count, and canonical.c writes only those.
+ */
+#include "lang.h"
+
+#include <string.h>
+
+#define STRATEGY(name) (1u << LH_STRATEGY_##name)
+#define OUTER (STRATEGY(DILOCO) | STRATEGY(STREAMING_DILOCO))
+#define PERIODIC (STRATEGY(LOCAL_SGD) | OUTER)
+#define WIRE(name) (1u << LH_WIRE_##name)
+
+/* Keys with a meaning for some strategies, or for some wires, alone. */
+static const struct { const char *key; unsigned strategies, wires; } narrow[] = {
+	{ "every", PERIODIC, 0 },
+	{ "outer-learning-rate", OUTER, 0 },
+	{ "outer-momentum", OUTER, 0 },
+	{ "fragments", STRATEGY(STREAMING_DILOCO), 0 },
+	{ "overlap", STRATEGY(STREAMING_DILOCO), 0 },
+	{ "blend", STRATEGY(STREAMING_DILOCO), 0 },
+	{ "staleness", STRATEGY(ASYNC), 0 },
+	{ "topk", 0, WIRE(TOPK) },
+	{ "powersgd-rank", 0, WIRE(POWERSGD) },
+};
+
+/* What `profile: hivemind` stands for. */
+static const struct { const char *key, *value; } hivemind[] = {
+	{ "strategy", "eta" }, { "wire", "fp16" }, { "algorithm", "butterfly" }, { "streams", "1" },
+	{ "sockets", "study" }, { "match-floor", "5s" },
+};
+
+bool lang_strategy_uses(enum lh_strategy_kind strategy, const char *key)
+{
+	for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
+		if (narrow[i].strategies && !strcmp(narrow[i].key, key))
+			return narrow[i].strategies >> strategy & 1;
+	return true;
+}
+
+static const struct lang_node *key(struct lang *l, const struct lang_node *map, const char *name)
+{
+	return lang_get(l, map, S_TRAINING, name);
+}
+
+/* --- building --- */
+
+static void build_sync(struct lang *l, const struct lang_node *map, struct lh_sync_options *s)
+{
+	const struct lang_node *n;
+	unsigned bit = 1u << s->strategy;
+	s->optimizer = (enum lh_optimizer)key(l, map, "optimizer")->v.choice;
+	s->every = bit & PERIODIC ? (uint32_t)key(l, map, "every")->v.count : 1;
+	s->outer_learning_rate = bit & OUTER ? key(l, map, "outer-learning-rate")->v.real : 1;
+	s->outer_momentum = bit & OUTER ? key(l, map, "outer-momentum")->v.real : 0;
+	s->fragments = s->staleness = 1;
+	if (s->strategy == LH_STRATEGY_STREAMING_DILOCO) {
+		n = lang_good(map, "fragments");
+		s->fragments = n ? (uint32_t)n->v.count : s->every < 4 ? s->every : 4;
+		n = lang_good(map, "overlap");
+		s->overlap = n ? (uint32_t)n->v.count : s->every > 1;
+		s->blend = key(l, map, "blend")->v.real;
+	}
+	if (s->strategy == LH_STRATEGY_ASYNC)
+		s->staleness = (uint32_t)key(l, map, "staleness")->v.count;
+}
+
+static void build_codec(struct lang *l, const struct lang_node *map, struct lh_training *t)
+{
+	const struct lang_node *n = lang_good(map, "error-feedback");
+	t->codec.topk_fraction = t->wire == LH_WIRE_TOPK ? key(l, map, "topk")->v.ppb / 1e9 : 0;
+	t->codec.powersgd_rank = t->wire == LH_WIRE_POWERSGD ? (uint32_t)key(l, map, "powersgd-rank")->v.count : 0;
+	t->codec.error_feedback = n ? n->v.yes : t->wire == LH_WIRE_TOPK || t->wire == LH_WIRE_POWERSGD;
+}
+
+static void build_transport(struct lang *l, const struct lang_node *map, struct lh_training *t)
+{
+	const struct lang_node *n = lang_good(map, "streams");
+	t->sockets = (enum lh_sockets)key(l, map, "sockets")->v.choice;
+	t->streams = n ? (uint32_t)n->v.or_word.count : t->sockets == LH_SOCKETS_TUNED ? 0 : 1;
+	t->membership = (enum lh_membership)key(l, map, "membership")->v.choice;
+	n = key(l, map, "checkpoint");
+	t->young = !n->bad && n->v.or_word.word == 1;
+	t->checkpoint_ns = n->v.or_word.ns;
+}
+
+static void build_profile(struct lh_training *t)
+{
+	t->wire = LH_WIRE_FP16;
+	t->algorithm = LH_ALGORITHM_BUTTERFLY;
+	t->choose = false;
+	t->sync.strategy = LH_STRATEGY_ETA;
+	t->sync.match_floor_ns = 5 * LH_NS_PER_S;
+	t->sockets = LH_SOCKETS_STUDY;
+	t->streams = 1;
+}
+
+void lang_training(struct lang *l)
+{
+	struct lh_training *t = &l->exp.training;
+	struct lang_entry *e = lang_find(l->root, "training");
+	const struct lang_node *map = e && e->value->kind == LANG_MAP ? e->value : NULL, *n;
+	t->given = map != NULL;
+	t->engine = key(l, map, "engine")->v.choice == 0 ? LH_ENGINE_CPU : LH_ENGINE_PACED;
+	if ((n = lang_good(map, "model")))
+		snprintf(t->model, sizeof t->model, "%s", n->text);
+	t->wire = (enum lh_wire)key(l, map, "wire")->v.choice;
+	t->algorithm = (enum lh_algorithm)key(l, map, "algorithm")->v.choice;
+	t->sync.strategy = (enum lh_strategy_kind)key(l, map, "strategy")->v.choice;
+	t->sync.match_floor_ns = key(l, map, "match-floor")->v.ns;
+	build_transport(l, map, t);
+	t->hivemind = key(l, map, "profile")->v.choice == 1;
+	if (t->hivemind)
+		build_profile(t);
+	build_sync(l, map, &t->sync);
+	build_codec(l, map, t);
+	t->target_batch = key(l, map, "target-batch")->v.count;
+	t->microbatch = (uint32_t)key(l, map, "microbatch")->v.count;
+	t->epochs = (uint32_t)key(l, map, "epochs")->v.count;
+	t->warmup = (uint32_t)key(l, map, "warmup")->v.count;
+	if ((n = lang_good(map, "pace")))
+		t->samples_per_s = n->v.real;
+	t->learning_rate = key(l, map, "learning-rate")->v.real;
+	t->seed = key(l, map, "seed")->v.count;
+	t->deadline_ns = key(l, map, "deadline")->v.ns;
+}
+
+/* --- checking --- */
+
+static const struct lang_node *given(const struct lang_node *map, const char *name)
+{
+	struct lang_entry *e = lang_find(map, name);
+	return e ? e->value : NULL;
+}
+
+static bool bad(const struct lang_node *map, const char *name)
+{
+	const struct lang_node *n = given(map, name);
+	return n && n->bad;
+}
+
+/* Where to point at: the first of two keys that is there. A default alone is never wrong. */
+static const struct lang_span *at(const struct lang_node *map, const char *a, const char *b)
+{
+	return given(map, a) ? &given(map, a)->at : &given(map, b)->at;
+}
+
+static void check_profile(struct lang *l, const struct lang_node *map)
+{
+	const struct lang_span *profile = &given(map, "profile")->at;
+	for (size_t i = 0; i < sizeof hivemind / sizeof *hivemind; i++) {
+		const struct lang_node *n = lang_good(map, hivemind[i].key);
+		if (!n || !strcmp(n->text, hivemind[i].value))
+			continue;
+		if (!strcmp(hivemind[i].key, "match-floor") && n->v.ns == 5 * LH_NS_PER_S)
+			continue;
+		lang_error(l, &n->at, "%s: %s contradicts profile: hivemind (line %zu), which has %s", hivemind[i].key,
+			   n->text, profile->line + 1, hivemind[i].value);
+	}
+}
+
+/* "diloco, streaming-diloco" */
+static const char *names(struct lang *l, const char *const *all, unsigned mask)
+{
+	const char *list = "";
+	for (unsigned i = 0; all[i]; i++)
+		if (mask >> i & 1)
+			list = lang_printf(l, "%s%s%s", list, *list ? ", " : "", all[i]);
+	return list;
+}
+
+static void check_narrow(struct lang *l, const struct lang_node *map)
+{
+	const struct lh_training *t = &l->exp.training;
+	for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) {
+		const struct lang_node *n = lang_good(map, narrow[i].key);
+		bool wire = narrow[i].wires != 0;
+		if (!n || bad(map, wire ? "wire" : "strategy") || bad(map, "profile"))
+			continue;
+		unsigned uses = wire ? narrow[i].wires >> t->wire : narrow[i].strategies >> t->sync.strategy;
+		if (!(uses & 1))
+			lang_error(l, &n->at, "%s: %s %s does not use it; it belongs to %s %s", narrow[i].key,
+				   wire ? "wire" : "strategy",
+				   wire ? lh_wire_names[t->wire] : lh_strategy_names[t->sync.strategy],
+				   wire ? "wire" : "strategy",
+				   wire ? names(l, lh_wire_names, narrow[i].wires)
+					: names(l, lh_strategy_names, narrow[i].strategies));
+	}
+}
+
+static void check_rounds(struct lang *l, const struct lang_node *map)
+{
+	const struct lh_sync_options *s = &l->exp.training.sync;
+	bool streaming = s->strategy == LH_STRATEGY_STREAMING_DILOCO;
+	if (bad(map, "every") || bad(map, "strategy"))
+		return;
+	if (1u << s->strategy & PERIODIC && s->every > l->exp.training.epochs && !bad(map, "epochs"))
+		lang_error(l, at(map, given(map, "every") ? "every" : "epochs", "strategy"),
+			   "every (%u) leaves no exchange in %u epochs", s->every, l->exp.training.epochs);
+	if (streaming && s->fragments > s->every && lang_good(map, "fragments"))
+		lang_error(l, at(map, "fragments", "every"),
+			   "fragments (%u) are more than the rounds in which each is exchanged once (every: %u)",
+			   s->fragments, s->every);
+	if (streaming && s->overlap >= s->every && lang_good(map, "overlap"))
+		lang_error(l, at(map, "overlap", "every"),
+			   "overlap (%u) must be below every (%u): a fragment is used before it is exchanged again",
+			   s->overlap, s->every);
+}
+
+static void check_codec(struct lang *l, const struct lang_node *map)
+{
+	const struct lh_training *t = &l->exp.training;
+	const struct lang_node *n = lang_good(map, "error-feedback");
+	if (!n || bad(map, "wire"))
+		return;
+	if (!n->v.yes && (t->wire == LH_WIRE_TOPK || t->wire == LH_WIRE_POWERSGD))
+		lang_error(l, &n->at, "error-feedback: wire %s does not converge without it", lh_wire_names[t->wire]);
+	if (n->v.yes && t->wire == LH_WIRE_FP32)
+		lang_error(l, &n->at, "error-feedback: wire fp32 takes nothing away that could be added later");
+}
+
+void lang_training_check(struct lang *l)
+{
+	const struct lh_training *t = &l->exp.training;
+	const struct lang_node *map = lang_find(l->root, "training")->value, *n;
+	if (t->hivemind)
+		check_profile(l, map);
+	check_narrow(l, map);
+	check_rounds(l, map);
+	check_codec(l, map);
+	n = lang_good(map, "membership");
+	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && t->sync.strategy != LH_STRATEGY_EXACT &&
+	    !bad(map, "strategy") && !bad(map, "profile"))
+		lang_error(l, &n->at, "membership: elastic needs strategy exact; %s has no rounds that all members commit",
+			   lh_strategy_names[t->sync.strategy]);
+	n = lang_good(map, "checkpoint");
+	if (n && t->young && !(lh_experiment_interruptions_per_s(&l->exp) > 0))
+		lang_error(l, &n->at, "checkpoint: young needs to know how often peers are taken away: give them spot:, or "
+			   "kill some in the schedule");
+}

@@ -1,0 +1,33 @@
+#include "supported.h"
+
+#include <errno.h>
+
+static int no(struct lh_err *err, const char *key, const char *value)
+{
+	return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "peer configuration: key \"%s\": this build cannot do %s", key,
+			  value);
+}
+
+/* Whoever adds a feature to the peer takes its line out; with the last one this file goes. */
+int lh_peer_supported(const struct lh_peer_config *c, struct lh_err *err)
+{
+	if (c->wire > LH_WIRE_FP16)
+		return no(err, "wire", lh_wire_names[c->wire]);
+	if (c->codec.error_feedback)
+		return no(err, "error_feedback", "error feedback");
+	if (c->sync.strategy != LH_STRATEGY_EXACT)
+		return no(err, "strategy", lh_strategy_names[c->sync.strategy]);
+	if (c->sync.optimizer != LH_OPTIMIZER_ADAMW)
+		return no(err, "optimizer", lh_optimizer_names[c->sync.optimizer]);
+	if (c->sync.match_floor_ns)
+		return no(err, "match_floor_ns", "a matchmaking floor");
+	if (c->streams > 1)
+		return no(err, "streams", "more than one stream");
+	if (c->sockets != LH_SOCKETS_STUDY)
+		return no(err, "sockets", lh_sockets_names[c->sockets]);
+	if (c->membership != LH_MEMBERSHIP_FIXED)
+		return no(err, "membership", lh_membership_names[c->membership]);
+	if (c->checkpoint_ns || c->interrupted_ns)
+		return no(err, "checkpoint_ns", "checkpoints");
+	return 0;
+}
