@@ -10,6 +10,7 @@
 
 #include "comm/allreduce.h"
 #include "comm/loopback.h"
+#include "comm/mux.h"
 #include "hash.h"
 #include "lhtest.h"
 
@@ -432,6 +433,82 @@ static void test_relay_window_holds(void)
 	lh_loopback_free(hub);
 }
 
+enum { VECTORS = 3, TURNS = 4, MUX_PEERS = 5 };
+
+struct muxed {
+	struct lh_mux *m;
+	struct lh_allreduce *a[VECTORS];
+	struct peer vectors[VECTORS];
+	float data[VECTORS][60];
+	uint32_t begun, ended; /* exchanges */
+};
+
+static const uint64_t lengths[VECTORS] = { 60, 1, 33 };
+
+/* Vectors of several lengths take turns, and each peer begins the next exchange as soon as it has ended all but
+ * `under_way` of those before. Sums of small integers are exact. */
+static void run_mux(unsigned under_way)
+{
+	static struct muxed peers[MUX_PEERS];
+	struct lh_loopback *hub;
+	struct lh_group group;
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(MUX_PEERS, 8, lh_test_seed() + under_way, &hub, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_loopback_streams(hub, 3, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, MUX_PEERS, sites, NULL, &err), 0);
+	for (unsigned i = 0; i < MUX_PEERS; i++) {
+		struct muxed *p = &peers[i];
+		*p = (struct muxed){ 0 };
+		CU_ASSERT_EQUAL_FATAL(lh_mux_new(lh_loopback_endpoint(hub, i), MUX_PEERS, VECTORS, &p->m, &err), 0);
+		for (unsigned v = 0; v < VECTORS; v++) {
+			p->vectors[v].vector = p->data[v];
+			struct lh_allreduce_config c = {
+				.pattern = &lh_pattern_two_level, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP32),
+				.scale = 1, .rank = i, .n = lengths[v], .part_bytes = 16, .window = 2, .first = v + 1,
+				.stride = VECTORS, .read = read_vector, .write = write_vector, .ctx = &p->vectors[v],
+			};
+			CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, lh_mux_port(p->m, v), &p->a[v], &err), 0);
+		}
+		CU_ASSERT_EQUAL(lh_allreduce_start(p->a[1], 1, &err), -EINVAL); /* its first one is number 2 */
+	}
+	struct job chance = { .salt = under_way };
+	for (unsigned long turns = 0, over = 0; over < MUX_PEERS; turns++) {
+		CU_ASSERT_TRUE_FATAL(turns < 2000000);
+		unsigned rank = draw(&chance, MUX_PEERS);
+		struct muxed *p = &peers[rank];
+		struct lh_transport *t = lh_loopback_endpoint(hub, rank);
+		if (p->begun < p->ended + under_way && p->begun < VECTORS * TURNS) {
+			unsigned v = p->begun++ % VECTORS;
+			for (uint64_t i = 0; i < lengths[v]; i++)
+				p->data[v][i] = (float)(rank * 10 + p->begun * 3 + i);
+			CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(p->a[v], p->begun, &err), 0);
+		}
+		int rc = t->ops->progress(t, &err);
+		if (rc)
+			printf("# %s\n", err.text);
+		CU_ASSERT_EQUAL_FATAL(rc, 0);
+		if (p->ended == p->begun || !lh_allreduce_done(p->a[p->ended % VECTORS]))
+			continue;
+		unsigned v = p->ended++ % VECTORS;
+		for (uint64_t i = 0; i < lengths[v]; i++)
+			CU_ASSERT_EQUAL(p->data[v][i], (float)(100 + MUX_PEERS * (p->ended * 3 + i)));
+		over += p->ended == VECTORS * TURNS;
+	}
+	for (unsigned i = 0; i < MUX_PEERS; i++) {
+		for (unsigned v = 0; v < VECTORS; v++)
+			lh_allreduce_free(peers[i].a[v]);
+		lh_mux_free(peers[i].m);
+	}
+	lh_group_done(&group);
+	lh_loopback_free(hub);
+}
+
+static void test_vectors_in_turn(void)
+{
+	for (unsigned under_way = 1; under_way < VECTORS; under_way++)
+		run_mux(under_way);
+}
+
 static unsigned nowhere(const struct lh_group *g, unsigned block, unsigned rank)
 {
 	return rank;
@@ -469,6 +546,7 @@ static const struct lh_test tests[] = {
 	{ "refusals", test_refusals, 0 },
 	{ "window_holds", test_window_holds, 0 },
 	{ "relay_window_holds", test_relay_window_holds, 0 },
+	{ "vectors_in_turn", test_vectors_in_turn, 0 },
 	{ "foreign_pattern", test_foreign_pattern, 0 },
 };
 
