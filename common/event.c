@@ -7,7 +7,7 @@
 #include "json_fields.h"
 #include "longhaul/peer.h"
 
-static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "finished", "failed",
+static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "bench", "finished", "failed",
 				      "view", "synced", "checkpoint", "left", NULL };
 const char *const lh_view_cause_names[] = { "start", "lost", "mismatch", "joined", "left", NULL };
 
@@ -41,6 +41,14 @@ static const struct lh_field eval_fields[] = {
 	LH_FIELD(lh_event, metric, LH_FIELD_TEXT),
 	LH_FIELD(lh_event, value, LH_FIELD_REAL_OR_NULL),
 	LH_FIELD(lh_event, reference, LH_FIELD_REAL_OR_NULL),
+};
+
+static const struct lh_field bench_fields[] = {
+	LH_FIELD(lh_event, epoch, LH_FIELD_UINT, .umin = 1),
+	NS(begin_ns), NS(exchange_end_ns),
+	LH_FIELD(lh_event, bytes_sent, LH_FIELD_UINT),
+	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
+	LH_FIELD(lh_event, wrong, LH_FIELD_UINT),
 };
 
 static const struct lh_field failed_fields[] = {
@@ -89,6 +97,7 @@ static const struct {
 	[LH_EVENT_JOINED] = { joined_fields, COUNT(joined_fields) },
 	[LH_EVENT_EPOCH] = { epoch_fields, COUNT(epoch_fields) },
 	[LH_EVENT_EVAL] = { eval_fields, COUNT(eval_fields) },
+	[LH_EVENT_BENCH] = { bench_fields, COUNT(bench_fields) },
 	[LH_EVENT_FINISHED] = { NULL, 0 },
 	[LH_EVENT_FAILED] = { failed_fields, COUNT(failed_fields) },
 	[LH_EVENT_VIEW] = { view_fields, COUNT(view_fields) },
@@ -105,6 +114,8 @@ static bool is_consistent(const struct lh_event *e)
 	case LH_EVENT_EPOCH:
 		return e->begin_ns <= e->calc_end_ns && e->calc_end_ns <= e->exchange_end_ns &&
 		       e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns;
+	case LH_EVENT_BENCH:
+		return e->begin_ns <= e->exchange_end_ns && e->exchange_end_ns <= e->t_ns;
 	case LH_EVENT_VIEW:
 		return e->noticed_ns <= e->t_ns && e->members && !(e->came & ~e->members) &&
 		       (!e->aborted_round || e->aborted_round == e->version + 1);

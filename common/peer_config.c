@@ -68,6 +68,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, checkpoint_ns, LH_FIELD_INT, .imax = NANOSECONDS_MAX, .optional = true),
 	LH_FIELD(lh_peer_config, interrupted_ns, LH_FIELD_INT, .imax = NANOSECONDS_MAX, .optional = true),
 	LH_FIELD(lh_peer_config, checkpoint_dir, LH_FIELD_TEXT, .optional = true, .empty = true),
+	LH_FIELD(lh_peer_config, bench_elements, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX, .optional = true),
 	LH_FIELD(lh_peer_config, target_batch, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_BATCH_MAX),
 	LH_FIELD(lh_peer_config, microbatch, LH_FIELD_UINT, .umin = 1, .umax = 1u << 20),
 	LH_FIELD(lh_peer_config, epochs, LH_FIELD_UINT, .umin = 1),

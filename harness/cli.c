@@ -232,6 +232,26 @@ static int option_store(struct lh_invocation *inv, const struct lh_option *o, co
 	case LH_OPTION_RESUME:
 		inv->resume_dir = value;
 		break;
+	case LH_OPTION_BEGIN:
+		inv->begin = value;
+		break;
+	case LH_OPTION_END:
+		inv->end = value;
+		break;
+	case LH_OPTION_FACTOR:
+		return parse_unsigned(o->name, value, &inv->factor, err);
+	case LH_OPTION_ALGORITHM:
+		inv->algorithms = value;
+		break;
+	case LH_OPTION_STREAMS:
+		inv->streams = value;
+		break;
+	case LH_OPTION_CODEC:
+		inv->codec = value;
+		break;
+	case LH_OPTION_PAUSE:
+		inv->pause = value;
+		break;
 	case LH_OPTION_HELP:
 		inv->help = true;
 		break;
@@ -303,10 +323,28 @@ static int parse_option(struct lh_invocation *inv, int *at, struct lh_err *err)
 	return option_store(inv, found, value, err);
 }
 
+/* Length of the word that the command line must say before its operands ("allreduce FILE"); 0: none. */
+static size_t leading_word(const struct lh_command *c)
+{
+	return islower((unsigned char)c->operands[0]) ? strcspn(c->operands, " ") : 0;
+}
+
+static const char *operands_of(const struct lh_command *c)
+{
+	size_t len = leading_word(c);
+	return c->operands + len + (len && c->operands[len]);
+}
+
+static int wrong_word(const struct lh_command *c, const char *word, struct lh_err *err)
+{
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs the word '%.*s'%s%s%s", c->name,
+			  (int)leading_word(c), c->operands, word ? ", not '" : "", word ? word : "", word ? "'" : "");
+}
+
 static int check_operands(struct lh_invocation *inv, bool had_dashes, struct lh_err *err)
 {
 	const struct lh_command *c = inv->command;
-	bool wants_file = !strncmp(c->operands, "FILE", 4), wants_program = strstr(c->operands, "CMD");
+	bool wants_file = !strncmp(operands_of(c), "FILE", 4), wants_program = strstr(c->operands, "CMD");
 	if (inv->help)
 		return 0;
 	if (wants_file && !inv->file)
@@ -338,7 +376,9 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 	inv.command = command_find(argv[1]);
 	if (!inv.command)
 		return unknown_command(argv[1], err);
-	bool takes_file = !strncmp(inv.command->operands, "FILE", 4) || !strcmp(inv.command->operands, "[FILE]");
+	const char *operands = operands_of(inv.command);
+	bool takes_file = !strncmp(operands, "FILE", 4) || !strcmp(operands, "[FILE]");
+	bool wants_word = leading_word(inv.command);
 	for (int i = 2; i < argc; i++) {
 		char *word = argv[i];
 		if (!strcmp(word, "--") && !had_dashes) {
@@ -357,6 +397,11 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 			int rc = parse_option(&inv, &i, err);
 			if (rc)
 				return rc;
+		} else if (wants_word) {
+			size_t len = leading_word(inv.command);
+			if (strncmp(word, inv.command->operands, len) || word[len])
+				return wrong_word(inv.command, word, err);
+			wants_word = false;
 		} else if (takes_file && !inv.file) {
 			inv.file = word;
 		} else {
@@ -371,6 +416,8 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 			inv.nrest++;
 		}
 	}
+	if (wants_word && !inv.help)
+		return wrong_word(inv.command, NULL, err);
 	int rc = check_operands(&inv, had_dashes, err);
 	if (rc)
 		return rc;

@@ -24,6 +24,9 @@ struct lh_invocation {
 	unsigned runs, warmup;       /* sweep; ~0u: not given */
 	unsigned long long seed; bool has_seed;
 	const char *resume_dir;      /* sweep --resume: the directory of a sweep that was broken off */
+	const char *begin, *end;     /* bench: sizes as they were written; NULL: not given */
+	unsigned factor;             /* bench; 0: not given */
+	const char *algorithms, *streams, *codec, *pause; /* bench; NULL: not given */
 	const char *format;          /* --format of plan and schema */
 	const char *probe_dir;       /* --probe: directory of an earlier `longhaul probe` whose goodput is taken */
 	bool help;                   /* --help: print this command's help instead */
@@ -60,6 +63,7 @@ void lh_cli_print_help(const struct lh_command *command, FILE *out);
 /* The only places of the harness that print diagnostics. Prefix "longhaul: ". Returns err->exit. */
 int lh_fail(const struct lh_err *err);
 
+int cmd_bench(const struct lh_invocation *inv);
 int cmd_check(const struct lh_invocation *inv);
 int cmd_plan(const struct lh_invocation *inv);
 int cmd_probe(const struct lh_invocation *inv);

@@ -81,6 +81,8 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		s->has_eval = true;
 		s->eval = *e;
 		return 0;
+	case LH_EVENT_BENCH:
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "says that it is a bench");
 	case LH_EVENT_FINISHED:
 		p->finished = true;
 		p->finished_ns = e->t_ns;

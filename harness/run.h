@@ -92,6 +92,9 @@ struct json_t *lh_manifest_json(const struct lh_run *r);
 /* run_config.c: what the peers are told. `ret->peers` is freed by lh_peer_config_done(). */
 /* What a pattern may know of the peers: site and share of each endpoint. */
 void lh_run_group(const struct lh_experiment *exp, struct lh_peer_endpoint *ret_peers);
+/* Name, address, site and share of one peer; its pace is left alone. */
+int lh_run_endpoint(const struct lh_experiment *exp, unsigned peer, struct lh_peer_endpoint *ret, struct lh_err *err);
+int lh_run_secret(char ret[65], struct lh_err *err);
 int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struct lh_err *err);
 
 #endif

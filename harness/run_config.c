@@ -10,7 +10,7 @@
 /* Peers live in network namespaces of their own, where every port is free. */
 #define PEER_PORT 29400
 
-static int make_secret(char secret[65], struct lh_err *err)
+int lh_run_secret(char secret[65], struct lh_err *err)
 {
 	unsigned char random[32];
 
@@ -19,6 +19,17 @@ static int make_secret(char secret[65], struct lh_err *err)
 	for (size_t i = 0; i < sizeof random; i++)
 		snprintf(secret + 2 * i, 3, "%02x", random[i]);
 	return 0;
+}
+
+int lh_run_endpoint(const struct lh_experiment *exp, unsigned peer, struct lh_peer_endpoint *p, struct lh_err *err)
+{
+	const struct lh_topology *t = &exp->topology;
+	snprintf(p->name, sizeof p->name, "%s", t->peers[peer].name);
+	p->port = PEER_PORT;
+	p->site = t->peers[peer].site;
+	p->share = t->peers[peer].share;
+	int rc = lh_net_peer_address(t, peer, t->ipv6, p->host, sizeof p->host);
+	return rc < 0 ? lh_err_sys(err, LH_EXIT_INPUT, rc, "peer %s: address", p->name) : 0;
 }
 
 void lh_run_group(const struct lh_experiment *exp, struct lh_peer_endpoint *ret_peers)
@@ -33,20 +44,17 @@ static int fill_endpoints(const struct lh_experiment *exp, struct lh_peer_config
 {
 	const struct lh_topology *t = &exp->topology;
 
-	lh_run_group(exp, c->peers);
 	for (unsigned i = 0; i < t->npeers; i++) {
 		struct lh_peer_endpoint *p = &c->peers[i];
-		snprintf(p->name, sizeof p->name, "%s", t->peers[i].name);
-		p->port = PEER_PORT;
+		int rc = lh_run_endpoint(exp, i, p, err);
+		if (rc < 0)
+			return rc;
 		p->samples_per_s = lh_peer_pace(exp, i);
 		if (!(p->samples_per_s > 0))
 			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
 					  "peer %s: nothing gives the pace of device %s for model "
 					  "%s (training.pace, or the peer's pace)",
 					  p->name, t->peers[i].device, exp->training.model);
-		int rc = lh_net_peer_address(t, i, t->ipv6, p->host, sizeof p->host);
-		if (rc < 0)
-			return lh_err_sys(err, LH_EXIT_INPUT, rc, "peer %s: address", p->name);
 	}
 	return 0;
 }
@@ -109,7 +117,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	c.peers = calloc(c.size, sizeof *c.peers);
 	if (!c.peers)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "configuration of %u peers", c.size);
-	rc = make_secret(c.secret, err);
+	rc = lh_run_secret(c.secret, err);
 	if (rc == 0)
 		rc = fill_endpoints(exp, &c, err);
 	if (rc < 0) {

@@ -243,6 +243,7 @@ static lh_bytes guest_memory(const struct session_state *st)
 				e ? (GUEST_TRAINING_PEER_BYTES / 4 + e->parameters * sizeof(float) * PACED_COPIES) : 0;
 			peer = bytes > peer ? bytes : peer;
 		}
+	peer = st->opt->peer_bytes ? st->opt->peer_bytes : peer;
 	return (GUEST_BASE_BYTES + lh_plan_memory_bytes(st->plan) + peer * exp->topology.npeers + MIB - 1) / MIB * MIB;
 }
 

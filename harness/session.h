@@ -36,6 +36,8 @@ struct lh_session_options {
 	 * them needs netem. NULL, false: the file's own. */
 	const struct lh_experiment *largest;
 	bool needs_netem;
+	/* Memory of one peer process inside User-Mode Linux; 0: by what the file trains. */
+	lh_bytes peer_bytes;
 	/* The machine cannot do it (the message is on stderr already); the body will not be called. May be NULL. */
 	void (*failed)(const struct lh_session *s, const struct lh_err *err);
 };

@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "supported.h"
 #include "train.h"
 
@@ -203,7 +204,9 @@ int main(int argc, char **argv)
 		return complain(&err);
 	struct lh_train_io io = { .event_fd = o.event_fd, .control_fd = o.control_fd, .signal_fd = open_signals(&err) };
 	rc = io.signal_fd < 0 ? io.signal_fd : 0;
-	if (!rc)
+	if (!rc && config.bench_elements)
+		rc = lh_bench_run(&config, &io, &stopped_by, &err);
+	else if (!rc)
 		rc = lh_train_run(&config, config.engine == LH_ENGINE_CPU ? &lh_engine_cpu : &lh_engine_paced, &io,
 				  &stopped_by, &err);
 	lh_peer_config_done(&config);

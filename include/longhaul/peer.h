@@ -113,6 +113,7 @@ struct lh_peer_config {
 	lh_ns interrupted_ns;       /* Young: mean time between interruptions of the job. > 0: a checkpoint is written at
 				     * the start, and its time decides the interval (lh_young_ns); checkpoint_ns is 0 */
 	char checkpoint_dir[256];   /* of this peer; "" without checkpoints */
+	uint64_t bench_elements;    /* > 0: no training, but exchanges of so many elements (trainer/bench.h) */
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
 	double learning_rate;
@@ -141,6 +142,7 @@ enum lh_event_kind {
 	LH_EVENT_JOINED,    /* connected to every peer, model built, initial parameters hashed */
 	LH_EVENT_EPOCH,     /* one round committed */
 	LH_EVENT_EVAL,      /* held-out evaluation after the last epoch (rank 0, cpu engine) */
+	LH_EVENT_BENCH,     /* one exchange of `longhaul bench` */
 	LH_EVENT_FINISHED,
 	LH_EVENT_FAILED,
 	/* Only with membership elastic; docs/decisions/0017-membership.md */
@@ -179,6 +181,8 @@ struct lh_event {
 	lh_ns busy_ns;             /* thread CPU time of the calculation */
 	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
 	uint64_t state_hash;       /* of all parameters after the commit (JOINED too: of the initial ones) */
+	/* BENCH: epoch, begin_ns, exchange_end_ns, bytes_sent, bytes_received and */
+	uint64_t wrong;            /* elements of the result that are not what they must be */
 	/* JOINED */
 	uint64_t parameters;
 	/* EVAL */

@@ -93,6 +93,7 @@ static void take(struct lhpeer *p, const struct lh_event *e)
 			p->epochs[p->nepochs++] = *e;
 		break;
 	case LH_EVENT_EVAL: p->eval = *e; p->has_eval = true; break;
+	case LH_EVENT_BENCH: break;
 	case LH_EVENT_FINISHED: p->has_finished = true; break;
 	case LH_EVENT_FAILED: p->failed = *e; p->has_failed = true; break;
 	}

@@ -271,6 +271,16 @@ static void test_event_round_trip(void)
 	round_trip(&eval, &e);
 	CU_ASSERT_STRING_EQUAL(e.metric, "held_out_accuracy");
 	CU_ASSERT_EQUAL(e.value, 0.93);
+	struct lh_event bench = {
+		.kind = LH_EVENT_BENCH, .epoch = 2, .t_ns = 9, .begin_ns = 7, .exchange_end_ns = 9, .bytes_sent = 11,
+		.bytes_received = 12, .wrong = 3,
+	};
+	round_trip(&bench, &e);
+	CU_ASSERT_TRUE(e.epoch == 2 && e.begin_ns == 7 && e.exchange_end_ns == 9 && e.wrong == 3);
+	CU_ASSERT_TRUE(e.bytes_sent == 11 && e.bytes_received == 12);
+	char unordered[LH_EVENT_LINE_MAX];
+	bench.begin_ns = 10;
+	CU_ASSERT_EQUAL(lh_event_print(&bench, unordered, sizeof unordered), -EINVAL);
 	struct lh_event failed = { .kind = LH_EVENT_FAILED, .culprit = 4, .reason = "peer \"x\"\n\xff: \\gone" };
 	round_trip(&failed, &e);
 	CU_ASSERT_EQUAL(e.culprit, 4);
