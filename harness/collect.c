@@ -15,7 +15,8 @@ int lh_series_init(struct lh_series *s, unsigned npeers, uint32_t nepochs, struc
 	*s = (struct lh_series){ .npeers = npeers, .nepochs = nepochs };
 	s->peers = calloc(npeers ? npeers : 1, sizeof *s->peers);
 	s->cells = calloc(ncells ? ncells : 1, sizeof *s->cells);
-	if (!s->peers || !s->cells) {
+	s->sums = calloc(ncells ? ncells : 1, sizeof *s->sums);
+	if (!s->peers || !s->cells || !s->sums) {
 		lh_series_done(s);
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the results of %u peers over %u epochs", npeers,
 				  nepochs);
@@ -29,6 +30,7 @@ void lh_series_done(struct lh_series *s)
 {
 	free(s->peers);
 	free(s->cells);
+	free(s->sums);
 	*s = (struct lh_series){ 0 };
 }
 
@@ -100,6 +102,28 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		return 0; /* what they say of the group is in events.jsonl */
 	}
 	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unknown kind of event %d", (int)e->kind);
+}
+
+int lh_series_add_spans(struct lh_series *s, const struct lh_spans *spans, struct lh_err *err)
+{
+	const struct lh_event *e = spans->rank < s->npeers ? lh_series_at(s, spans->epoch, spans->rank) : NULL;
+
+	if (!e || spans->begin_ns != e->begin_ns || spans->end_ns != e->commit_ns)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "spans of epoch %u of rank %u, which it has not reported so",
+				  spans->epoch, spans->rank);
+	struct lh_span_sums *sums = &s->sums[(size_t)(spans->epoch - 1) * s->npeers + spans->rank];
+	sums->known = true;
+	memcpy(sums->total_ns, spans->total_ns, sizeof sums->total_ns);
+	memcpy(sums->comm_ns, spans->comm_ns, sizeof sums->comm_ns);
+	return 0;
+}
+
+const struct lh_span_sums *lh_series_sums(const struct lh_series *s, uint32_t epoch, unsigned peer)
+{
+	if (!lh_series_at(s, epoch, peer))
+		return NULL;
+	const struct lh_span_sums *sums = &s->sums[(size_t)(epoch - 1) * s->npeers + peer];
+	return sums->known ? sums : NULL;
 }
 
 uint32_t lh_series_committed(const struct lh_series *s)

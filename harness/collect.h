@@ -17,12 +17,19 @@ struct lh_peer_series {
 	char reason[256];         /* FAILED */
 };
 
+/* Of an epoch's spans line: its sums; longhaul/peer.h. */
+struct lh_span_sums {
+	bool known;
+	lh_ns total_ns[LH_SPAN_KINDS], comm_ns[LH_SPAN_KINDS];
+};
+
 struct lh_series {
 	unsigned npeers;
 	uint32_t nepochs;         /* as configured */
 	lh_ns go_ns;              /* just before the first peer was told to go; 0 until then */
 	struct lh_peer_series *peers;   /* [npeers] */
 	struct lh_event *cells;         /* [nepochs][npeers], EPOCH events; kind is undefined where not yet there */
+	struct lh_span_sums *sums;      /* [nepochs][npeers] */
 	bool has_eval;
 	struct lh_event eval;
 };
@@ -32,6 +39,11 @@ void lh_series_done(struct lh_series *s);
 
 /* -EPROTO (LH_EXIT_BROKE) for an event that cannot be true. */
 int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *err);
+
+/* The same for the line that follows an EPOCH event: of that epoch, and of the same instants. */
+int lh_series_add_spans(struct lh_series *s, const struct lh_spans *spans, struct lh_err *err);
+/* The sums of a peer's epoch, NULL when they are not there. */
+const struct lh_span_sums *lh_series_sums(const struct lh_series *s, uint32_t epoch, unsigned peer);
 
 /* The EPOCH event of a peer, NULL when it is not there (yet). Epochs count from 1. */
 const struct lh_event *lh_series_at(const struct lh_series *s, uint32_t epoch, unsigned peer);

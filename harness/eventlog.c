@@ -68,6 +68,11 @@ static int read_line(void *ctx, const char *line, size_t len, struct lh_err *err
 		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "column %d: %s", je.column, je.text);
 	} else if (!kind) {
 		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "is not an event");
+	} else if (lh_spans_is_line(line, len)) {
+		struct lh_spans s;
+		rc = lh_spans_parse(line, len, &s, err);
+		if (!rc && r->h->spans)
+			rc = r->h->spans(r->h->ctx, &s, err);
 	} else if (is_peer_kind(kind)) {
 		struct lh_event e;
 		rc = lh_event_parse(line, len, &e, err);

@@ -23,10 +23,11 @@ int lh_lines_feed(struct lh_lines *l, const char *data, size_t n, lh_line_fn *fn
 
 struct json_t;
 struct lh_eventlog_handler {
-	/* Either may be NULL. A negative return stops the reading. */
+	/* Each may be NULL. A negative return stops the reading. */
 	int (*peer)(void *ctx, const struct lh_event *e, struct lh_err *err);
 	int (*harness)(void *ctx, const char *kind, const struct json_t *line, struct lh_err *err);
 	void *ctx;
+	int (*spans)(void *ctx, const struct lh_spans *s, struct lh_err *err);
 };
 
 /* A whole events.jsonl. A last line without newline (the writer was killed) is left out, anything else that is

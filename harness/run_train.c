@@ -122,17 +122,29 @@ static void peer_failed(struct lh_run *r, const struct lh_event *e)
 		    peer_name(r, (int)e->rank), after);
 }
 
+/* Take in what a peer says. */
+static int take_line(struct lh_run *r, unsigned peer, const char *line, size_t len, struct lh_event *ret,
+		     struct lh_err *err)
+{
+	struct lh_spans spans;
+	bool is_spans = lh_spans_is_line(line, len);
+	int rc = is_spans ? lh_spans_parse(line, len, &spans, err) : lh_event_parse(line, len, ret, err);
+	unsigned rank = rc ? peer : is_spans ? spans.rank : ret->rank;
+
+	if (rank != peer)
+		rc = lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "says that it is rank %u, not %u", rank, peer);
+	if (rc == 0)
+		rc = is_spans ? lh_series_add_spans(&r->series, &spans, err) : lh_series_add(&r->series, ret, err);
+	return rc;
+}
+
 static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struct lh_err *err)
 {
 	struct lh_run *r = ctx;
 	struct lh_err bad = LH_ERR_INIT;
-	struct lh_event e;
-	int rc = lh_event_parse(line, len, &e, &bad);
+	struct lh_event e = { .kind = LH_EVENT_LISTENING }; /* what a spans line leaves it at asks for nothing */
+	int rc = take_line(r, peer, line, len, &e, &bad);
 
-	if (rc == 0 && e.rank != peer)
-		rc = lh_err_set(&bad, LH_EXIT_BROKE, -EPROTO, "says that it is rank %u, not %u", e.rank, peer);
-	if (rc == 0)
-		rc = lh_series_add(&r->series, &e, &bad);
 	if (rc < 0) {
 		lh_run_fail(r, LH_FAILURE_PEER, (int)peer, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)peer),
 			    bad.text);

@@ -26,16 +26,13 @@ struct train {
 	int signal;
 	lh_ns commit_ns;               /* of the round before, or the go */
 	uint64_t sent, received;       /* counters of the transport at that time */
+	struct lh_trace *trace;
 };
 
 /* ---- telling ---- */
 
-static int emit(struct train *tr, struct lh_event *e, struct lh_err *err)
+static int tell(struct train *tr, const char *line, int len, struct lh_err *err)
 {
-	char line[LH_EVENT_LINE_MAX];
-	e->rank = tr->c->rank;
-	e->t_ns = lh_clock_ns();
-	int len = lh_event_print(e, line, sizeof line);
 	if (len < 0)
 		return lh_err_sys(err, LH_EXIT_BROKE, len, "print an event");
 	for (int done = 0; done < len;) {
@@ -45,6 +42,27 @@ static int emit(struct train *tr, struct lh_event *e, struct lh_err *err)
 		done += n > 0 ? (int)n : 0;
 	}
 	return 0;
+}
+
+static int emit(struct train *tr, struct lh_event *e, struct lh_err *err)
+{
+	char line[LH_EVENT_LINE_MAX];
+	e->rank = tr->c->rank;
+	e->t_ns = lh_clock_ns();
+	return tell(tr, line, lh_event_print(e, line, sizeof line), err);
+}
+
+/* Where the round that was just committed went. */
+static int emit_spans(struct train *tr, struct lh_spans *s, struct lh_err *err)
+{
+	char line[LH_EVENT_LINE_MAX];
+	s->t_ns = lh_clock_ns();
+	int len = lh_spans_print(s, line, sizeof line);
+	if (len == -ENOSPC) {
+		lh_trace_shorten(tr->trace, s, LH_SPANS_SURE);
+		len = lh_spans_print(s, line, sizeof line);
+	}
+	return tell(tr, line, len, err);
 }
 
 /* ---- waiting ---- */
@@ -93,7 +111,9 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 	lh_ns timer = tr->t->ops->timer(tr->t), left = (until_ns < timer ? until_ns : timer) - lh_clock_ns();
 	left = left < 0 ? 0 : left;
 	struct timespec ts = { .tv_sec = left / LH_NS_PER_S, .tv_nsec = left % LH_NS_PER_S };
+	enum lh_span_kind was = lh_trace_sleep(tr->trace, tr->t->blocked);
 	int n = ppoll(fds, sizeof fds / sizeof *fds, &ts, NULL);
+	lh_trace_enter(tr->trace, was);
 	if (n < 0 && errno != EINTR)
 		return lh_err_sys(err, LH_EXIT_BROKE, -errno, "poll");
 	int rc = n > 0 && fds[1].revents ? read_control(tr, err) : 0;
@@ -136,6 +156,7 @@ static int calculate(struct train *tr, const struct lh_round *r, struct lh_event
 {
 	struct lh_pace pace = { .begin_ns = e->begin_ns, .samples_per_s = tr->c->peers[tr->c->rank].samples_per_s };
 	int rc = 0;
+	lh_trace_enter(tr->trace, LH_SPAN_CALCULATE);
 	for (uint64_t done = 0; !rc && done < r->samples && !is_void(tr, e->epoch);) {
 		size_t n = r->samples - done < tr->c->microbatch ? (size_t)(r->samples - done) : tr->c->microbatch;
 		rc = step(tr, r->first_sample + done, n, e, err);
@@ -146,33 +167,42 @@ static int calculate(struct train *tr, const struct lh_round *r, struct lh_event
 				rc = wait_until(tr, due, err);
 		} while (!rc && lh_clock_ns() < due && !is_void(tr, e->epoch));
 	}
+	lh_trace_enter(tr->trace, LH_SPAN_OTHER);
 	e->calc_end_ns = lh_clock_ns();
+	lh_trace_share_done(tr->trace, e->calc_end_ns);
 	e->late_ns = lh_pace_late(&pace, r->samples, e->calc_end_ns);
 	return rc;
 }
 
 static int average(struct train *tr, uint32_t epoch, bool *ret_complete, struct lh_err *err)
 {
+	lh_trace_enter(tr->trace, LH_SPAN_WAIT);
 	int rc = lh_allreduce_start(tr->exchange, epoch, err);
 	while (!rc && !(*ret_complete = lh_allreduce_done(tr->exchange)) && !is_void(tr, epoch))
 		rc = wait_until(tr, INT64_MAX, err);
+	lh_trace_enter(tr->trace, LH_SPAN_OTHER);
 	return rc;
 }
 
 static int commit(struct train *tr, const struct lh_round *r, struct lh_event *e, struct lh_err *err)
 {
+	struct lh_spans spans;
+	lh_trace_enter(tr->trace, LH_SPAN_OPTIMISE);
 	int rc = tr->ops->update(tr->engine, r->total_samples, err);
+	lh_trace_enter(tr->trace, LH_SPAN_OTHER);
 	if (rc)
 		return rc;
 	if (tr->c->flip_epoch == e->epoch && tr->c->flip_rank == tr->c->rank)
 		tr->ops->flip_bit(tr->engine);
 	e->commit_ns = tr->commit_ns = lh_clock_ns();
+	lh_trace_round(tr->trace, e->epoch, e->commit_ns, &spans);
 	e->bytes_sent = tr->t->bytes_sent - tr->sent;
 	e->bytes_received = tr->t->bytes_received - tr->received;
 	tr->sent = tr->t->bytes_sent;
 	tr->received = tr->t->bytes_received;
 	e->state_hash = tr->ops->state_hash(tr->engine);
-	return emit(tr, e, err);
+	rc = emit(tr, e, err);
+	return rc ? rc : emit_spans(tr, &spans, err);
 }
 
 /* 0 also when the round became void; then *ret_void is set and nothing was committed. */
@@ -222,12 +252,25 @@ static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src
 	return tr->ops->gradient_write(tr->engine, offset, n, src, err);
 }
 
+/* So many spans lines of a run show single spans; the other rounds have their sums. */
+#define SHOWN_ROUNDS 8192
+
+/* The same rounds of all peers, from the first on. */
+static uint32_t shown_every(const struct lh_peer_config *c)
+{
+	return (uint32_t)(((uint64_t)c->epochs * c->size + SHOWN_ROUNDS - 1) / SHOWN_ROUNDS);
+}
+
 static int prepare(struct train *tr, struct lh_err *err)
 {
 	tr->ids = calloc(tr->c->microbatch, sizeof *tr->ids);
 	if (!tr->ids)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "microbatch");
-	int rc = lh_tcp_listen(tr->c, &tr->t, err);
+	int rc = lh_trace_new(tr->c->rank, shown_every(tr->c), &tr->trace, err);
+	if (!rc)
+		rc = lh_tcp_listen(tr->c, &tr->t, err);
+	if (!rc)
+		tr->t->trace = tr->trace;
 	if (!rc)
 		rc = emit(tr, &(struct lh_event){ .kind = LH_EVENT_LISTENING }, err);
 	if (!rc)
@@ -264,6 +307,7 @@ static int join(struct train *tr, struct lh_err *err)
 	while (!rc && !tr->go && !tr->stop && !tr->t->bye_seen)
 		rc = wait_until(tr, INT64_MAX, err);
 	tr->commit_ns = lh_clock_ns();
+	lh_trace_begin(tr->trace, tr->commit_ns);
 	tr->sent = tr->t->bytes_sent;
 	tr->received = tr->t->bytes_received;
 	return rc;
@@ -339,6 +383,7 @@ int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops
 		tr.t->ops->close(tr.t);
 	if (tr.engine)
 		engine->close(tr.engine);
+	lh_trace_free(tr.trace);
 	free(tr.ids);
 	return rc;
 }

@@ -213,6 +213,61 @@ int lh_event_print(const struct lh_event *e, char *buf, size_t size);
 /* One line without newline. Refuses what print cannot have written. */
 int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh_err *err);
 
+/* ---- where a round's time went: one line a round and peer, event "spans" ---- */
+
+/* A peer is one thread, so at every instant of a round it does exactly one of these (docs/MEASUREMENT.md). */
+enum lh_span_kind {
+	LH_SPAN_OTHER,      /* what has no name of its own: the loop, hashing, telling the harness */
+	LH_SPAN_CALCULATE,  /* steps, and waiting out the declared pace */
+	LH_SPAN_WAIT,       /* nothing to do until bytes of other peers come */
+	LH_SPAN_MATCH,      /* finding the group of this round */
+	LH_SPAN_ENCODE,     /* numbers -> wire bytes */
+	LH_SPAN_SEND,       /* handing bytes to the kernel */
+	LH_SPAN_WINDOW,     /* the same as wait, while the kernel takes no more bytes of some stream */
+	LH_SPAN_RECEIVE,    /* taking bytes from the kernel */
+	LH_SPAN_REDUCE,     /* reading the own vector, adding, writing results into it */
+	LH_SPAN_DECODE,     /* wire bytes -> numbers */
+	LH_SPAN_OPTIMISE,   /* the update */
+	LH_SPAN_CHECKPOINT, /* writing state to disk, or sending it to a peer that joins */
+	LH_SPAN_KINDS
+};
+extern const char *const lh_span_names[]; /* by enum, NULL-terminated */
+
+#define LH_SPANS_MAX 96          /* single spans of one line, ... */
+#define LH_SPANS_SURE 48         /* ... and so many have room whatever their numbers are */
+#define LH_SPANS_EXCHANGES_MAX 4 /* exchanges of one line */
+
+struct lh_span {
+	enum lh_span_kind kind;  /* of several in one: what most of its time went to */
+	uint64_t from_us, to_us; /* since the round's begin, rounded down; to_us >= from_us */
+	uint32_t merged;         /* spans that follow each other and are shown as this one; 1: just one */
+};
+
+struct lh_spans {
+	unsigned rank;
+	lh_ns t_ns;
+	uint32_t epoch;            /* the round, from 1 */
+	lh_ns begin_ns, end_ns;    /* as its EPOCH event: previous commit, commit */
+	lh_ns total_ns[LH_SPAN_KINDS]; /* exact; together end_ns - begin_ns */
+	lh_ns comm_ns[LH_SPAN_KINDS];  /* of these, after this peer's own share was done */
+	/* Exchanges that were under way in this round; to: 0 while it goes on into the next round. */
+	uint32_t nexchanges;
+	struct { uint32_t number; lh_ns from_ns, to_ns; } exchanges[LH_SPANS_EXCHANGES_MAX];
+	/* What TCP says of this round: of all streams to other peers the one that says most, and the sum. */
+	bool has_tcp;
+	lh_ns tcp_busy_ns, tcp_window_ns, tcp_buffer_ns; /* largest: bytes in flight; stopped by the receiver's window;
+							  * by the own send buffer */
+	uint64_t tcp_retransmits;  /* sum, segments */
+	uint32_t nspans;           /* 0 in rounds that are not shown one by one */
+	struct lh_span spans[LH_SPANS_MAX]; /* in order, none overlaps */
+};
+
+/* As lh_event_print and lh_event_parse. With LH_SPANS_SURE spans or fewer a line always fits. */
+int lh_spans_print(const struct lh_spans *s, char *buf, size_t size);
+int lh_spans_parse(const char *line, size_t len, struct lh_spans *ret, struct lh_err *err);
+/* Is it such a line? To be asked before lh_event_parse, which refuses them. */
+bool lh_spans_is_line(const char *line, size_t len);
+
 /* Commands on the control fd. EOF means "stop". */
 #define LH_CONTROL_GO 'g'   /* begin epoch 1 (after every peer has JOINED) */
 #define LH_CONTROL_STOP 's' /* finish the round under way, then FINISHED */

@@ -19,7 +19,8 @@ struct lhpeer {
 	int status;     /* exit status, 128 + signal */
 	struct lh_event last;
 	struct lh_event epochs[LHPEERS_EVENTS];
-	unsigned nepochs;
+	unsigned nepochs, nspans;
+	struct lh_spans spans; /* the last */
 	struct lh_event joined, eval, failed;
 	bool has_joined, has_eval, has_failed, has_finished;
 };

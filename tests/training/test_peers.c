@@ -21,6 +21,7 @@ static void run_to_end(struct lhpeers *g)
 		CU_ASSERT_EQUAL(g->peer[i].status, 0);
 		CU_ASSERT_TRUE(g->peer[i].has_finished);
 		CU_ASSERT_EQUAL(g->peer[i].nepochs, g->config.epochs);
+		CU_ASSERT_EQUAL(g->peer[i].nspans, g->config.epochs);
 	}
 	lhpeers_done(g);
 }

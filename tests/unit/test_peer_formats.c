@@ -380,6 +380,96 @@ static void test_event_refusals(void)
 	CU_ASSERT_EQUAL(lh_event_parse(buf, sizeof buf, &e, NULL), -EMSGSIZE);
 }
 
+static const struct lh_spans spans_event = {
+	.rank = 3, .t_ns = 2000500, .epoch = 7, .begin_ns = 500, .end_ns = 2000000,
+	.total_ns = { [LH_SPAN_OTHER] = 99500, [LH_SPAN_CALCULATE] = 1000000, [LH_SPAN_WINDOW] = 900000 },
+	.comm_ns = { [LH_SPAN_OTHER] = 500, [LH_SPAN_WINDOW] = 900000 },
+	.nexchanges = 2, .exchanges = { { 4, 400, 1000500 }, { 5, 1500000, 0 } },
+	.has_tcp = true, .tcp_busy_ns = 7, .tcp_window_ns = 6, .tcp_buffer_ns = 5, .tcp_retransmits = 4,
+	.nspans = 3, .spans = { { LH_SPAN_CALCULATE, 0, 1000, 1 }, { LH_SPAN_OTHER, 1000, 1099, 1 },
+				{ LH_SPAN_WINDOW, 1099, 1999, 12 } },
+};
+
+static void test_spans_round_trip(void)
+{
+	char buf[LH_EVENT_LINE_MAX], again[LH_EVENT_LINE_MAX];
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_spans s;
+	int len = lh_spans_print(&spans_event, buf, sizeof buf);
+	CU_ASSERT_TRUE_FATAL(len > 0);
+	CU_ASSERT_EQUAL(buf[len - 1], '\n');
+	CU_ASSERT_TRUE(lh_spans_is_line(buf, (size_t)len - 1));
+	CU_ASSERT_EQUAL_FATAL(lh_spans_parse(buf, (size_t)len - 1, &s, &err), 0);
+	CU_ASSERT_EQUAL(lh_spans_print(&s, again, sizeof again), len);
+	CU_ASSERT_STRING_EQUAL(buf, again);
+	CU_ASSERT_EQUAL(s.total_ns[LH_SPAN_WINDOW], 900000);
+	CU_ASSERT_EQUAL(s.spans[2].kind, LH_SPAN_WINDOW);
+	CU_ASSERT_EQUAL(s.exchanges[0].to_ns, 1000500);
+	CU_ASSERT_EQUAL(lh_spans_print(&spans_event, buf, (size_t)len), -ENOSPC);
+	/* The reader of the other events does not know it, and this one not them. */
+	struct lh_event e;
+	CU_ASSERT_TRUE(lh_event_parse(again, (size_t)len - 1, &e, &err) < 0);
+	CU_ASSERT_FALSE(lh_spans_is_line("{\"event\":\"epoch\"}", 17));
+	CU_ASSERT_TRUE(lh_spans_parse("{}", 2, &s, &err) < 0);
+	CU_ASSERT_EQUAL(err.exit, LH_EXIT_BROKE);
+}
+
+static void test_spans_longest(void)
+{
+	char buf[LH_EVENT_LINE_MAX];
+	const lh_ns day = 11 * INT64_C(86400) * LH_NS_PER_S;
+	struct lh_spans s = {
+		.rank = UINT32_MAX, .epoch = UINT32_MAX, .begin_ns = INT64_MAX - day - 1, .end_ns = INT64_MAX - 1,
+		.t_ns = INT64_MAX, .has_tcp = true, .tcp_busy_ns = INT64_MAX, .tcp_window_ns = INT64_MAX,
+		.tcp_buffer_ns = INT64_MAX, .tcp_retransmits = UINT64_MAX, .nexchanges = LH_SPANS_EXCHANGES_MAX,
+		.nspans = LH_SPANS_SURE,
+	};
+	for (unsigned k = 0; k < LH_SPAN_KINDS; k++)
+		s.total_ns[k] = s.comm_ns[k] = day / LH_SPAN_KINDS;
+	s.total_ns[0] += day % LH_SPAN_KINDS;
+	for (unsigned i = 0; i < LH_SPANS_EXCHANGES_MAX; i++) {
+		s.exchanges[i].number = UINT32_MAX;
+		s.exchanges[i].from_ns = s.exchanges[i].to_ns = INT64_MAX;
+	}
+	for (unsigned i = 0; i < LH_SPANS_SURE; i++)
+		s.spans[i] = (struct lh_span){ LH_SPAN_KINDS - 1, (uint64_t)day / 1000, (uint64_t)day / 1000, UINT32_MAX };
+	int len = lh_spans_print(&s, buf, sizeof buf);
+	CU_ASSERT_TRUE(len > 0);
+	printf("# the longest spans line that is sure: %d bytes\n", len);
+}
+
+static void test_spans_refusals(void)
+{
+	char line[LH_EVENT_LINE_MAX], edited[LH_EVENT_LINE_MAX];
+	static const struct { const char *from, *to; } cases[] = {
+		{ "\"calculate\":1000000", "\"calculate\":1000001" }, { "\"calculate\"", "\"sleep\"" },
+		{ "\"other\":500", "\"other\":99501" }, { "\"window\":900000", "\"window\":0" },
+		{ "[1,0,1000,1]", "[1,0,1000]" }, { "[1,0,1000,1]", "[1,0,1000,0]" }, { "[1,0,1000,1]", "[12,0,1000,1]" },
+		{ "[1,0,1000,1]", "[1,0,1001,1]" }, { "[1,0,1000,1]", "[1,1001,1000,1]" }, { "[1,0,1000,1]", "7" },
+		{ "[6,1099,1999,12]", "[6,1099,2001,12]" }, { "[4,400,1000500]", "[0,400,1000500]" },
+		{ "[4,400,1000500]", "[4,400,399]" }, { "\"tcp\":{", "\"tcq\":{" }, { "\"epoch\":7", "\"epoch\":0" },
+		{ "\"t_ns\":2000500", "\"t_ns\":1999999" }, { "\"rank\":3", "\"rank\":3,\"colour\":1" },
+	};
+	CU_ASSERT_TRUE_FATAL(lh_spans_print(&spans_event, line, sizeof line) > 0);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct lh_err err = LH_ERR_INIT;
+		struct lh_spans s;
+		char *at = strstr(line, cases[i].from);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+		int len = snprintf(edited, sizeof edited, "%.*s%s%.*s", (int)(at - line), line, cases[i].to,
+				   (int)(strlen(at + strlen(cases[i].from)) - 1), at + strlen(cases[i].from));
+		int rc = lh_spans_parse(edited, (size_t)len, &s, &err);
+		CU_ASSERT_TRUE(rc < 0);
+		if (rc >= 0 || strncmp(err.text, "spans line: ", 12))
+			printf("# %s -> %s: %s\n", cases[i].from, cases[i].to, err.text);
+		CU_ASSERT_EQUAL(strncmp(err.text, "spans line: ", 12), 0);
+		CU_ASSERT_EQUAL(err.exit, LH_EXIT_BROKE);
+	}
+	struct lh_spans unsure = spans_event;
+	unsure.total_ns[LH_SPAN_CALCULATE]++;
+	CU_ASSERT_EQUAL(lh_spans_print(&unsure, line, sizeof line), -EINVAL);
+}
+
 static const struct lh_test tests[] = {
 	{ "config_round_trip", test_config_round_trip, 0 },
 	{ "config_refusals", test_config_refusals, 0 },
@@ -390,6 +480,9 @@ static const struct lh_test tests[] = {
 	{ "member_events", test_member_events, 0 },
 	{ "member_event_refusals", test_member_event_refusals, 0 },
 	{ "event_refusals", test_event_refusals, 0 },
+	{ "spans_round_trip", test_spans_round_trip, 0 },
+	{ "spans_longest", test_spans_longest, 0 },
+	{ "spans_refusals", test_spans_refusals, 0 },
 };
 
 int main(int argc, char **argv)

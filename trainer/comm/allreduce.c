@@ -143,8 +143,32 @@ static void add(float *restrict sum, const float *restrict term, size_t n)
 		sum[i] += term[i];
 }
 
+/* The codec's two directions, told to the trace. */
+static void encode(struct lh_allreduce *a, void *to, const float *from, size_t n)
+{
+	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_ENCODE);
+	a->c.codec->encode(to, from, n, a->c.scale);
+	lh_trace_enter(a->trace, was);
+}
+
+static void decode(struct lh_allreduce *a, float *to, const void *from, size_t n)
+{
+	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_DECODE);
+	a->c.codec->decode(to, from, n, 1 / a->c.scale);
+	lh_trace_enter(a->trace, was);
+}
+
+static int write_result(struct lh_allreduce *a, const struct flow *w, uint32_t q, size_t n, const float *from,
+			struct lh_err *err)
+{
+	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
+	int rc = a->c.write(a->c.ctx, w->block.offset + (uint64_t)q * a->part_elements, n, from, err);
+	lh_trace_enter(a->trace, was);
+	return rc;
+}
+
 /* Our part q and those of our children, in the order of ranks, into a->sum. */
-static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
+static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
 {
 	size_t n = part_length(a, &w->block, q);
 	uint64_t offset = w->block.offset + (uint64_t)q * a->part_elements;
@@ -158,7 +182,7 @@ static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct l
 			own = true;
 		} else {
 			struct slot *slot = &w->children[i++].slots[q % a->window];
-			a->c.codec->decode(to, slot->buffer, n, 1 / a->c.scale);
+			decode(a, to, slot->buffer, n);
 			lh_allreduce_release(a, slot->buffer);
 			*slot = (struct slot){ .state = SLOT_EMPTY };
 		}
@@ -166,6 +190,14 @@ static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct l
 			add(a->sum, a->term, n);
 	}
 	return 0;
+}
+
+static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
+{
+	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
+	int rc = sum_terms(a, w, q, err);
+	lh_trace_enter(a->trace, was);
+	return rc;
 }
 
 static void wake_heirs(struct lh_allreduce *a, const struct flow *w)
@@ -203,10 +235,10 @@ static int finish_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struc
 	if (rc)
 		return rc;
 	if (a->npeers > 1) {
-		a->c.codec->encode(p->kept, a->sum, n, a->c.scale);
-		a->c.codec->decode(a->sum, p->kept, n, 1 / a->c.scale);
+		encode(a, p->kept, a->sum, n);
+		decode(a, a->sum, p->kept, n);
 	}
-	rc = a->c.write(a->c.ctx, w->block.offset + (uint64_t)q * a->part_elements, n, a->sum, err);
+	rc = write_result(a, w, q, n, a->sum, err);
 	mark_given(a, w, q);
 	mark_result(a, w, q);
 	return rc;
@@ -313,8 +345,8 @@ static int result_end(struct lh_allreduce *a, struct flow *w, const struct lh_fr
 {
 	struct place *p = place_of(a, w, f->part);
 	size_t n = part_length(a, &w->block, f->part);
-	a->c.codec->decode(a->term, buffer, n, 1 / a->c.scale);
-	int rc = a->c.write(a->c.ctx, w->block.offset + (uint64_t)f->part * a->part_elements, n, a->term, err);
+	decode(a, a->term, buffer, n);
+	int rc = write_result(a, w, f->part, n, a->term, err);
 	p->coming = false;
 	if (!w->nheirs)
 		drop_kept(a, p);
@@ -392,7 +424,7 @@ static int give_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q,
 		lh_allreduce_release(a, buffer);
 		return rc;
 	}
-	a->c.codec->encode(buffer, a->sum, part_length(a, &w->block, q), a->c.scale);
+	encode(a, buffer, a->sum, part_length(a, &w->block, q));
 	mark_given(a, w, q);
 	*ret = buffer;
 	return 0;
@@ -470,6 +502,7 @@ int lh_allreduce_start(struct lh_allreduce *a, uint32_t exchange, struct lh_err 
 	a->exchange = exchange;
 	a->next = exchange + (a->c.stride ? a->c.stride : 1);
 	a->active = true;
+	lh_trace_exchange_begin(a->trace, exchange);
 	for (unsigned b = 0; b < a->nflows; b++)
 		begin_flow(a, &a->flows[b]);
 	for (unsigned i = 0; i < a->npeers; i++)
@@ -498,6 +531,7 @@ bool lh_allreduce_done(const struct lh_allreduce *a)
 	for (unsigned i = 0; i < a->npeers; i++)
 		if (a->links[i].in_flight)
 			return false;
+	lh_trace_exchange_end(a->trace, a->exchange);
 	return true;
 }
 

@@ -60,6 +60,7 @@ struct buffer; /* one encoded part; several frames may hold it */
 struct lh_allreduce {
 	struct lh_allreduce_config c;
 	struct lh_transport *t;
+	struct lh_trace *trace;    /* the transport's */
 	unsigned npeers;
 	uint32_t exchange, next;   /* the one that began last, and the one after it */
 	bool active;

@@ -185,6 +185,7 @@ int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transpo
 	if (t) {
 		t->user = &lh_allreduce_user;
 		t->user_ctx = a;
+		a->trace = t->trace;
 	}
 	*ret = a;
 	return 0;

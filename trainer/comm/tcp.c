@@ -83,7 +83,9 @@ bool tcp_conn_queue(struct tcp_conn *c, const struct lh_frame *f, const void *pa
 static ssize_t transmit(struct tcp *t, struct tcp_conn *c, struct iovec *iov, size_t niov)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = niov };
+	enum lh_span_kind was = lh_trace_enter(t->base.trace, LH_SPAN_SEND);
 	ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	lh_trace_enter(t->base.trace, was);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -errno;
 	c->last_tx_ns = lh_clock_ns();
@@ -285,7 +287,9 @@ static int conn_read(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	while (budget) {
 		uint8_t *at;
 		size_t space = lh_frame_reader_space(&c->reader, &at);
+		enum lh_span_kind was = lh_trace_enter(t->base.trace, LH_SPAN_RECEIVE);
 		ssize_t n = recv(c->fd, at, space, MSG_DONTWAIT);
+		lh_trace_enter(t->base.trace, was);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return 0;
 		if (n <= 0)
@@ -380,6 +384,9 @@ static int tcp_progress(struct lh_transport *base, struct lh_err *err)
 			    !t->conns[i]->polls_out)
 				rc = tcp_conn_write(t, t->conns[i], err);
 	} while (!rc && n == EVENTS);
+	t->base.blocked = 0;
+	for (unsigned i = 0; i < t->c->size; i++)
+		t->base.blocked += t->conns[i] && t->conns[i]->state == TCP_OPEN && t->conns[i]->polls_out;
 	return rc ? rc : timers(t, err);
 }
 

@@ -12,6 +12,7 @@
 
 #include "frame.h"
 #include "longhaul/units.h"
+#include "trace.h"
 
 struct lh_transport;
 
@@ -52,6 +53,8 @@ struct lh_transport {
 	const struct lh_transport_user *user;
 	void *user_ctx;
 	uint64_t bytes_sent, bytes_received; /* on the sockets of peers, headers included */
+	unsigned blocked;     /* streams whose bytes the kernel does not take at the moment */
+	struct lh_trace *trace; /* may be NULL; whoever does something says so there */
 	int culprit;          /* rank that the error of progress is about; -1: none or ourselves */
 	bool bye_seen;         /* somebody has left ... */
 	uint32_t bye_exchange; /* ... after completing this exchange (the earliest of them) */
