@@ -11,6 +11,8 @@ static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "be
 				      "view", "synced", "checkpoint", "left", NULL };
 const char *const lh_view_cause_names[] = { "start", "lost", "mismatch", "joined", "left", NULL };
 
+static const char *const shared[] = { "yes", "no", "never", NULL };
+
 #define NS(m) LH_FIELD(lh_event, m, LH_FIELD_INT, .imin = 0, .imax = INT64_MAX)
 
 static const struct lh_field common_fields[] = {
@@ -34,6 +36,8 @@ static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
 	LH_FIELD(lh_event, loss_sum, LH_FIELD_REAL_OR_NULL),
 	NS(busy_ns), NS(late_ns),
+	LH_FIELD(lh_event, uses, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, shared, LH_FIELD_WORD, .words = shared, .optional = true),
 	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),
 };
 

@@ -14,6 +14,9 @@ struct lh_engine_state; /* each engine's own */
 
 struct lh_engine_ops {
 	const char *name;
+	/* There is no model: every exchanged vector is made up as it is read, and checked as it comes back. `update` then
+	 * ends an exchange, and the k-th exchange's numbers are a function of k. */
+	bool pseudo;
 	/* Build the model with parameters seeded from config->seed: the same bytes in every peer. */
 	int (*open)(const struct lh_peer_config *config, struct lh_engine_state **ret, struct lh_err *err);
 	uint64_t (*parameters)(const struct lh_engine_state *s);
@@ -23,6 +26,9 @@ struct lh_engine_ops {
 	/* Blocks of the gradient sum. read: this peer's own. write: the sum over all peers. */
 	int (*gradient_read)(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err);
 	int (*gradient_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src, struct lh_err *err);
+	/* Take no notice of what gradient_write brought since the last update (the exchange is done again). Only where
+	 * gradient_write does not replace the own gradient; NULL elsewhere. */
+	void (*forget)(struct lh_engine_state *s);
 	/* Divide the summed gradient by total_samples, take one optimiser step, zero the gradient. */
 	int (*update)(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err);
 	/* 64-bit hash of all parameters (and of what was written, for paced). */

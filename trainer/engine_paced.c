@@ -143,6 +143,11 @@ static int paced_update(struct lh_engine_state *s, uint64_t total_samples, struc
 	return 0;
 }
 
+static void paced_forget(struct lh_engine_state *s)
+{
+	s->sum = s->written = 0;
+}
+
 static uint64_t paced_hash(const struct lh_engine_state *s)
 {
 	return s->state;
@@ -165,7 +170,7 @@ static void paced_close(struct lh_engine_state *s)
 }
 
 const struct lh_engine_ops lh_engine_paced = {
-	.name = "paced", .open = paced_open, .parameters = paced_parameters, .step = paced_step,
+	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters, .step = paced_step,
 	.gradient_read = paced_read, .gradient_write = paced_write, .update = paced_update, .state_hash = paced_hash,
 	.evaluate = paced_evaluate, .flip_bit = paced_flip, .close = paced_close,
 };

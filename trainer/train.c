@@ -8,20 +8,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "comm/allreduce.h"
 #include "comm/tcp.h"
-#include "pace.h"
 #include "sync/strategy.h"
 
 struct train {
 	const struct lh_peer_config *c;
 	const struct lh_engine_ops *ops;
 	struct lh_train_io io;
-	const struct lh_strategy *strategy;
-	struct lh_engine_state *engine;
 	struct lh_transport *t;
-	struct lh_allreduce *exchange;
-	uint64_t *ids;                 /* [microbatch] */
+	struct lh_worker w;
+	struct lh_strategy *strategy;
 	bool go, stop;
 	int signal;
 	lh_ns commit_ns;               /* of the round before, or the go */
@@ -122,135 +118,31 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 	return rc ? rc : tr->t->ops->progress(tr->t, err);
 }
 
-/* Somebody left after a round before this one (it was told to stop first): this round cannot be completed. */
-static bool is_void(const struct train *tr, uint32_t epoch)
-{
-	return tr->t->bye_seen && tr->t->bye_exchange < epoch;
-}
+static int wait_ctx(void *ctx, lh_ns until_ns, struct lh_err *err) { return wait_until(ctx, until_ns, err); }
+static lh_ns real_now(void *ctx) { return lh_clock_ns(); }
 
-/* ---- a round ---- */
-
-static lh_ns thread_cpu_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return ts.tv_sec * LH_NS_PER_S + ts.tv_nsec;
-}
-
-static int step(struct train *tr, uint64_t first, size_t n, struct lh_event *e, struct lh_err *err)
-{
-	lh_ns before = thread_cpu_ns();
-	double loss = 0;
-	for (size_t i = 0; i < n; i++)
-		tr->ids[i] = first + i;
-	int rc = tr->ops->step(tr->engine, tr->ids, n, &loss, err);
-	while (tr->c->starve_ns && thread_cpu_ns() - before < tr->c->starve_ns)
-		; /* test hook */
-	e->busy_ns += thread_cpu_ns() - before;
-	e->loss_sum += loss;
-	return rc;
-}
-
-/* This peer's share, step by step on the schedule of its declared rate. */
-static int calculate(struct train *tr, const struct lh_round *r, struct lh_event *e, struct lh_err *err)
-{
-	struct lh_pace pace = { .begin_ns = e->begin_ns, .samples_per_s = tr->c->peers[tr->c->rank].samples_per_s };
-	int rc = 0;
-	lh_trace_enter(tr->trace, LH_SPAN_CALCULATE);
-	for (uint64_t done = 0; !rc && done < r->samples && !is_void(tr, e->epoch);) {
-		size_t n = r->samples - done < tr->c->microbatch ? (size_t)(r->samples - done) : tr->c->microbatch;
-		rc = step(tr, r->first_sample + done, n, e, err);
-		done += n;
-		lh_ns due = lh_pace_due(&pace, done);
-		do {
-			if (!rc)
-				rc = wait_until(tr, due, err);
-		} while (!rc && lh_clock_ns() < due && !is_void(tr, e->epoch));
-	}
-	lh_trace_enter(tr->trace, LH_SPAN_OTHER);
-	e->calc_end_ns = lh_clock_ns();
-	lh_trace_share_done(tr->trace, e->calc_end_ns);
-	e->late_ns = lh_pace_late(&pace, r->samples, e->calc_end_ns);
-	return rc;
-}
-
-static int average(struct train *tr, uint32_t epoch, bool *ret_complete, struct lh_err *err)
-{
-	lh_trace_enter(tr->trace, LH_SPAN_WAIT);
-	int rc = lh_allreduce_start(tr->exchange, epoch, err);
-	while (!rc && !(*ret_complete = lh_allreduce_done(tr->exchange)) && !is_void(tr, epoch))
-		rc = wait_until(tr, INT64_MAX, err);
-	lh_trace_enter(tr->trace, LH_SPAN_OTHER);
-	return rc;
-}
-
-static int commit(struct train *tr, const struct lh_round *r, struct lh_event *e, struct lh_err *err)
-{
-	struct lh_spans spans;
-	lh_trace_enter(tr->trace, LH_SPAN_OPTIMISE);
-	int rc = tr->ops->update(tr->engine, r->total_samples, err);
-	lh_trace_enter(tr->trace, LH_SPAN_OTHER);
-	if (rc)
-		return rc;
-	if (tr->c->flip_epoch == e->epoch && tr->c->flip_rank == tr->c->rank)
-		tr->ops->flip_bit(tr->engine);
-	e->commit_ns = tr->commit_ns = lh_clock_ns();
-	lh_trace_round(tr->trace, e->epoch, e->commit_ns, &spans);
-	e->bytes_sent = tr->t->bytes_sent - tr->sent;
-	e->bytes_received = tr->t->bytes_received - tr->received;
-	tr->sent = tr->t->bytes_sent;
-	tr->received = tr->t->bytes_received;
-	e->state_hash = tr->ops->state_hash(tr->engine);
-	rc = emit(tr, e, err);
-	return rc ? rc : emit_spans(tr, &spans, err);
-}
+/* ---- a round, told ---- */
 
 /* 0 also when the round became void; then *ret_void is set and nothing was committed. */
 static int run_round(struct train *tr, uint32_t epoch, bool *ret_void, struct lh_err *err)
 {
-	struct lh_event e = { .kind = LH_EVENT_EPOCH, .epoch = epoch, .begin_ns = tr->commit_ns };
-	struct lh_round r;
-	int rc = tr->strategy->round(tr->c, epoch, &r, err);
-	if (!rc)
-		rc = calculate(tr, &r, &e, err);
-	bool complete = !r.exchange;
-	if (!rc && r.exchange && !is_void(tr, epoch))
-		rc = average(tr, epoch, &complete, err);
-	if (rc)
+	struct lh_event e = { .begin_ns = tr->commit_ns };
+	struct lh_spans spans;
+	int rc = lh_round_run(&tr->w, tr->strategy, epoch, &e, ret_void, err);
+	if (rc || *ret_void)
 		return rc;
-	if (!complete) {
-		*ret_void = true;
-		return 0;
-	}
-	e.exchange_end_ns = lh_clock_ns();
-	e.samples = r.samples;
-	return commit(tr, &r, &e, err);
+	tr->commit_ns = e.commit_ns;
+	lh_trace_round(tr->trace, e.epoch, e.commit_ns, &spans);
+	e.bytes_sent = tr->t->bytes_sent - tr->sent;
+	e.bytes_received = tr->t->bytes_received - tr->received;
+	tr->sent = tr->t->bytes_sent;
+	tr->received = tr->t->bytes_received;
+	e.state_hash = tr->ops->state_hash(tr->w.engine);
+	rc = emit(tr, &e, err);
+	return rc ? rc : emit_spans(tr, &spans, err);
 }
 
 /* ---- before and after ---- */
-
-/* fp16 holds sums over 256 samples well; larger batches are brought to that size for the wire. */
-static float wire_scale(const struct lh_peer_config *c)
-{
-	if (c->wire != LH_WIRE_FP16 || c->engine == LH_ENGINE_PACED)
-		return 1;
-	float scale = 1;
-	for (uint64_t b = 256; b < c->target_batch; b *= 2)
-		scale /= 2;
-	return scale;
-}
-
-static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
-{
-	struct train *tr = ctx;
-	return tr->ops->gradient_read(tr->engine, offset, n, dst, err);
-}
-
-static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
-{
-	struct train *tr = ctx;
-	return tr->ops->gradient_write(tr->engine, offset, n, src, err);
-}
 
 /* So many spans lines of a run show single spans; the other rounds have their sums. */
 #define SHOWN_ROUNDS 8192
@@ -263,9 +155,13 @@ static uint32_t shown_every(const struct lh_peer_config *c)
 
 static int prepare(struct train *tr, struct lh_err *err)
 {
-	tr->ids = calloc(tr->c->microbatch, sizeof *tr->ids);
-	if (!tr->ids)
+	const struct lh_strategy_ops *strategy = lh_strategy_find(tr->c->sync.strategy);
+	tr->w.ids = calloc(tr->c->microbatch, sizeof *tr->w.ids);
+	if (!tr->w.ids)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "microbatch");
+	if (!strategy)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "strategy %d: this program has none of that kind",
+				  (int)tr->c->sync.strategy);
 	int rc = lh_trace_new(tr->c->rank, shown_every(tr->c), &tr->trace, err);
 	if (!rc)
 		rc = lh_tcp_listen(tr->c, &tr->t, err);
@@ -274,21 +170,9 @@ static int prepare(struct train *tr, struct lh_err *err)
 	if (!rc)
 		rc = emit(tr, &(struct lh_event){ .kind = LH_EVENT_LISTENING }, err);
 	if (!rc)
-		rc = tr->ops->open(tr->c, &tr->engine, err);
-	if (rc)
-		return rc;
-	struct lh_group group;
-	rc = lh_group_of(tr->c, &group, err);
-	if (rc)
-		return rc;
-	struct lh_allreduce_config x = {
-		.pattern = lh_pattern_find(tr->c->algorithm), .group = &group, .codec = lh_wire_codec(tr->c->wire),
-		.scale = wire_scale(tr->c), .rank = tr->c->rank, .n = tr->ops->parameters(tr->engine),
-		.read = read_gradient, .write = write_gradient, .ctx = tr,
-	};
-	rc = lh_allreduce_new(&x, tr->t, &tr->exchange, err);
-	lh_group_done(&group);
-	return rc;
+		rc = tr->ops->open(tr->c, &tr->w.engine, err);
+	tr->w.t = tr->t;
+	return rc ? rc : strategy->open(&tr->w, &tr->strategy, err);
 }
 
 static int join(struct train *tr, struct lh_err *err)
@@ -300,8 +184,8 @@ static int join(struct train *tr, struct lh_err *err)
 		rc = wait_until(tr, INT64_MAX, err);
 	if (rc || tr->stop)
 		return rc;
-	e.parameters = tr->ops->parameters(tr->engine);
-	e.state_hash = tr->ops->state_hash(tr->engine);
+	e.parameters = tr->ops->parameters(tr->w.engine);
+	e.state_hash = tr->ops->state_hash(tr->w.engine);
 	rc = emit(tr, &e, err);
 	tr->go = tr->io.control_fd < 0;
 	while (!rc && !tr->go && !tr->stop && !tr->t->bye_seen)
@@ -330,7 +214,7 @@ static int leave(struct train *tr, uint32_t epoch, struct lh_err *err)
 static int evaluate(struct train *tr, struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_EVAL };
-	int rc = tr->ops->evaluate(tr->engine, e.metric, &e.value, &e.reference, err);
+	int rc = tr->ops->evaluate(tr->w.engine, e.metric, &e.value, &e.reference, err);
 	if (rc == -ENOTSUP)
 		return 0;
 	return rc ? rc : emit(tr, &e, err);
@@ -369,7 +253,8 @@ static void fail(struct train *tr, const struct lh_err *why)
 int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops *engine,
 		 const struct lh_train_io *io, int *ret_signal, struct lh_err *err)
 {
-	struct train tr = { .c = config, .ops = engine, .io = *io, .strategy = &lh_strategy_exact };
+	struct train tr = { .c = config, .ops = engine, .io = *io };
+	tr.w = (struct lh_worker){ .c = config, .ops = engine, .now = real_now, .wait = wait_ctx, .ctx = &tr };
 	struct lh_err own = LH_ERR_INIT;
 	int rc = live(&tr, &own);
 	if (rc) {
@@ -378,12 +263,13 @@ int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops
 			*err = own;
 	}
 	*ret_signal = tr.signal;
-	lh_allreduce_free(tr.exchange); /* before the transport that it is attached to */
+	if (tr.strategy)
+		tr.strategy->ops->close(tr.strategy); /* before the transport that it is attached to */
 	if (tr.t)
 		tr.t->ops->close(tr.t);
-	if (tr.engine)
-		engine->close(tr.engine);
+	if (tr.w.engine)
+		engine->close(tr.w.engine);
 	lh_trace_free(tr.trace);
-	free(tr.ids);
+	free(tr.w.ids);
 	return rc;
 }

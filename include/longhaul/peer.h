@@ -164,6 +164,13 @@ extern const char *const lh_view_cause_names[]; /* "start", "lost", ... by enum,
 
 #define LH_MEMBERS_MAX 64 /* peers of a run with elastic membership: sets of them are masks */
 
+/* Whether all peers hold the same parameters after a commit. */
+enum lh_shared {
+	LH_SHARED_YES,   /* they do, or something broke */
+	LH_SHARED_NO,    /* each has updated its own since the last exchange */
+	LH_SHARED_NEVER, /* asynchronous: they are never meant to */
+};
+
 struct lh_event {
 	enum lh_event_kind kind;
 	unsigned rank;
@@ -180,6 +187,8 @@ struct lh_event {
 	double loss_sum;           /* over its samples; NaN where the engine has no loss */
 	lh_ns busy_ns;             /* thread CPU time of the calculation */
 	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
+	uint32_t uses;             /* the newest round whose exchange this commit applied; 0: none */
+	enum lh_shared shared;     /* after this commit */
 	uint64_t state_hash;       /* of all parameters after the commit (JOINED too: of the initial ones) */
 	/* BENCH: epoch, begin_ns, exchange_end_ns, bytes_sent, bytes_received and */
 	uint64_t wrong;            /* elements of the result that are not what they must be */

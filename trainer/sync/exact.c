@@ -1,28 +1,100 @@
+/* Gradients, every target batch. The sum over all peers takes the place of the own one. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "deal.h"
+#include "exchange.h"
 #include "strategy.h"
 
-static int next_round(const struct lh_peer_config *c, uint32_t epoch, struct lh_round *ret, struct lh_err *err)
+struct exact {
+	struct lh_strategy base;
+	struct lh_allreduce *exchange;
+	uint32_t number;           /* exchanges begun */
+	float *result;             /* elastic: the sum, kept apart from the own gradient until commit; else NULL */
+};
+
+static struct exact *of(struct lh_strategy *s) { return (struct exact *)s; }
+
+static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
 {
-	struct lh_share *shares = calloc(c->size, sizeof *shares);
-	double *weights = calloc(c->size, sizeof *weights);
-	int rc = 0;
-	if (shares && weights) {
-		for (unsigned i = 0; i < c->size; i++)
-			weights[i] = c->peers[i].samples_per_s;
-		lh_deal(c->target_batch, epoch, weights, c->size, shares);
-		*ret = (struct lh_round){
-			.first_sample = shares[c->rank].first, .samples = shares[c->rank].count,
-			.total_samples = c->target_batch, .exchange = true,
-		};
-	} else {
-		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "deal samples");
-	}
-	free(shares);
-	free(weights);
-	return rc;
+	const struct lh_worker *w = ((const struct exact *)ctx)->base.w;
+	return w->ops->gradient_read(w->engine, offset, n, dst, err);
 }
 
-const struct lh_strategy lh_strategy_exact = { .name = "every target batch, exact", .round = next_round };
+static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	const struct exact *x = ctx;
+	const struct lh_worker *w = x->base.w;
+	if (!x->result)
+		return w->ops->gradient_write(w->engine, offset, n, src, err);
+	memcpy(x->result + offset, src, n * sizeof *src);
+	return 0;
+}
+
+static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	return lh_round_deal(s->w->c, r, err);
+}
+
+static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	r->waits = true;
+	return lh_allreduce_start(of(s)->exchange, ++of(s)->number, err);
+}
+
+static bool ready(const struct lh_strategy *s, const struct lh_round *r)
+{
+	return lh_allreduce_done(((const struct exact *)s)->exchange);
+}
+
+static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	const struct lh_worker *w = s->w;
+	int rc = 0;
+	if (of(s)->result)
+		rc = w->ops->gradient_write(w->engine, 0, w->ops->parameters(w->engine), of(s)->result, err);
+	r->uses = r->epoch;
+	return rc ? rc : s->w->ops->update(s->w->engine, r->total_samples, err);
+}
+
+/* The own gradient is as it was before `begin`, and more samples may be added to it. */
+static void abort_exact(struct lh_strategy *s, struct lh_round *r)
+{
+	if (s->w->ops->forget)
+		s->w->ops->forget(s->w->engine);
+}
+
+static void close_exact(struct lh_strategy *s)
+{
+	if (s) {
+		lh_allreduce_free(of(s)->exchange);
+		free(of(s)->result);
+	}
+	free(s);
+}
+
+static int open_exact(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
+{
+	struct exact *x = calloc(1, sizeof *x);
+	if (!x)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy");
+	x->base = (struct lh_strategy){ .ops = &lh_strategy_exact, .w = w };
+	const struct lh_exchange_io io = { .read = read_gradient, .write = write_gradient, .ctx = x };
+	const uint64_t n = w->ops->parameters(w->engine);
+	int rc = 0;
+	if (w->c->membership == LH_MEMBERSHIP_ELASTIC && !w->ops->pseudo && !(x->result = malloc(n * sizeof(float))))
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy");
+	if (!rc)
+		rc = lh_exchange_new(w, LH_VECTOR_GRADIENT, n, &io, &x->exchange, err);
+	if (rc) {
+		close_exact(&x->base);
+		return rc;
+	}
+	*ret = &x->base;
+	return 0;
+}
+
+const struct lh_strategy_ops lh_strategy_exact = {
+	.name = "exact", .open = open_exact, .plan = plan, .begin = begin, .ready = ready, .commit = commit,
+	.abort = abort_exact, .close = close_exact,
+};

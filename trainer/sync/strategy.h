@@ -1,26 +1,75 @@
-/* strategy.h - when peers exchange and what: the third choice beside pattern and codec. One strategy is one row.
+/* strategy.h - when peers exchange and what: the third choice beside pattern and codec.
  *
- * A round is: calculate a share of samples, exchange, update. The loop (train.c) carries it out; a strategy only
- * says what this peer's next round is.
+ * A round has the phases
+ *
+ *     plan        which samples are this peer's
+ *     calculate   them, at the declared pace, while the network moves; `enough` may end it; then `local`
+ *     exchange    `begin`, then wait until `ready`: all that this round's commit needs is here
+ *     commit      what was exchanged is applied; 1 sends the round back to waiting, for the exchange that it began
+ *     abort       instead of commit: the round leaves no trace but the samples' gradients, and may exchange again
+ *
+ * and is carried out by round.c. A strategy is an object that answers each phase. It may leave an exchange under way
+ * when a round ends: the transport is progressed during the next round's calculation.
  */
 #ifndef TRAINER_SYNC_STRATEGY_H
 #define TRAINER_SYNC_STRATEGY_H
 
-#include "longhaul/peer.h"
+#include "worker.h"
+
+struct lh_range { uint64_t first, count; }; /* global sample ids */
 
 struct lh_round {
-	uint64_t first_sample, samples; /* of this peer */
-	uint64_t total_samples;         /* of all peers: what the summed gradient is divided by */
-	bool exchange;                  /* average gradients at the end of the round */
+	uint32_t epoch;           /* from 1 */
+	struct lh_range *ranges;  /* of this peer, in the order in which they are calculated */
+	size_t nranges;
+	uint64_t samples;         /* in all of them: what this peer has calculated in the end */
+	uint64_t total_samples;   /* of all peers; eta: known when the round is ready */
+	uint32_t uses;            /* set by commit: the newest round whose exchange was applied; 0: none was */
+	bool waits;               /* this round waits for an exchange */
 };
 
-struct lh_strategy {
+struct lh_strategy;
+
+struct lh_strategy_ops {
 	const char *name;
-	int (*round)(const struct lh_peer_config *c, uint32_t epoch, struct lh_round *ret, struct lh_err *err);
+	/* On error *ret is not written. */
+	int (*open)(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err);
+	int (*plan)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
+	/* After each microbatch: `done` samples of the round are calculated; true ends the calculation. NULL: never. */
+	bool (*enough)(struct lh_strategy *s, const struct lh_round *r, uint64_t done);
+	/* The last part of the calculation: an update of this peer alone. NULL: there is none. */
+	int (*local)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
+	/* The calculation is over. Sets r->waits where the round has something to wait for. */
+	int (*begin)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
+	bool (*ready)(const struct lh_strategy *s, const struct lh_round *r);
+	int (*commit)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
+	/* After ready, instead of commit. `begin` may follow, also after more ranges were calculated. NULL: cannot. */
+	void (*abort)(struct lh_strategy *s, struct lh_round *r);
+	void (*close)(struct lh_strategy *s); /* NULL is fine */
+};
+
+struct lh_strategy { /* each kind's own begins with this */
+	const struct lh_strategy_ops *ops;
+	struct lh_worker *w;
+	enum lh_shared shared;    /* what the last commit left */
 };
 
 /* Every target batch, exact: samples dealt before the round in proportion to the declared rates, every gradient
  * counts once, everybody averages at the end of each round. */
-extern const struct lh_strategy lh_strategy_exact;
+extern const struct lh_strategy_ops lh_strategy_exact;
+
+/* NULL: this program has none of that kind. */
+const struct lh_strategy_ops *lh_strategy_find(enum lh_strategy_kind kind);
+
+int lh_round_add(struct lh_round *r, uint64_t first, uint64_t count, struct lh_err *err);
+void lh_round_done(struct lh_round *r);
+
+/* This peer's samples of round r->epoch, of c->target_batch, by declared rates. */
+int lh_round_deal(const struct lh_peer_config *c, struct lh_round *r, struct lh_err *err);
+
+/* One round, which begins at e->begin_ns: fills the event but for its bytes. *ret_void: the round became void since
+ * somebody left; nothing was committed. */
+int lh_round_run(struct lh_worker *w, struct lh_strategy *s, uint32_t epoch, struct lh_event *e, bool *ret_void,
+		 struct lh_err *err);
 
 #endif

@@ -1,0 +1,31 @@
+/* worker.h - one peer as rounds and strategies see it: what calculates, what carries frames, and time.
+ *
+ * Time and waiting are the owner's: train.c waits on sockets with the real clock, a test may run many workers in one
+ * process on a clock of its own.
+ */
+#ifndef TRAINER_SYNC_WORKER_H
+#define TRAINER_SYNC_WORKER_H
+
+#include "comm/transport.h"
+#include "engine.h"
+#include "longhaul/peer.h"
+
+struct lh_worker {
+	const struct lh_peer_config *c;
+	const struct lh_engine_ops *ops;
+	struct lh_engine_state *engine;
+	struct lh_transport *t;
+	uint64_t *ids;                /* [microbatch], for the round under way */
+	lh_ns (*now)(void *ctx);
+	/* Let the network move until then, or until something happened; once, without waiting, when that is past. */
+	int (*wait)(void *ctx, lh_ns until_ns, struct lh_err *err);
+	void *ctx;
+};
+
+/* Somebody left after a round before this one (it was told to stop first): this round cannot be completed. */
+static inline bool lh_worker_is_void(const struct lh_worker *w, uint32_t epoch)
+{
+	return w->t->bye_seen && w->t->bye_exchange < epoch;
+}
+
+#endif
