@@ -37,6 +37,7 @@ void lh_run_group(const struct lh_experiment *exp, struct lh_peer_endpoint *ret_
 	for (unsigned i = 0; i < exp->topology.npeers; i++) {
 		ret_peers[i].site = exp->topology.peers[i].site;
 		ret_peers[i].share = exp->topology.peers[i].share;
+		ret_peers[i].absent = exp->absent && exp->absent[i];
 	}
 }
 

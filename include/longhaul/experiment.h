@@ -64,6 +64,7 @@ struct lh_change { /* one line of `schedule:`, or one row of a trace */
 	struct lh_impairment imp; /* LINK: the complete new state */
 	uint64_t group_mask;    /* PARTITION: bit s = site s is on side A; links across are cut */
 	unsigned peer;          /* KILL, NOTICE, ADD */
+	bool drawn;             /* by a peer's spot model, not written in the schedule or a trace */
 };
 
 /* When a peer's machine is taken away and given back: `spot:`. Expanded into changes before the run, from the seed. */
@@ -71,6 +72,7 @@ struct lh_spot {
 	lh_ns mean_ns;      /* Poisson: mean time between interruptions of a running peer; 0: none */
 	lh_ns notice_ns;    /* from the notice to the kill */
 	lh_ns restart_ns;   /* from the kill to the start of the next one; < 0: it stays away */
+	lh_ns until_ns;     /* Poisson: nothing is drawn for later */
 };
 
 struct lh_experiment {

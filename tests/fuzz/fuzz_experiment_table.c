@@ -1,4 +1,5 @@
-/* The CSV files beside an experiment: the input is read as the matrix of one and as the trace of another. */
+/* The CSV files beside an experiment: the input is read as the matrix of one and as the trace of another, and as the
+ * comings and goings of the peers of a third. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		load("longhaul: 1\nsites: {us: {}, eu: {}, asia: {}}\nmatrix: {rtt: ", fd, "}\n");
 		load("longhaul: 1\nsites: {us: {}, eu: {}}\nmatrix: {delay: 50ms}\n"
 		     "schedule: [{at: 1s, trace: ", fd, ", between: [us, eu]}, {at: 2s, kill: us-0}]\n");
+		load("longhaul: 1\nsites: {us: {peers: 3}, eu: {}}\nmatrix: {delay: 50ms}\nspot: {trace: ", fd, "}\n");
 	}
 	if (fd >= 0)
 		close(fd);

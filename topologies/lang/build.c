@@ -103,8 +103,8 @@ static void peer_keys(struct lang *l, struct lh_peer *peer, const struct lang_no
 }
 
 /* `count` peers like *model at the end of the site. Unnamed ones count through the site. */
-static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model, const char *name, uint64_t count,
-		      const struct lang_span *at)
+static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model, const struct lang_node *spot,
+		      const char *name, uint64_t count, const struct lang_span *at)
 {
 	struct lh_topology *t = &l->exp.topology;
 	for (uint64_t i = 0; i < count; i++) {
@@ -128,6 +128,7 @@ static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model
 			return;
 		}
 		copy_name(p->name, sizeof p->name, text);
+		l->peer_spot[t->npeers] = spot;
 		l->peer_at[t->npeers++] = *at;
 		t->sites[site].npeers++;
 	}
@@ -139,9 +140,12 @@ static void site_peers(struct lang *l, unsigned site, const struct lang_entry *e
 	tcp_apply(l, &model.tcp, l->root);
 	peer_keys(l, &model, entry->value);
 	const struct lang_node *peers = lang_get(l, entry->value, S_SITE, "peers");
+	const struct lang_entry *spot = lang_find(entry->value, "spot");
+	if (!spot)
+		spot = lang_find(l->root, "spot");
 	struct lang_entry *given = lang_find(entry->value, "peers");
 	if (peers->kind != LANG_LIST) {
-		add_peers(l, site, &model, NULL, peers->bad ? 1 : peers->v.count,
+		add_peers(l, site, &model, spot ? spot->value : NULL, NULL, peers->bad ? 1 : peers->v.count,
 			  given ? &given->value->at : &entry->key_at);
 		return;
 	}
@@ -149,8 +153,10 @@ static void site_peers(struct lang *l, unsigned site, const struct lang_entry *e
 		struct lh_peer one = model;
 		const struct lang_node *name = lang_good(e->value, "name"), *count = lang_get(l, e->value, S_GROUP, "count");
 		peer_keys(l, &one, e->value);
-		add_peers(l, site, &one, name ? name->text : NULL, count->bad || !count->v.count ? 1 : count->v.count,
-			  &e->value->at);
+		const struct lang_entry *own = lang_find(e->value, "spot");
+		own = own ? own : spot;
+		add_peers(l, site, &one, own ? own->value : NULL, name ? name->text : NULL,
+			  count->bad || !count->v.count ? 1 : count->v.count, &e->value->at);
 	}
 }
 
@@ -231,6 +237,7 @@ static bool build_sites(struct lang *l)
 	t->links = make(l, n * n, sizeof *t->links);
 	l->links = lang_alloc(l, n * n * sizeof *l->links);
 	l->peer_at = lang_alloc(l, LH_PEERS_MAX * sizeof *l->peer_at);
+	l->peer_spot = lang_alloc(l, LH_PEERS_MAX * sizeof *l->peer_spot);
 	for (struct lang_entry *e = sites->value->first; e; e = e->next) {
 		unsigned site = t->nsites++;
 		site_keys(l, &t->sites[site], e);
@@ -285,6 +292,8 @@ void lang_build(struct lang *l)
 	build_probe(l);
 	if (!build_sites(l))
 		return;
+	l->exp.spot = make(l, l->exp.topology.npeers, sizeof *l->exp.spot);
+	l->exp.absent = make(l, l->exp.topology.npeers, sizeof *l->exp.absent);
 	lang_links(l);
 	lang_schedule(l);
 	lh_topology_derive(&l->exp.topology);

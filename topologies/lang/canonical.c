@@ -171,7 +171,23 @@ static void put_impairment(FILE *out, const struct lh_impairment *i, const struc
 
 static const struct lh_impairment neutral;
 
-static void put_peer(FILE *out, const struct lh_peer *p)
+/* Kills that were drawn are drawn again; those of a trace are in the schedule. */
+static void put_spot(FILE *out, const struct lh_spot *s)
+{
+	char text[32];
+	if (!s->mean_ns)
+		return;
+	fprintf(out, ",\n         spot: {mean: %s", lh_ns_print(s->mean_ns, text, sizeof text));
+	put_time(out, "notice", s->notice_ns);
+	if (s->restart_ns < 0)
+		fputs(", restart: never", out);
+	else
+		put_time(out, "restart", s->restart_ns);
+	put_time(out, "until", s->until_ns);
+	fputc('}', out);
+}
+
+static void put_peer(FILE *out, const struct lh_peer *p, const struct lh_spot *spot)
 {
 	const struct lh_tcp *t = &p->tcp;
 	char text[40];
@@ -180,6 +196,7 @@ static void put_peer(FILE *out, const struct lh_peer *p)
 		fprintf(out, ", pace: %s/s", real(p->samples_per_s, text));
 	put_rate(out, ", ", "nic", p->nic_bps);
 	fprintf(out, ", share: %" PRIu32, p->share);
+	put_spot(out, spot);
 	fprintf(out,
 		",\n         tcp: {congestion: %s, rmem: [%" PRIu32 ", %" PRIu32 ", %" PRIu32 "], wmem: [%" PRIu32
 		", %" PRIu32 ", %" PRIu32 "],\n               slow-start-after-idle: %s, initial-window: %" PRIu32
@@ -188,8 +205,9 @@ static void put_peer(FILE *out, const struct lh_peer *p)
 		t->slow_start_after_idle ? "yes" : "no", t->initcwnd);
 }
 
-static void put_site(FILE *out, const struct lh_topology *t, unsigned index)
+static void put_site(FILE *out, const struct lh_experiment *exp, unsigned index)
 {
+	const struct lh_topology *t = &exp->topology;
 	const struct lh_site *s = &t->sites[index];
 	const struct lh_link *lan = lh_topology_link(t, index, index);
 	char text[40];
@@ -212,7 +230,7 @@ static void put_site(FILE *out, const struct lh_topology *t, unsigned index)
 	put_queue(out, s->access.queue_kind, s->access.queue_bdp_milli, s->access.queue_packets);
 	fputs("}\n    peers:\n", out);
 	for (unsigned i = 0; i < s->npeers; i++)
-		put_peer(out, &t->peers[s->first_peer + i]);
+		put_peer(out, &t->peers[s->first_peer + i], &exp->spot[s->first_peer + i]);
 }
 
 static void put_links(FILE *out, const struct lh_topology *t)
@@ -359,9 +377,14 @@ static int put_schedule(FILE *out, const struct lh_experiment *exp)
 		return -ENOMEM;
 	for (unsigned i = 0; i < t->nsites * t->nsites; i++)
 		before[i] = t->links[i].imp;
-	fputs(exp->nchanges ? "schedule:\n" : "", out);
-	for (size_t i = 0; i < exp->nchanges; i++)
+	const char *head = "schedule:\n";
+	for (size_t i = 0; i < exp->nchanges; i++) {
+		if (exp->changes[i].drawn)
+			continue;
+		fputs(head, out);
+		head = "";
 		put_change(out, t, &exp->changes[i], before);
+	}
 	free(before);
 	return 0;
 }
@@ -381,7 +404,7 @@ int lang_canonical(struct lh_experiment *exp, struct lh_err *err)
 	}
 	fprintf(out, "\nseed: %" PRIu64 "\nip: %d\nsites:\n", t->seed, t->ipv6 ? 6 : 4);
 	for (unsigned i = 0; i < t->nsites; i++)
-		put_site(out, t, i);
+		put_site(out, exp, i);
 	put_links(out, t);
 	if (exp->training.given)
 		put_training(out, &exp->training);

@@ -148,6 +148,8 @@ void lh_experiment_done(struct lh_experiment *exp)
 	if (!exp)
 		return;
 	lh_topology_done(&exp->topology);
+	free(exp->spot);
+	free(exp->absent);
 	free(exp->changes);
 	free(exp->canonical);
 	*exp = (struct lh_experiment){ 0 };
@@ -162,7 +164,7 @@ double lh_experiment_interruptions_per_s(const struct lh_experiment *exp)
 		if (exp->spot[i].mean_ns)
 			per_s += 1e9 / (double)exp->spot[i].mean_ns;
 	for (size_t i = 0; i < exp->nchanges; i++)
-		if (exp->changes[i].kind == LH_CHANGE_KILL) {
+		if (exp->changes[i].kind == LH_CHANGE_KILL && !exp->changes[i].drawn) {
 			kills++;
 			last = exp->changes[i].at_ns;
 		}

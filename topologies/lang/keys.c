@@ -72,6 +72,9 @@ const struct lang_key lang_keys[] = {
 	  "butterfly: weight of the part of the sum that each peer makes; default: 1" },
 	{ PER_PEER, "nic", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL,
 	  "limit of each peer, each way; default: none" },
+	{ IN(S_FILE) | PER_PEER, "spot", { T_CHOICE, .choices = "none", .map = S_SPOT }, false, NULL,
+	  "when each peer's machine is taken away and given back; the group's wins over the site's, that over the file's; "
+	  "default: none" },
 	{ IN(S_FILE) | PER_PEER, "tcp", { T_CHOICE, .choices = "default", .map = S_TCP }, false, NULL,
 	  "TCP settings of each peer; keys left out are inherited from the site, then the file, then `default`" },
 
@@ -90,6 +93,18 @@ const struct lang_key lang_keys[] = {
 	  "shrink the congestion window after an idle time; `default` is yes" },
 	{ IN(S_TCP), "initial-window", { T_COUNT, .min = 0, .max = 1000 }, false, NULL,
 	  "initial congestion window in segments; 0 is the kernel's own (10)" },
+
+	/* machines that are taken away */
+	{ IN(S_SPOT), "mean", { T_TIME, .min = SECONDS(1), .max = SECONDS(8640000) }, false, NULL,
+	  "mean time that a peer runs until it is killed, exponentially distributed; drawn from the file's seed" },
+	{ IN(S_SPOT), "trace", { T_PATH }, false, NULL,
+	  "CSV file with the columns time, peer, what (kill, notice or add); times count from the first epoch" },
+	{ IN(S_SPOT), "notice", { T_TIME_OR_WORD, .min = 0, .max = SECONDS(86400), .choices = "aws gcp azure" }, false,
+	  "0s", "how long before the kill the peer is told; aws: 120s, gcp, azure: 30s, the providers' own figures" },
+	{ IN(S_SPOT), "restart", { T_TIME_OR_WORD, .min = 0, .max = SECONDS(864000), .choices = "never" }, false, "never",
+	  "from the kill until the peer is started again" },
+	{ IN(S_SPOT), "until", { T_TIME, .min = SECONDS(1), .max = SECONDS(864000) }, false, "1h",
+	  "mean: no peer is killed later than this after the first epoch began" },
 
 	/* delays of all pairs */
 	{ IN(S_MATRIX), "rtt", { T_TIME_OR_PATH, .map = S_ROWS, DELAY_LIMITS }, false, NULL,
@@ -248,6 +263,10 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_EVENT), "partition", { .item = &names_item, .min_items = 2, .max_items = LH_SITES_MAX }, false, NULL,
 	  "groups of sites that cannot reach each other; every site is in one" },
 	{ IN(S_EVENT), "kill", { T_NAME }, false, NULL, "a peer, by SIGKILL" },
+	{ IN(S_EVENT), "notice", { T_NAME }, false, NULL,
+	  "a peer is told that it will be killed: it leaves after the round; membership elastic" },
+	{ IN(S_EVENT), "add", { T_NAME }, false, NULL,
+	  "a peer is started, again or, where this is the first about it, for the first time; membership elastic" },
 	{ IN(S_EVENT), "trace", { T_PATH }, false, NULL,
 	  "CSV file with the columns time, rtt, rate, loss (time first, the others as needed; an empty cell keeps "
 	  "the value)" },
@@ -258,7 +277,7 @@ const struct lang_section_info lang_sections[S_COUNT] = {
 	[S_FILE] = { "The file", "" },
 	[S_SITES] = { "`sites`", "" },
 	[S_SITE] = { "A site",
-	  "`device`, `pace`, `nic` and `tcp` are those of its peers, unless a group says otherwise." },
+	  "`device`, `pace`, `nic`, `spot` and `tcp` are those of its peers, unless a group says otherwise." },
 	[S_GROUP] = { "A group of peers", "" },
 	[S_ACCESS] = { "`access`", "" },
 	[S_TCP] = { "`tcp`",
@@ -282,8 +301,9 @@ const struct lang_section_info lang_sections[S_COUNT] = {
 	[S_TRAINING] = { "`training`", "" },
 	[S_PROBE] = { "`probe`", "" },
 	[S_TOLERANCE] = { "`tolerance`", "" },
-	[S_EVENT] = { "An event of the schedule", "One of `set`, `cut`, `heal`, `partition`, `kill`, `trace`." },
+	[S_EVENT] = { "An event of the schedule", "One of `set`, `cut`, `heal`, `partition`, `kill`, `notice`, `add`, `trace`." },
 	[S_ONEWAY] = { "One direction", "" },
+	[S_SPOT] = { "`spot`", "Give `mean` or `trace`. Needs `membership: elastic`." },
 };
 
 const struct lang_key *lang_key_find(enum lang_section section, const char *key)
@@ -303,10 +323,7 @@ const struct lang_key *lang_key_find(enum lang_section section, const char *key)
 const char *lang_key_remark(enum lang_section section, const char *key)
 {
 	static const struct { uint32_t in; const char *key, *remark; } remarks[] = {
-		{ IN(S_EVENT), "add",
-		  "\"add\": a peer cannot join a running training until recovery exists; start it with the others" },
-		{ IN(S_EVENT), "join",
-		  "\"join\": a peer cannot join a running training until recovery exists; start it with the others" },
+		{ IN(S_EVENT), "join", "unknown key \"join\"; did you mean \"add\"?" },
 		{ IMPAIRED, "latency", "unknown key \"latency\"; one-way it is \"delay\", there and back \"rtt\"" },
 		{ IMPAIRED, "ping", "unknown key \"ping\"; there and back it is \"rtt\", one-way \"delay\"" },
 		{ IMPAIRED, "bandwidth", "unknown key \"bandwidth\"; did you mean \"rate\"?" },

@@ -5,7 +5,7 @@
  *   load.c      bytes -> nodes (libyaml's events; every node keeps its place)
  *   resolve.c   include: and --set -> one tree
  *   typing.c    the tree against the key table (keys.c): unknown and missing keys, units, ranges
- *   build.c, training.c, link.c, schedule.c   the tree -> struct lh_experiment: names to indices
+ *   build.c, training.c, link.c, schedule.c, spot.c   the tree -> struct lh_experiment: names to indices
  *   check.c     meaning: what no single key can tell
  *   canonical.c struct lh_experiment -> YAML that loads to the same
  *
@@ -88,7 +88,7 @@ struct lang_entry {
 enum lang_section {
 	S_NONE, S_FILE, S_SITES, S_SITE, S_GROUP, S_ACCESS, S_MATRIX, S_ROWS, S_ROW, S_LAN, S_LINK, S_SET,
 	S_LOSS, S_GE, S_4STATE, S_REORDER, S_PORTION, S_SLOT, S_TCP, S_TRAINING, S_PROBE, S_TOLERANCE,
-	S_EVENT, S_ONEWAY, S_COUNT
+	S_EVENT, S_ONEWAY, S_SPOT, S_COUNT
 };
 
 enum lang_type { /* of a scalar */
@@ -151,6 +151,7 @@ struct lang {
 	struct lh_experiment exp;
 	struct lang_state *links; /* nsites x nsites while building (link.c) */
 	struct lang_span *peer_at; /* where each peer was declared */
+	const struct lang_node **peer_spot; /* its `spot`, NULL without */
 	struct lh_err *err;       /* where a failure that is no diagnostic goes (cannot read a file) */
 };
 
@@ -239,8 +240,16 @@ struct lang_csv {
 /* false after a complaint. Every row has as many cells as the header. */
 bool lang_csv_read(struct lang *l, const struct lang_node *path, size_t max_columns, struct lang_csv *ret);
 
-/* schedule.c, check.c, canonical.c */
+/* schedule.c, spot.c */
+struct lang_events;
 void lang_schedule(struct lang *l);
+struct lh_spot lang_spot_of(struct lang *l, unsigned peer);
+void lang_spot(struct lang *l, struct lang_events *list);
+/* false when there are too many (complained about). */
+bool lang_event_peer(struct lang *l, struct lang_events *list, enum lh_change_kind kind, unsigned peer, lh_ns at_ns,
+		     bool drawn, const struct lang_span *at);
+
+/* check.c, canonical.c */
 void lang_check(struct lang *l);
 int lang_canonical(struct lh_experiment *exp, struct lh_err *err);
 

@@ -113,7 +113,7 @@ static const char *section_id(int section)
 		[S_SET] = "set", [S_LOSS] = "loss", [S_GE] = "gilbert-elliott", [S_4STATE] = "4-state",
 		[S_REORDER] = "reorder", [S_PORTION] = "portion", [S_SLOT] = "slot", [S_TCP] = "tcp",
 		[S_TRAINING] = "training", [S_PROBE] = "probe", [S_TOLERANCE] = "tolerance", [S_EVENT] = "event",
-		[S_ONEWAY] = "one-way",
+		[S_ONEWAY] = "one-way", [S_SPOT] = "spot",
 	};
 	return ids[section];
 }

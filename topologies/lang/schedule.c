@@ -1,4 +1,4 @@
-/* schedule.c - events and traces -> one list of changes in time order, each with its link's complete state.
+/* schedule.c - events, traces and spot models -> one list of changes in time order, each with its link's complete state.
  *
  * A trace's row is an event with `set:` of its non-empty cells. Events are collected, sorted by time (the file's
  * order among equals), and then played through once, since what a `set:` leaves alone is what came before it.
@@ -17,14 +17,16 @@ struct event {
 	const struct lang_node *set;
 	uint64_t mask;
 	unsigned peer;
+	bool drawn;
+	struct lang_span at; /* of what happens to a peer */
 };
 
-struct events {
+struct lang_events {
 	struct event *first, **tail;
 	size_t count, changes;
 };
 
-static struct event *add_event(struct lang *l, struct events *list, const struct event *model,
+static struct event *add_event(struct lang *l, struct lang_events *list, const struct event *model,
 			       const struct lang_span *at)
 {
 	list->changes += 1 + model->ends.both;
@@ -74,7 +76,7 @@ static bool trace_header(struct lang *l, struct trace *t)
 	return good;
 }
 
-static void trace_row(struct lang *l, struct events *list, struct trace *t, size_t r, struct event *model, lh_ns *last)
+static void trace_row(struct lang *l, struct lang_events *list, struct trace *t, size_t r, struct event *model, lh_ns *last)
 {
 	struct lang_node **row = &t->csv.cells[r * t->csv.columns];
 	lang_type(l, row[0], &lang_key_find(S_EVENT, "at")->value, "time", &row[0]->at);
@@ -98,7 +100,7 @@ static void trace_row(struct lang *l, struct events *list, struct trace *t, size
 	add_event(l, list, &one, &row[0]->at);
 }
 
-static void add_trace(struct lang *l, struct events *list, const struct lang_node *path, struct event *model)
+static void add_trace(struct lang *l, struct lang_events *list, const struct lang_node *path, struct event *model)
 {
 	struct trace t = { .keys = { NULL } };
 	lh_ns last = 0;
@@ -110,7 +112,7 @@ static void add_trace(struct lang *l, struct events *list, const struct lang_nod
 
 /* --- events --- */
 
-static void add_partition(struct lang *l, struct events *list, const struct lang_node *groups, struct event *model)
+static void add_partition(struct lang *l, struct lang_events *list, const struct lang_node *groups, struct event *model)
 {
 	const struct lh_topology *t = &l->exp.topology;
 	uint64_t seen = 0, masks[LH_SITES_MAX];
@@ -140,23 +142,39 @@ static void add_partition(struct lang *l, struct events *list, const struct lang
 	}
 }
 
-static void add_kill(struct lang *l, struct events *list, const struct lang_node *name, struct event *model)
+bool lang_event_peer(struct lang *l, struct lang_events *list, enum lh_change_kind kind, unsigned peer, lh_ns at_ns,
+		     bool drawn, const struct lang_span *at)
 {
+	struct event model = { .at_ns = at_ns, .kind = kind, .peer = peer, .drawn = drawn, .at = *at };
+	return add_event(l, list, &model, at) != NULL;
+}
+
+/* kill, notice, add */
+static void add_peer_event(struct lang *l, struct lang_events *list, const struct lang_entry *what, lh_ns at_ns)
+{
+	const struct lang_node *name = what->value;
+	enum lh_change_kind kind = *what->key == 'k' ? LH_CHANGE_KILL
+				 : *what->key == 'n' ? LH_CHANGE_NOTICE
+						     : LH_CHANGE_ADD;
 	const struct lh_topology *t = &l->exp.topology;
 	const char **names = lang_alloc(l, sizeof *names * (t->npeers + 1));
 	for (unsigned i = 0; i < t->npeers; i++) {
 		names[i] = t->peers[i].name;
 		if (strcmp(names[i], name->text))
 			continue;
-		model->kind = LH_CHANGE_KILL;
-		model->peer = i;
-		add_event(l, list, model, &name->at);
+		if (l->exp.training.given && kind != LH_CHANGE_KILL &&
+		    l->exp.training.membership != LH_MEMBERSHIP_ELASTIC)
+			lang_error(l, &what->key_at, "%s: needs training.membership: elastic", what->key);
+		else if (l->exp.spot[i].mean_ns)
+			lang_error(l, &name->at, "peer %s has spot.mean, which says when it comes and goes", name->text);
+		else
+			lang_event_peer(l, list, kind, i, at_ns, false, &name->at);
 		return;
 	}
 	lang_error(l, &name->at, "no peer \"%s\"%s", name->text, lang_known(l, name->text, names, t->npeers));
 }
 
-static void add_cut(struct lang *l, struct events *list, const struct lang_entry *e, struct event *model)
+static void add_cut(struct lang *l, struct lang_events *list, const struct lang_entry *e, struct event *model)
 {
 	const struct lang_node *n = e->value;
 	model->kind = !strcmp(e->key, "cut") ? LH_CHANGE_CUT : LH_CHANGE_HEAL;
@@ -172,16 +190,18 @@ static void add_cut(struct lang *l, struct events *list, const struct lang_entry
 	}
 }
 
-static void read_event(struct lang *l, struct events *list, const struct lang_node *map)
+static void read_event(struct lang *l, struct lang_events *list, const struct lang_node *map)
 {
-	static const char *const kinds[] = { "set", "trace", "cut", "heal", "partition", "kill" };
+	static const char *const kinds[] = {
+		"set", "trace", "cut", "heal", "partition", "kill", "notice", "add",
+	};
 	struct lang_entry *what = NULL, *e, *at = lang_find(map, "at");
 	struct lang_span begin = map->at;
 	begin.end_line = begin.line;
 	begin.end_col = begin.col;
 	if (map->bad || map->kind != LANG_MAP)
 		return;
-	for (size_t i = 0; i < 6; i++) {
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		e = lang_find(map, kinds[i]);
 		if (e && what) {
 			lang_error(l, &e->key_at, "one thing an event: %s or %s", what->key, e->key);
@@ -192,7 +212,7 @@ static void read_event(struct lang *l, struct events *list, const struct lang_no
 	bool link = what && (!strcmp(what->key, "set") || !strcmp(what->key, "trace"));
 	struct event model = { .at_ns = at ? at->value->v.ns : 0, .kind = LH_CHANGE_LINK };
 	if (!what) {
-		lang_error(l, &begin, "what happens? give one of set, cut, heal, partition, kill, trace");
+		lang_error(l, &begin, "what happens? give one of set, cut, heal, partition, kill, notice, add, trace");
 	} else if (!at && strcmp(what->key, "trace")) {
 		lang_error(l, &begin, "when? \"at\" is missing");
 	} else if (!link &&
@@ -208,8 +228,8 @@ static void read_event(struct lang *l, struct events *list, const struct lang_no
 			add_event(l, list, &model, &begin);
 	} else if (!strcmp(what->key, "partition")) {
 		add_partition(l, list, what->value, &model);
-	} else if (!strcmp(what->key, "kill")) {
-		add_kill(l, list, what->value, &model);
+	} else if (!strcmp(what->key, "kill") || !strcmp(what->key, "notice") || !strcmp(what->key, "add")) {
+		add_peer_event(l, list, what, model.at_ns);
 	} else {
 		add_cut(l, list, what, &model);
 	}
@@ -230,7 +250,7 @@ static void emit(struct lang *l, const struct event *e, int from, int to, enum l
 	struct lh_topology *t = &l->exp.topology;
 	struct lh_change *c = &l->exp.changes[l->exp.nchanges++];
 	*c = (struct lh_change){ .at_ns = e->at_ns, .kind = e->kind, .from = (unsigned)from, .to = (unsigned)to,
-				 .group_mask = e->mask, .peer = e->peer };
+				 .group_mask = e->mask, .peer = e->peer, .drawn = e->drawn };
 	if (e->kind != LH_CHANGE_LINK)
 		return;
 	struct lang_state *s = &l->links[c->from * t->nsites + c->to];
@@ -241,13 +261,45 @@ static void emit(struct lang *l, const struct event *e, int from, int to, enum l
 		lh_topology_link(t, c->from, c->to)->mode = LH_MODE_PACKET;
 }
 
-static void play(struct lang *l, const struct events *list)
+/* Comings and goings of each peer must alternate. Whose first is a coming was not there before. */
+static void check_presence(struct lang *l, struct event *const *sorted, size_t n)
+{
+	struct lh_topology *t = &l->exp.topology;
+	enum { UNSAID, HERE, AWAY } *state = lang_alloc(l, sizeof *state * (t->npeers + 1));
+	for (size_t i = 0; i < n; i++) {
+		const struct event *e = sorted[i];
+		char at[32];
+		if (e->kind != LH_CHANGE_KILL && e->kind != LH_CHANGE_NOTICE && e->kind != LH_CHANGE_ADD)
+			continue;
+		const char *name = t->peers[e->peer].name;
+		lh_ns_print(e->at_ns, at, sizeof at);
+		if (e->kind == LH_CHANGE_ADD && state[e->peer] == HERE)
+			lang_error(l, &e->at, "add: peer %s is there already at %s", name, at);
+		else if (e->kind != LH_CHANGE_ADD && state[e->peer] == AWAY)
+			lang_error(l, &e->at, "%s: peer %s is not there at %s", e->kind == LH_CHANGE_KILL ? "kill" : "notice",
+				   name, at);
+		if (e->kind == LH_CHANGE_ADD && state[e->peer] == UNSAID)
+			l->exp.absent[e->peer] = true;
+		state[e->peer] = e->kind == LH_CHANGE_KILL ? AWAY : HERE;
+	}
+	bool nobody = t->npeers > 0;
+	for (unsigned i = 0; i < t->npeers; i++)
+		nobody &= l->exp.absent[i];
+	for (size_t i = 0; i < n && nobody; i++)
+		if (sorted[i]->kind == LH_CHANGE_ADD) {
+			lang_error(l, &sorted[i]->at, "add: no peer is there when the run begins: each has an add first");
+			return;
+		}
+}
+
+static void play(struct lang *l, const struct lang_events *list)
 {
 	struct event **sorted = lang_alloc(l, sizeof(struct event *) * (list->count + 1));
 	size_t n = 0;
 	for (struct event *e = list->first; e; e = e->next)
 		sorted[n++] = e;
 	qsort(sorted, n, sizeof *sorted, by_time);
+	check_presence(l, sorted, n);
 	l->exp.changes = calloc(2 * n + 1, sizeof *l->exp.changes);
 	if (!l->exp.changes)
 		lang_nomem(l);
@@ -266,10 +318,12 @@ static void play(struct lang *l, const struct events *list)
 void lang_schedule(struct lang *l)
 {
 	struct lang_entry *schedule = lang_find(l->root, "schedule");
-	struct events list = { .tail = &list.first };
-	if (!schedule || schedule->value->kind != LANG_LIST)
-		return;
-	for (struct lang_entry *e = schedule->value->first; e; e = e->next)
+	struct lang_events list = { .tail = &list.first };
+	bool given = schedule && schedule->value->kind == LANG_LIST;
+	for (unsigned i = 0; i < l->exp.topology.npeers; i++)
+		l->exp.spot[i] = lang_spot_of(l, i);
+	for (struct lang_entry *e = given ? schedule->value->first : NULL; e; e = e->next)
 		read_event(l, &list, e->value);
+	lang_spot(l, &list);
 	play(l, &list);
 }

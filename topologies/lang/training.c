@@ -234,6 +234,9 @@ void lang_training_check(struct lang *l)
 	    !bad(map, "strategy") && !bad(map, "profile"))
 		lang_error(l, &n->at, "membership: elastic needs strategy exact; %s has no rounds that all members commit",
 			   lh_strategy_names[t->sync.strategy]);
+	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && l->exp.topology.npeers > LH_MEMBERS_MAX)
+		lang_error(l, &n->at, "membership: elastic is for at most %d peers; these are %u", LH_MEMBERS_MAX,
+			   l->exp.topology.npeers);
 	n = lang_good(map, "checkpoint");
 	if (n && t->young && !(lh_experiment_interruptions_per_s(&l->exp) > 0))
 		lang_error(l, &n->at, "checkpoint: young needs to know how often peers are taken away: give them spot:, or "

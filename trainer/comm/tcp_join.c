@@ -51,7 +51,7 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 	lh_hash64_update(&h, c->model, strlen(c->model));
 	lh_hash64_update(&h, reals, sizeof reals);
 	for (unsigned i = 0; i < c->size; i++) {
-		uint32_t group[] = { c->peers[i].site, c->peers[i].share };
+		uint32_t group[] = { c->peers[i].site, c->peers[i].share, c->peers[i].absent };
 		lh_hash64_update(&h, &c->peers[i].samples_per_s, sizeof c->peers[i].samples_per_s);
 		lh_hash64_update(&h, group, sizeof group);
 	}
