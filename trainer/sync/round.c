@@ -105,14 +105,15 @@ static int calculate(struct lh_worker *w, struct lh_strategy *s, struct lh_round
 	for (size_t i = 0; !rc && i < r->nranges; i++)
 		rc = calculate_range(w, s, r, &r->ranges[i], &p, e, err);
 	r->samples = p.done;
+	lh_trace_enter(w->t->trace, LH_SPAN_OTHER); /* before the clock is read, so that nothing comes between */
 	e->calc_end_ns = w->now(w->ctx);
 	e->late_ns = lh_pace_late(&p.pace, p.done, e->calc_end_ns);
 	if (!rc && s->ops->local && !lh_worker_is_void(w, e->epoch)) {
 		lh_trace_enter(w->t->trace, LH_SPAN_OPTIMISE);
 		rc = s->ops->local(s, r, err);
+		lh_trace_enter(w->t->trace, LH_SPAN_OTHER);
 		e->calc_end_ns = w->now(w->ctx);
 	}
-	lh_trace_enter(w->t->trace, LH_SPAN_OTHER);
 	lh_trace_share_done(w->t->trace, e->calc_end_ns);
 	return rc;
 }
@@ -165,7 +166,11 @@ int lh_round_run(struct lh_worker *w, struct lh_strategy *s, uint32_t epoch, str
 		rc = exchange_and_commit(w, s, &r, e, err);
 	if (!rc && w->c->flip_epoch == epoch && w->c->flip_rank == w->c->rank)
 		w->ops->flip_bit(w->engine);
-	e->commit_ns = r.waits ? w->now(w->ctx) : e->exchange_end_ns;
+	e->commit_ns = w->now(w->ctx);
+	if (!r.waits) { /* nothing was communicated: all of the round is this peer's own work */
+		e->calc_end_ns = e->exchange_end_ns = e->commit_ns;
+		lh_trace_share_done(w->t->trace, e->commit_ns);
+	}
 	e->samples = r.samples;
 	e->uses = r.uses;
 	e->shared = s->shared;
