@@ -161,7 +161,10 @@ static int wait_once(struct bench *b, lh_ns until_ns, struct lh_err *err)
 static int prepare(struct bench *b, struct lh_err *err)
 {
 	struct lh_group group;
-	int rc = make_tables(b, err);
+	struct lh_codec codec;
+	int rc = lh_codec_init(&codec, b->c->wire, &b->c->codec, err);
+	if (!rc)
+		rc = make_tables(b, err);
 	if (!rc)
 		rc = lh_tcp_listen(b->c, &b->t, err);
 	if (!rc)
@@ -171,7 +174,7 @@ static int prepare(struct bench *b, struct lh_err *err)
 	if (rc)
 		return rc;
 	struct lh_allreduce_config x = {
-		.pattern = lh_pattern_find(b->c->algorithm), .group = &group, .codec = lh_wire_codec(b->c->wire),
+		.pattern = lh_pattern_find(b->c->algorithm), .group = &group, .codec = &codec,
 		.scale = 1, .rank = b->c->rank, .n = b->c->bench_elements, .read = read_own, .write = take_sum, .ctx = b,
 	};
 	rc = lh_allreduce_new(&x, b->t, &b->exchange, err);

@@ -175,7 +175,7 @@ static void check_job(struct job *j)
 		p->sums = calloc(ROUNDS * j->n + 1, sizeof(float));
 		CU_ASSERT_TRUE_FATAL(p->vector && p->sums);
 		struct lh_allreduce_config c = {
-			.pattern = lh_pattern_find(j->algorithm), .group = &j->group, .codec = lh_wire_codec(j->wire),
+			.pattern = lh_pattern_find(j->algorithm), .group = &j->group, .codec = lh_codec_find(j->wire),
 			.scale = 1, .rank = i, .n = j->n, .part_bytes = j->part_bytes, .window = j->window,
 			.read = read_vector, .write = write_vector, .ctx = p,
 		};
@@ -320,7 +320,7 @@ static void test_refusals(void)
 	struct lh_group group;
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 2, NULL, NULL, &err), 0);
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1,
+		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_codec_find(LH_WIRE_FP16), .scale = 1,
 		.n = 64, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
 	};
 	struct lh_allreduce *a;
@@ -359,7 +359,7 @@ static void test_window_holds(void)
 	struct lh_group group;
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 3, NULL, NULL, &err), 0);
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16), .scale = 1,
+		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_codec_find(LH_WIRE_FP16), .scale = 1,
 		.n = 96, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
 	};
 	for (int started = 0; started < 2; started++) {
@@ -406,7 +406,7 @@ static void test_relay_window_holds(void)
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 4, NULL, NULL, &err), 0);
 	struct lh_transport *t = lh_loopback_endpoint(hub, 2);
 	struct lh_allreduce_config c = {
-		.pattern = &lh_pattern_halving_doubling, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP16),
+		.pattern = &lh_pattern_halving_doubling, .group = &group, .codec = lh_codec_find(LH_WIRE_FP16),
 		.scale = 1, .rank = 2, .n = 96, .part_bytes = 16, .window = 2, .read = read_vector,
 		.write = write_vector, .ctx = &p,
 	};
@@ -463,7 +463,7 @@ static void run_mux(unsigned under_way)
 		for (unsigned v = 0; v < VECTORS; v++) {
 			p->vectors[v].vector = p->data[v];
 			struct lh_allreduce_config c = {
-				.pattern = &lh_pattern_two_level, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP32),
+				.pattern = &lh_pattern_two_level, .group = &group, .codec = lh_codec_find(LH_WIRE_FP32),
 				.scale = 1, .rank = i, .n = lengths[v], .part_bytes = 16, .window = 2, .first = v + 1,
 				.stride = VECTORS, .read = read_vector, .write = write_vector, .ctx = &p->vectors[v],
 			};
@@ -526,7 +526,7 @@ static void test_foreign_pattern(void)
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(3, 1, 1, &hub, &err), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 3, NULL, NULL, &err), 0);
 	struct lh_allreduce_config c = {
-		.pattern = &odd, .group = &group, .codec = lh_wire_codec(LH_WIRE_FP32), .scale = 1, .n = 9,
+		.pattern = &odd, .group = &group, .codec = lh_codec_find(LH_WIRE_FP32), .scale = 1, .n = 9,
 	};
 	CU_ASSERT_EQUAL(lh_allreduce_new(&c, lh_loopback_endpoint(hub, 0), &a, &err), -ENOTSUP);
 	lh_group_done(&group);

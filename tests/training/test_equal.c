@@ -96,7 +96,7 @@ static void check(const char *model, enum lh_wire wire, uint32_t rounds, double 
 	for (unsigned i = 0; i < N; i++) {
 		CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config, &many[i], &err), 0);
 		struct lh_allreduce_config c = {
-			.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_wire_codec(wire), .scale = 1,
+			.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_codec_find(wire), .scale = 1,
 			.rank = i, .n = n, .part_bytes = 8192, .read = read_gradient, .write = write_gradient,
 			.ctx = many[i],
 		};
@@ -121,7 +121,7 @@ static void check(const char *model, enum lh_wire wire, uint32_t rounds, double 
 		CU_ASSERT_EQUAL(lh_engine_cpu.update(one, BATCH, &err), 0);
 	}
 	printf("# %s, %s: gradients of 4 engines and of 1 differ by %.2g of their length in round 1 (bound %g), by %.2g "
-	       "until round %u (%g)\n", model, lh_wire_codec(wire)->name, worst_first, first, worst, rounds, later);
+	       "until round %u (%g)\n", model, lh_codec_find(wire)->name, worst_first, first, worst, rounds, later);
 	for (unsigned i = 0; i < N; i++) {
 		lh_allreduce_free(a[i]);
 		lh_engine_cpu.close(many[i]);

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "comm/wire.h"
+#include "codec/codec.h"
 #include "engine.h"
 #include "lhtest.h"
 
@@ -45,7 +45,7 @@ static int write_all(unsigned rank, const float *src, size_t block)
 
 static void test_values(void)
 {
-	const struct lh_wire_codec *fp16 = lh_wire_codec(LH_WIRE_FP16);
+	const struct lh_codec *fp16 = lh_codec_find(LH_WIRE_FP16);
 	static uint16_t wire[N];
 	double mean = 0, square = 0;
 	size_t equal = 0;
@@ -64,8 +64,8 @@ static void test_values(void)
 	CU_ASSERT_TRUE(fabs(mean) < 0.001);
 	CU_ASSERT_TRUE(fabs(sqrt(square) - 0.25 / sqrt(12)) < 0.001); /* uniform */
 	CU_ASSERT_TRUE(equal < N / 1000);                             /* peers differ */
-	fp16->encode(wire, own[0], N, 1);
-	fp16->decode(again, wire, N, 1);
+	fp16->encode(fp16, wire, own[0], N, 1);
+	fp16->decode(fp16, again, wire, N, 1);
 	CU_ASSERT_EQUAL(memcmp(again, own[0], sizeof again), 0); /* exact in fp16 */
 	close_all();
 }
@@ -135,15 +135,15 @@ static void test_wrong_sums(void)
 /* A ring rounds the sum of two peers to fp16 before the third adds its own. */
 static void test_rounded_on_the_way(void)
 {
-	const struct lh_wire_codec *fp16 = lh_wire_codec(LH_WIRE_FP16);
+	const struct lh_codec *fp16 = lh_codec_find(LH_WIRE_FP16);
 	static uint16_t wire[N];
 	algorithm = LH_ALGORITHM_RING;
 	open_all(5);
 	for (size_t k = 0; k < N; k++)
 		sum[k] = own[0][k] + own[1][k];
 	for (int hop = 0; hop < 2; hop++) {
-		fp16->encode(wire, sum, N, 1);
-		fp16->decode(sum, wire, N, 1);
+		fp16->encode(fp16, wire, sum, N, 1);
+		fp16->decode(fp16, sum, wire, N, 1);
 		for (size_t k = 0; k < N && !hop; k++)
 			sum[k] += own[2][k];
 	}

@@ -18,7 +18,7 @@ static size_t part_length(const struct lh_allreduce *a, const struct lh_block *b
 
 size_t lh_allreduce_wire_bytes(const struct lh_allreduce *a, size_t n)
 {
-	return n * a->c.codec->element_bytes;
+	return a->codec.bytes(&a->codec, n);
 }
 
 static size_t part_bytes(const struct lh_allreduce *a, const struct flow *w, uint32_t part)
@@ -137,24 +137,18 @@ static bool next_ready(const struct lh_allreduce *a, const struct flow *w, uint3
 
 /* ---- the sum of one part ---- */
 
-static void add(float *restrict sum, const float *restrict term, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		sum[i] += term[i];
-}
-
 /* The codec's two directions, told to the trace. */
 static void encode(struct lh_allreduce *a, void *to, const float *from, size_t n)
 {
 	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_ENCODE);
-	a->c.codec->encode(to, from, n, a->c.scale);
+	a->codec.encode(&a->codec, to, from, n, a->c.scale);
 	lh_trace_enter(a->trace, was);
 }
 
-static void decode(struct lh_allreduce *a, float *to, const void *from, size_t n)
+static void decode(struct lh_allreduce *a, float *to, const void *from, size_t n, bool add)
 {
 	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_DECODE);
-	a->c.codec->decode(to, from, n, 1 / a->c.scale);
+	(add ? a->codec.decode_add : a->codec.decode)(&a->codec, to, from, n, 1 / a->c.scale);
 	lh_trace_enter(a->trace, was);
 }
 
@@ -172,22 +166,23 @@ static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, struct 
 {
 	size_t n = part_length(a, &w->block, q);
 	uint64_t offset = w->block.offset + (uint64_t)q * a->part_elements;
+	const struct lh_codec *fp32 = lh_codec_find(LH_WIRE_FP32);
 	bool own = false;
 	for (unsigned i = 0; i < w->nchildren || !own;) {
-		float *to = i || own ? a->term : a->sum;
+		bool first = !i && !own;
 		if (!own && (i == w->nchildren || w->children[i].peer > a->c.rank)) {
-			int rc = a->c.read(a->c.ctx, offset, n, to, err);
+			int rc = a->c.read(a->c.ctx, offset, n, first ? a->sum : a->term, err);
 			if (rc)
 				return rc;
+			if (!first)
+				fp32->decode_add(fp32, a->sum, a->term, n, 1);
 			own = true;
 		} else {
 			struct slot *slot = &w->children[i++].slots[q % a->window];
-			decode(a, to, slot->buffer, n);
+			decode(a, a->sum, slot->buffer, n, !first);
 			lh_allreduce_release(a, slot->buffer);
 			*slot = (struct slot){ .state = SLOT_EMPTY };
 		}
-		if (to == a->term)
-			add(a->sum, a->term, n);
 	}
 	return 0;
 }
@@ -236,7 +231,7 @@ static int finish_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struc
 		return rc;
 	if (a->npeers > 1) {
 		encode(a, p->kept, a->sum, n);
-		decode(a, a->sum, p->kept, n);
+		decode(a, a->sum, p->kept, n, false);
 	}
 	rc = write_result(a, w, q, n, a->sum, err);
 	mark_given(a, w, q);
@@ -345,7 +340,7 @@ static int result_end(struct lh_allreduce *a, struct flow *w, const struct lh_fr
 {
 	struct place *p = place_of(a, w, f->part);
 	size_t n = part_length(a, &w->block, f->part);
-	decode(a, a->term, buffer, n);
+	decode(a, a->term, buffer, n, false);
 	int rc = write_result(a, w, f->part, n, a->term, err);
 	p->coming = false;
 	if (!w->nheirs)
@@ -371,6 +366,8 @@ static int receive_end(void *ctx, unsigned peer, const struct lh_frame *f, void 
 	struct lh_allreduce *a = ctx;
 	struct flow *w = &a->flows[f->block];
 	bool now = a->active && f->exchange == a->exchange;
+	if (a->codec.valid && !a->codec.valid(&a->codec, buffer, part_length(a, &w->block, f->part)))
+		return refuse(err, f, "bytes, which codec topk never makes, in a frame");
 	int rc = f->type == LH_FRAME_RESULT ? result_end(a, w, f, buffer, err) : contribution_end(a, w, peer, f, err);
 	if (now) {
 		a->links[peer].awaited--;

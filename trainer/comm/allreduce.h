@@ -29,14 +29,14 @@
 
 #include "pattern/pattern.h"
 #include "transport.h"
-#include "wire.h"
+#include "codec/codec.h"
 
 struct lh_allreduce;
 
 struct lh_allreduce_config {
 	const struct lh_pattern *pattern;
 	const struct lh_group *group; /* all peers; only read by lh_allreduce_new */
-	const struct lh_wire_codec *codec;
+	const struct lh_codec *codec; /* only read by lh_allreduce_new */
 	float scale;              /* a power of two: values are multiplied by it for the wire */
 	unsigned rank;
 	uint64_t n;               /* elements */

@@ -59,6 +59,7 @@ struct buffer; /* one encoded part; several frames may hold it */
 
 struct lh_allreduce {
 	struct lh_allreduce_config c;
+	struct lh_codec codec;
 	struct lh_transport *t;
 	struct lh_trace *trace;    /* the transport's */
 	unsigned npeers;

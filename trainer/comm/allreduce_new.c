@@ -118,8 +118,7 @@ static unsigned choose_window(const struct lh_allreduce *a)
 	if (a->c.window)
 		return a->c.window;
 	uint64_t others = a->npeers > 1 ? a->npeers - 1 : 1;
-	uint64_t part = a->c.part_bytes ? a->c.part_bytes : LH_FRAME_PAYLOAD_MAX;
-	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (others * part * (a->c.pattern->relays ? 2 : 1));
+	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (others * lh_allreduce_wire_bytes(a, a->part_elements) * (a->c.pattern->relays ? 2 : 1));
 	w = w < LH_ALLREDUCE_WINDOW_MIN ? LH_ALLREDUCE_WINDOW_MIN : w;
 	return (unsigned)(w > LH_ALLREDUCE_WINDOW_MAX ? LH_ALLREDUCE_WINDOW_MAX : w);
 }
@@ -168,7 +167,8 @@ int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transpo
 	a->links = calloc(a->npeers, sizeof *a->links);
 	size_t bytes = config->part_bytes ? config->part_bytes : LH_FRAME_PAYLOAD_MAX;
 	a->next = config->first ? config->first : 1;
-	a->part_elements = bytes / config->codec->element_bytes;
+	a->codec = *config->codec;
+	a->part_elements = lh_codec_elements(&a->codec, bytes);
 	int rc = !a->links ? no_memory(err) : 0;
 	if (!rc && (config->rank >= a->npeers || !a->part_elements || bytes > LH_FRAME_PAYLOAD_MAX ||
 		    config->n / a->part_elements >= UINT32_MAX || (!t && a->npeers > 1)))
