@@ -27,20 +27,58 @@ static lh_ns last_commit(const struct lh_series *s, uint32_t epoch)
 	return last;
 }
 
-/* What of comm_ns no bandwidth could have saved, what the update took, and the rest. */
-static void split_communication(const struct lh_metrics_input *in, lh_ns comm_ns, lh_ns update_ns,
-				struct lh_epoch_metrics *m)
+static lh_ns min_ns(lh_ns a, lh_ns b)
 {
-	lh_ns left = comm_ns - update_ns;
+	return a < b ? a : b;
+}
 
-	m->update_s = seconds(update_ns);
-	if (in->latency_ns < 0) {
-		m->latency_s = m->bandwidth_s = NAN;
-		return;
+/* After the last share was done, summed over the peers. */
+struct afterwards {
+	lh_ns exchange_ns;        /* until each peer's exchange was complete */
+	lh_ns coding_ns, match_ns; /* of that */
+	bool known;               /* the two */
+};
+
+static struct afterwards sum_afterwards(const struct lh_series *s, uint32_t epoch, lh_ns calc_end)
+{
+	struct afterwards a = { .known = s->npeers > 0 };
+
+	for (unsigned i = 0; i < s->npeers; i++) {
+		lh_ns left = lh_series_at(s, epoch, i)->exchange_end_ns - calc_end;
+		const struct lh_span_sums *sums = lh_series_sums(s, epoch, i);
+		if (left > 0)
+			a.exchange_ns += left;
+		if (!sums)
+			a.known = false;
+		if (!sums || left <= 0)
+			continue;
+		const lh_ns *spent = sums->comm_ns;
+		lh_ns coding = min_ns(spent[LH_SPAN_ENCODE] + spent[LH_SPAN_DECODE] + spent[LH_SPAN_REDUCE], left);
+		a.coding_ns += coding;
+		a.match_ns += min_ns(spent[LH_SPAN_MATCH], left - coding);
 	}
-	lh_ns latency_ns = in->latency_ns < left ? in->latency_ns : left;
-	m->latency_s = seconds(latency_ns);
-	m->bandwidth_s = seconds(left - latency_ns);
+	return a;
+}
+
+/* comm = update + waiting for the slowest + coding + latency + bandwidth; docs/MEASUREMENT.md. All but the update is
+ * that of the mean peer, whose exchange is complete before the last one's. */
+static void split_communication(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,
+				lh_ns calc_end, lh_ns exchange_end, lh_ns end, struct lh_epoch_metrics *m)
+{
+	struct afterwards a = sum_afterwards(s, epoch, calc_end);
+	lh_ns n = s->npeers, mean = a.exchange_ns / n, coding = a.coding_ns / n, match = a.match_ns / n;
+
+	m->update_s = seconds(end - exchange_end);
+	m->latency_s = m->bandwidth_s = m->wait_s = m->coding_s = NAN;
+	if (!a.known)
+		return;
+	m->coding_s = seconds(coding);
+	m->wait_s = seconds(exchange_end - calc_end - mean + match);
+	if (in->latency_ns < 0)
+		return;
+	lh_ns left = mean - coding - match, latency = min_ns(in->latency_ns, left);
+	m->latency_s = seconds(latency);
+	m->bandwidth_s = seconds(left - latency);
 }
 
 void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,
@@ -48,7 +86,7 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 {
 	lh_ns begin = last_commit(s, epoch - 1), end = last_commit(s, epoch), calc_end = begin, exchange_end = begin;
 	struct lh_epoch_metrics m = { .epoch = epoch, .warmup = epoch <= in->warmup, .identical = true };
-	double loss_sum = 0;
+	double loss_sum = 0, own_s = 0;
 
 	for (unsigned i = 0; i < s->npeers; i++) {
 		const struct lh_event *e = lh_series_at(s, epoch, i);
@@ -56,6 +94,7 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 			calc_end = e->calc_end_ns;
 		if (e->exchange_end_ns > exchange_end)
 			exchange_end = e->exchange_end_ns;
+		own_s += seconds((e->calc_end_ns > begin ? e->calc_end_ns : begin) - begin);
 		m.samples += e->samples;
 		m.bytes_sent += e->bytes_sent;
 		m.bytes_received += e->bytes_received;
@@ -69,7 +108,8 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 	m.calc_s = seconds(calc_end - begin);
 	m.comm_s = seconds(end - calc_end);
 	m.loss = m.samples ? loss_sum / (double)m.samples : NAN;
-	split_communication(in, end - calc_end, end - exchange_end, &m);
+	m.calc_wait_s = m.calc_s - own_s / s->npeers;
+	split_communication(s, in, epoch, calc_end, exchange_end > calc_end ? exchange_end : calc_end, end, &m);
 	*ret = m;
 }
 
@@ -132,10 +172,33 @@ static void sum_epochs(const struct lh_metrics *m, struct lh_summary *sum)
 		sum->comm_s += e->comm_s;
 		sum->latency_s += e->latency_s;
 		sum->bandwidth_s += e->bandwidth_s;
+		sum->wait_s += e->wait_s;
+		sum->coding_s += e->coding_s;
 		sum->update_s += e->update_s;
+		sum->calc_wait_s += e->calc_wait_s;
 	}
 	if (sum->epochs == 0)
-		sum->wall_s = sum->calc_s = sum->comm_s = sum->latency_s = sum->bandwidth_s = sum->update_s = NAN;
+		sum->wall_s = sum->calc_s = sum->comm_s = sum->latency_s = sum->bandwidth_s = sum->wait_s =
+			sum->coding_s = sum->update_s = sum->calc_wait_s = NAN;
+}
+
+static void sum_shares(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t nepochs,
+		       struct lh_summary *sum)
+{
+	double total_s = 0;
+	bool known = true;
+
+	for (uint32_t epoch = in->warmup + 1; epoch <= nepochs; epoch++)
+		for (unsigned i = 0; i < s->npeers; i++) {
+			const struct lh_span_sums *of = lh_series_sums(s, epoch, i);
+			known = known && of;
+			for (unsigned k = 0; of && k < LH_SPAN_KINDS; k++) {
+				sum->time_share[k] += seconds(of->total_ns[k]);
+				total_s += seconds(of->total_ns[k]);
+			}
+		}
+	for (unsigned k = 0; k < LH_SPAN_KINDS; k++)
+		sum->time_share[k] = known && total_s > 0 ? sum->time_share[k] / total_s : NAN;
 }
 
 static void sum_cpus(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t nepochs,
@@ -172,6 +235,7 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 	if (!(sum->solo_sps > 0))
 		sum->solo_sps = NAN;
 	sum_cpus(s, in, m->nepochs, sum);
+	sum_shares(s, in, m->nepochs, sum);
 	sum->replicas_identical = lh_series_joined(s) == s->npeers && s->npeers > 0 &&
 		lh_series_identical(s, m->nepochs, &sum->differ_epoch, &sum->differ_peer);
 	for (uint32_t i = m->nepochs; i > 0; i--)

@@ -21,7 +21,10 @@ struct lh_epoch_metrics {
 	uint32_t epoch;
 	bool warmup;
 	double wall_s, calc_s, comm_s;
-	double latency_s, bandwidth_s, update_s; /* together comm_s; NaN where the RTT is not known */
+	/* Together comm_s. NaN: coding and wait where a peer told no sums; latency where the RTT is not known, then
+	 * bandwidth too. */
+	double latency_s, bandwidth_s, wait_s, coding_s, update_s;
+	double calc_wait_s;       /* of calc_s: the mean peer waited for the slowest to have its share */
 	uint64_t samples, bytes_sent, bytes_received;
 	double loss;              /* mean over the samples; NaN without one */
 	bool identical;
@@ -39,7 +42,8 @@ struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
 struct lh_summary {
 	uint32_t epochs;          /* counted */
 	uint64_t samples, bytes_sent;
-	double wall_s, calc_s, comm_s, latency_s, bandwidth_s, update_s; /* sums */
+	double wall_s, calc_s, comm_s, latency_s, bandwidth_s, wait_s, coding_s, update_s, calc_wait_s; /* sums */
+	double time_share[LH_SPAN_KINDS]; /* of all peers' time, by kind; together 1; NaN where a peer told no sums */
 	double throughput_sps, granularity, efficiency;
 	double solo_sps;          /* sum of the peers' */
 	double cpus_needed;       /* CPU seconds of the calculation per second of it, all peers; NaN for paced */

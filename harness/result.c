@@ -135,10 +135,12 @@ static json_t *epochs_json(const struct lh_result *r)
 	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
 		json_array_append_new(epochs, json_pack(
-			"{s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "epoch",
+			"{s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "epoch",
 			(json_int_t)e->epoch, "warmup", e->warmup, "wall_s", number(e->wall_s), "calc_s",
 			number(e->calc_s), "comm_s", number(e->comm_s), "comm_latency_s", number(e->latency_s),
-			"comm_bandwidth_s", number(e->bandwidth_s), "comm_update_s", number(e->update_s), "samples",
+			"comm_bandwidth_s", number(e->bandwidth_s), "comm_wait_s", number(e->wait_s), "comm_coding_s",
+			number(e->coding_s), "comm_update_s", number(e->update_s), "calc_wait_s",
+			number(e->calc_wait_s), "samples",
 			count(e->samples), "bytes_sent", count(e->bytes_sent), "bytes_received",
 			count(e->bytes_received), "loss", number(e->loss), "replicas_identical", e->identical,
 			"state_hash", hash_text(e->state_hash)));
@@ -146,11 +148,21 @@ static json_t *epochs_json(const struct lh_result *r)
 	return epochs;
 }
 
+/* null where nobody said. */
+static json_t *shares_json(const struct lh_summary *m)
+{
+	json_t *o = isfinite(m->time_share[0]) ? json_object() : json_null();
+
+	for (unsigned k = 0; json_is_object(o) && k < LH_SPAN_KINDS; k++)
+		json_object_set_new(o, lh_span_names[k], number(m->time_share[k]));
+	return o;
+}
+
 static json_t *summary_json(const struct lh_result *r)
 {
 	static const struct lh_summary nothing = {
-		.wall_s = NAN, .calc_s = NAN, .comm_s = NAN, .latency_s = NAN, .bandwidth_s = NAN, .update_s = NAN,
-		.throughput_sps = NAN, .granularity = NAN, .efficiency = NAN, .solo_sps = NAN, .cpus_needed = NAN,
+		.wall_s = NAN, .calc_s = NAN, .comm_s = NAN, .latency_s = NAN, .bandwidth_s = NAN, .wait_s = NAN,
+		.coding_s = NAN, .update_s = NAN, .calc_wait_s = NAN, .time_share = { NAN }, .throughput_sps = NAN, .granularity = NAN, .efficiency = NAN, .solo_sps = NAN, .cpus_needed = NAN,
 		.lateness = NAN,
 	};
 	const struct lh_summary *m = r->metrics ? &r->metrics->summary : &nothing;
@@ -169,7 +181,11 @@ static json_t *summary_json(const struct lh_result *r)
 	json_object_set_new(s, "wall_s", number(m->wall_s));
 	json_object_set_new(s, "comm_latency_s", number(m->latency_s));
 	json_object_set_new(s, "comm_bandwidth_s", number(m->bandwidth_s));
+	json_object_set_new(s, "comm_wait_s", number(m->wait_s));
+	json_object_set_new(s, "comm_coding_s", number(m->coding_s));
 	json_object_set_new(s, "comm_update_s", number(m->update_s));
+	json_object_set_new(s, "calc_wait_s", number(m->calc_wait_s));
+	json_object_set_new(s, "time_share", shares_json(m));
 	json_object_set_new(s, "samples", count(m->samples));
 	json_object_set_new(s, "bytes_sent", count(m->bytes_sent));
 	json_object_set_new(s, "solo_sps", number(m->solo_sps));
@@ -226,11 +242,13 @@ static void csv_number(FILE *out, double v)
 
 int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out)
 {
-	fputs("epoch,warmup,wall_s,calc_s,comm_s,comm_latency_s,comm_bandwidth_s,comm_update_s,samples,bytes_sent,"
+	fputs("epoch,warmup,wall_s,calc_s,comm_s,comm_latency_s,comm_bandwidth_s,comm_wait_s,comm_coding_s,"
+	      "comm_update_s,calc_wait_s,samples,bytes_sent,"
 	      "bytes_received,loss,replicas_identical,state_hash\n", out);
 	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
-		const double times[] = { e->wall_s, e->calc_s, e->comm_s, e->latency_s, e->bandwidth_s, e->update_s };
+		const double times[] = { e->wall_s, e->calc_s, e->comm_s, e->latency_s, e->bandwidth_s, e->wait_s,
+					 e->coding_s, e->update_s, e->calc_wait_s };
 		fprintf(out, "%u,%d", e->epoch, e->warmup);
 		for (size_t k = 0; k < sizeof times / sizeof *times; k++)
 			csv_number(out, times[k]);

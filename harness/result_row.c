@@ -79,6 +79,11 @@ int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_
 	row.throughput_sps = number(sum, "throughput_sps");
 	row.calc_s = number(sum, "calc_s");
 	row.comm_s = number(sum, "comm_s");
+	row.latency_s = number(sum, "comm_latency_s");
+	row.bandwidth_s = number(sum, "comm_bandwidth_s");
+	row.wait_s = number(sum, "comm_wait_s");
+	row.coding_s = number(sum, "comm_coding_s");
+	row.update_s = number(sum, "comm_update_s");
 	row.granularity = number(sum, "granularity");
 	row.efficiency = number(sum, "efficiency");
 	row.complete = json_is_true(json_object_get(doc, "complete"));
@@ -157,8 +162,9 @@ void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 	for (size_t i = 0; i < n; i++)
 		if ((int)strlen(rows[i].name) > width)
 			width = (int)strlen(rows[i].name);
-	fprintf(out, "%-*s %5s %6s %12s %12s %10s %10s %10s %11s %10s  %s\n", width, "name", "peers", "batch",
-		"RTT asked", "measured", "samples/s", "calc/epoch", "comm/epoch", "granularity", "efficiency", "");
+	fprintf(out, "%-*s %5s %6s %12s %12s %10s %10s %10s %-43s %11s %10s  %s\n", width, "name", "peers", "batch",
+		"RTT asked", "measured", "samples/s", "calc/epoch", "comm/epoch",
+		"= latency bandwidth waiting coding update", "granularity", "efficiency", "");
 	for (size_t i = 0; i < n; i++) {
 		const struct lh_result_row *r = &rows[i];
 		double epochs = r->epochs > 0 ? (double)r->epochs : NAN;
@@ -168,6 +174,12 @@ void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 		cell(out, 10, r->throughput_sps, -4, "");
 		cell(out, 10, r->calc_s / epochs, 3, " s");
 		cell(out, 10, r->comm_s / epochs, 3, " s");
+		cell(out, 9, r->latency_s / epochs, 3, "");
+		cell(out, 9, r->bandwidth_s / epochs, 3, "");
+		cell(out, 7, r->wait_s / epochs, 3, "");
+		cell(out, 6, r->coding_s / epochs, 3, "");
+		cell(out, 6, r->update_s / epochs, 3, "");
+		fputs("  ", out);
 		cell(out, 11, r->granularity, -3, "");
 		cell(out, 10, r->efficiency, 3, "");
 		print_labels(r, out);
@@ -189,6 +201,11 @@ json_t *lh_result_row_json(const struct lh_result_row *r)
 	json_object_set_new(o, "throughput_sps", lh_json_number(r->throughput_sps));
 	json_object_set_new(o, "calc_s", lh_json_number(r->calc_s));
 	json_object_set_new(o, "comm_s", lh_json_number(r->comm_s));
+	json_object_set_new(o, "comm_latency_s", lh_json_number(r->latency_s));
+	json_object_set_new(o, "comm_bandwidth_s", lh_json_number(r->bandwidth_s));
+	json_object_set_new(o, "comm_wait_s", lh_json_number(r->wait_s));
+	json_object_set_new(o, "comm_coding_s", lh_json_number(r->coding_s));
+	json_object_set_new(o, "comm_update_s", lh_json_number(r->update_s));
 	json_object_set_new(o, "granularity", lh_json_number(r->granularity));
 	json_object_set_new(o, "efficiency", lh_json_number(r->efficiency));
 	json_object_set_new(o, "replicas_identical",

@@ -18,6 +18,7 @@ struct lh_result_row {
 	double rtt_spec_s, rtt_measured_s;     /* of it; NaN */
 	bool host_limited;          /* this machine, not the network, set comm_s */
 	double throughput_sps, calc_s, comm_s; /* NaN when undefined; sums over the counted epochs */
+	double latency_s, bandwidth_s, wait_s, coding_s, update_s; /* of comm_s */
 	double granularity, efficiency;
 	bool complete, valid;
 	int replicas_identical;     /* 1, 0, -1 not known */

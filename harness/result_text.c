@@ -84,6 +84,36 @@ static void print_epochs(const struct lh_result *r, FILE *out)
 	}
 }
 
+/* What the communication was, and what the peers did all the time. */
+static void print_split(const struct lh_summary *s, FILE *out)
+{
+	const struct {
+		const char *name;
+		double s;
+	} parts[] = {
+		{ "latency", s->latency_s }, { "bandwidth", s->bandwidth_s }, { "waiting", s->wait_s },
+		{ "coding", s->coding_s }, { "update", s->update_s },
+	};
+	bool any = false;
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		if (isfinite(parts[i].s)) {
+			fprintf(out, "%s%s %.3f s", any ? ", " : "  (", parts[i].name, parts[i].s);
+			any = true;
+		}
+	fputs(any ? ")\n" : "\n", out);
+	if (!isfinite(s->time_share[0]))
+		return;
+	fprintf(out, "  %-22s", "peers' time");
+	any = false;
+	for (unsigned k = 0; k < LH_SPAN_KINDS; k++)
+		if (s->time_share[k] >= 0.0005) {
+			fprintf(out, "%s %s %.1f %%", any ? "," : "", lh_span_names[k], s->time_share[k] * 100);
+			any = true;
+		}
+	fputc('\n', out);
+}
+
 static void print_summary(const struct lh_result *r, FILE *out)
 {
 	const struct lh_summary *s = r->metrics ? &r->metrics->summary : NULL;
@@ -94,10 +124,7 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	fprintf(out, "  %-22s %.4g samples/s\n", "throughput", s->throughput_sps);
 	fprintf(out, "  %-22s %.3f s\n", "calculation", s->calc_s);
 	fprintf(out, "  %-22s %.3f s", "communication", s->comm_s);
-	if (isfinite(s->latency_s))
-		fprintf(out, "  (latency %.3f s, bandwidth %.3f s, update %.3f s)", s->latency_s, s->bandwidth_s,
-			s->update_s);
-	fputc('\n', out);
+	print_split(s, out);
 	if (r->comm_cpu_busy >= LH_HOST_LIMITED)
 		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n",
 			"", r->comm_cpu_busy * 100);

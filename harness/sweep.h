@@ -56,6 +56,7 @@ int lh_sweep_load(const struct lh_sweep *s, unsigned cell, const char *file, con
 
 enum lh_sweep_metric {
 	LH_SWEEP_THROUGHPUT, LH_SWEEP_CALC, LH_SWEEP_COMM, LH_SWEEP_GRANULARITY, LH_SWEEP_EFFICIENCY, LH_SWEEP_RTT,
+	LH_SWEEP_LATENCY, LH_SWEEP_BANDWIDTH, LH_SWEEP_WAIT, LH_SWEEP_CODING, LH_SWEEP_UPDATE, /* of LH_SWEEP_COMM */
 	LH_SWEEP_METRICS,
 };
 const char *lh_sweep_metric_name(enum lh_sweep_metric m); /* "throughput_sps", "calc_s_per_epoch", ... */

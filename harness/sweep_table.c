@@ -11,6 +11,8 @@ const char *lh_sweep_metric_name(enum lh_sweep_metric m)
 {
 	static const char *const names[] = {
 		"throughput_sps", "calc_s_per_epoch", "comm_s_per_epoch", "granularity", "efficiency", "rtt_measured_s",
+		"comm_latency_s_per_epoch", "comm_bandwidth_s_per_epoch", "comm_wait_s_per_epoch",
+		"comm_coding_s_per_epoch", "comm_update_s_per_epoch",
 	};
 
 	return names[m];
@@ -33,6 +35,16 @@ static double metric_of(const struct lh_result_row *r, enum lh_sweep_metric m)
 		return r->efficiency;
 	case LH_SWEEP_RTT:
 		return r->rtt_measured_s;
+	case LH_SWEEP_LATENCY:
+		return r->latency_s / epochs;
+	case LH_SWEEP_BANDWIDTH:
+		return r->bandwidth_s / epochs;
+	case LH_SWEEP_WAIT:
+		return r->wait_s / epochs;
+	case LH_SWEEP_CODING:
+		return r->coding_s / epochs;
+	case LH_SWEEP_UPDATE:
+		return r->update_s / epochs;
 	case LH_SWEEP_METRICS:
 		break;
 	}
@@ -52,9 +64,11 @@ int lh_sweep_cell_compute(const struct lh_result_row *rows, size_t n, struct lh_
 	}
 	for (int m = 0; rc == 0 && m < LH_SWEEP_METRICS; m++) {
 		size_t used = 0;
-		for (size_t i = 0; i < n; i++)
-			if (rows[i].valid)
-				values[used++] = metric_of(&rows[i], (enum lh_sweep_metric)m);
+		for (size_t i = 0; i < n; i++) {
+			double v = metric_of(&rows[i], (enum lh_sweep_metric)m);
+			if (rows[i].valid && isfinite(v)) /* where delays change, comm has no latency part */
+				values[used++] = v;
+		}
 		rc = lh_stats_compute(values, used, &c.metrics[m]);
 	}
 	free(values);
@@ -91,6 +105,9 @@ static void cell_text(const struct lh_sweep *s, const struct lh_sweep_cell *cell
 	} metrics[] = {
 		{ "RTT", " ms", 1e3, LH_SWEEP_RTT }, { "samples/s", "", 1, LH_SWEEP_THROUGHPUT },
 		{ "calc/epoch", " s", 1, LH_SWEEP_CALC }, { "comm/epoch", " s", 1, LH_SWEEP_COMM },
+		{ "= latency", " s", 1, LH_SWEEP_LATENCY }, { "bandwidth", " s", 1, LH_SWEEP_BANDWIDTH },
+		{ "waiting", " s", 1, LH_SWEEP_WAIT }, { "coding", " s", 1, LH_SWEEP_CODING },
+		{ "update", " s", 1, LH_SWEEP_UPDATE },
 		{ "granularity", "", 1, LH_SWEEP_GRANULARITY }, { "efficiency", "", 1, LH_SWEEP_EFFICIENCY },
 	};
 	const struct lh_sweep_cell *cell = row ? &cells[row - 1] : NULL;
@@ -106,8 +123,8 @@ static void cell_text(const struct lh_sweep *s, const struct lh_sweep_cell *cell
 	} else {
 		unsigned m = column - s->naxes - 1;
 		struct lh_stats st = cell->metrics[metrics[m].metric];
-		if (metrics[m].metric == LH_SWEEP_RTT && st.n)
-			st.n = 1; /* its range is the probe's business */
+		if (metrics[m].metric >= LH_SWEEP_RTT && st.n)
+			st.n = 1; /* the range of the RTT is the probe's business; of the parts, the whole has it */
 		stat_text(&st, metrics[m].scale, metrics[m].unit, buf);
 	}
 }

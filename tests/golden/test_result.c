@@ -70,6 +70,22 @@ static void add(struct scene *c, struct lh_event e)
 	CU_ASSERT_EQUAL(lh_series_add(&c->series, &e, &err), 0);
 }
 
+/* One peer codes for 20 ms after its share, the other for 40; the rest it waits. */
+static void add_spans(struct scene *c, uint32_t epoch, unsigned rank)
+{
+	lh_ns begin = GO + (epoch - 1) * 1000 * MS, coding = (rank ? 40 : 20) * MS;
+	struct lh_spans s = {
+		.rank = rank, .epoch = epoch, .begin_ns = begin, .end_ns = begin + 1000 * MS,
+		.total_ns = { [LH_SPAN_CALCULATE] = 500 * MS, [LH_SPAN_WAIT] = 480 * MS - coding,
+			      [LH_SPAN_ENCODE] = coding, [LH_SPAN_OPTIMISE] = 20 * MS },
+		.comm_ns = { [LH_SPAN_WAIT] = 480 * MS - coding, [LH_SPAN_ENCODE] = coding,
+			     [LH_SPAN_OPTIMISE] = 20 * MS },
+	};
+	struct lh_err err = LH_ERR_INIT;
+
+	CU_ASSERT_EQUAL(lh_series_add_spans(&c->series, &s, &err), 0);
+}
+
 static void fill_series(struct scene *c)
 {
 	struct lh_err err = LH_ERR_INIT;
@@ -97,6 +113,7 @@ static void fill_series(struct scene *c)
 				   .busy_ns = 100 * MS,
 				   .state_hash = 0xabcdef + e,
 			       });
+			add_spans(c, e, i);
 		}
 	add(c, (struct lh_event){.kind = LH_EVENT_EVAL,
 				 .t_ns = GO + 3000 * MS,

@@ -66,6 +66,32 @@ static void add(struct lh_series *s, struct lh_event e)
 		printf("# %s\n", err.text);
 }
 
+/* What the two were doing in epoch 2 after their share: peer 0 coded for 40 ms and matched for 10, peer 1 for 60 and
+ * 30. */
+static void add_sums(struct lh_series *s)
+{
+	static const struct { unsigned rank; int calc, coding, match, wait, update; } peers[] = {
+		{ 0, 700, 40, 10, 230, 10 }, { 1, 700, 60, 30, 190, 20 },
+	};
+	for (unsigned i = 0; i < 2; i++) {
+		const struct lh_event *e = lh_series_at(s, 2, i);
+		struct lh_spans p = { .rank = i, .epoch = 2, .begin_ns = e->begin_ns, .end_ns = e->commit_ns };
+		struct lh_err err = LH_ERR_INIT;
+		p.total_ns[LH_SPAN_CALCULATE] = peers[i].calc * MS;
+		p.total_ns[LH_SPAN_ENCODE] = p.comm_ns[LH_SPAN_ENCODE] = peers[i].coding * MS / 2;
+		p.total_ns[LH_SPAN_DECODE] = p.comm_ns[LH_SPAN_DECODE] = peers[i].coding * MS / 4;
+		p.total_ns[LH_SPAN_REDUCE] = p.comm_ns[LH_SPAN_REDUCE] = peers[i].coding * MS / 4;
+		p.total_ns[LH_SPAN_MATCH] = p.comm_ns[LH_SPAN_MATCH] = peers[i].match * MS;
+		p.total_ns[LH_SPAN_WAIT] = p.comm_ns[LH_SPAN_WAIT] = peers[i].wait * MS;
+		p.total_ns[LH_SPAN_OPTIMISE] = p.comm_ns[LH_SPAN_OPTIMISE] = peers[i].update * MS;
+		CU_ASSERT_EQUAL(lh_series_add_spans(s, &p, &err), 0);
+		p.begin_ns++; /* it told us another begin */
+		CU_ASSERT_TRUE(lh_series_add_spans(s, &p, &err) < 0);
+		p.rank = 2;
+		CU_ASSERT_TRUE(lh_series_add_spans(s, &p, &err) < 0);
+	}
+}
+
 /* Two peers, two epochs. Epoch 1: 0 ... 500 ms, calc until 310; epoch 2: 500 ... 1500, calc until 1200. */
 static void two_peers(struct lh_series *s)
 {
@@ -101,10 +127,16 @@ static void test_epoch_adds_up(void)
 	near(m.wall_s, 1.0);
 	near(m.calc_s, 0.7);
 	near(m.comm_s, 0.3);
-	near(m.latency_s, 0.1);           /* 2 trips of 50 ms */
 	near(m.update_s, 0.02);           /* last exchange 1480, last commit 1500 */
-	near(m.bandwidth_s, 0.18);
-	near(m.latency_s + m.bandwidth_s + m.update_s, m.comm_s);
+	near(m.calc_wait_s, 0.005);       /* one had its share at 1190, the other at 1200 */
+	CU_ASSERT_TRUE(isnan(m.latency_s) && isnan(m.bandwidth_s) && isnan(m.wait_s) && isnan(m.coding_s));
+	add_sums(&s);
+	lh_metrics_epoch(&s, &input, 2, &m);
+	near(m.coding_s, 0.05);           /* the mean of 40 and 60 ms */
+	near(m.wait_s, 0.005 + 0.02);     /* exchanges complete at 1470 and 1480; matching 10 and 30 ms */
+	near(m.latency_s, 0.1);           /* 2 trips of 50 ms */
+	near(m.bandwidth_s, 0.105);       /* what is left of 275 */
+	near(m.latency_s + m.bandwidth_s + m.wait_s + m.coding_s + m.update_s, m.comm_s);
 	CU_ASSERT_EQUAL(m.samples, 100);
 	CU_ASSERT_EQUAL(m.bytes_sent, 2000);
 	near(m.loss, 2);
@@ -119,13 +151,16 @@ static void test_latency_part_is_capped(void)
 	struct lh_series s;
 
 	two_peers(&s);
+	add_sums(&s);
 	in.latency_ns = 1000 * MS;
 	lh_metrics_epoch(&s, &in, 2, &m);
-	near(m.latency_s, 0.28);
+	near(m.latency_s, 0.205);
 	near(m.bandwidth_s, 0);
+	near(m.latency_s + m.bandwidth_s + m.wait_s + m.coding_s + m.update_s, m.comm_s);
 	in.latency_ns = -1;
 	lh_metrics_epoch(&s, &in, 2, &m);
 	CU_ASSERT_TRUE(isnan(m.latency_s) && isnan(m.bandwidth_s));
+	near(m.coding_s, 0.05);
 	near(m.update_s, 0.02);
 	lh_series_done(&s);
 }

@@ -165,6 +165,8 @@ static void test_cells_and_tables(void)
 	     .calc_s = 2,
 	     .comm_s = 1,
 	     .granularity = 2,
+	     .latency_s = 0.2,
+	     .coding_s = NAN,
 	     .throughput_sps = 30,
 	     .efficiency = 0.5,
 	     .rtt_measured_s = 0.1},
@@ -182,6 +184,8 @@ static void test_cells_and_tables(void)
 	     .calc_s = 4,
 	     .comm_s = 1,
 	     .granularity = 4,
+	     .latency_s = 0.6,
+	     .coding_s = NAN,
 	     .throughput_sps = 10,
 	     .efficiency = 0.7,
 	     .rtt_measured_s = 0.1},
@@ -206,7 +210,7 @@ static void test_cells_and_tables(void)
 	CU_ASSERT_PTR_NOT_NULL(
 	    strstr(text, "a,runs,valid,host_limited,paced,throughput_sps_median,throughput_sps_min,"));
 	CU_ASSERT_PTR_NOT_NULL(
-	    strstr(text, "\n1,3,2,1,0,20,10,30,1.5,1,2,0.5,0.5,0.5,3,2,4,0.6,0.5,0.7,0.1,0.1,0.1\n"));
+	    strstr(text, "\n1,3,2,1,0,20,10,30,1.5,1,2,0.5,0.5,0.5,3,2,4,0.6,0.5,0.7,0.1,0.1,0.1,0.2,0.1,0.3,0,0,0,0,0,0,,,,0,0,0\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n\"\"\"2\"\"\",0,0,0,0,,,,,,,"));
 	free(text);
 	json_t *doc = lh_sweep_json(&s, cells);

@@ -95,7 +95,7 @@ int lh_mux_new(struct lh_transport *t, unsigned npeers, unsigned n, struct lh_mu
 		fine = m->expecting && m->ports;
 	}
 	for (unsigned i = 0; fine && i < n; i++) {
-		m->ports[i] = (struct port){ .t = { .ops = &ops, .culprit = -1 }, .mux = m };
+		m->ports[i] = (struct port){ .t = { .ops = &ops, .culprit = -1, .trace = t->trace }, .mux = m };
 		fine = (m->ports[i].expects = calloc(npeers, sizeof(bool))) != NULL;
 	}
 	if (!fine) {
