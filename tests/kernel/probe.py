@@ -128,18 +128,19 @@ def reuse(where):
 
 
 def study_rate(where):
-    """Without any rate, RTT and default TCP alone give the study's one-stream rate between us and asia, within 15 %."""
+    """RTT, default TCP and the machines' NIC alone give the study's one-stream rate between us and asia, within 15 %.
+
+    The link itself has no rate. The NIC matters though nothing comes near it: without one a whole window arrives in a
+    single burst, and the acknowledgements made amid it offer only what the receiver has not yet read (docs/VALIDATION.md)."""
     pathlib.Path(where, "two.yaml").write_text(
-        "longhaul: 1\nname: two\nsites:\n  us: {peers: 1}\n  asia: {peers: 1}\n"
+        "longhaul: 1\nname: two\nsites:\n  us: {peers: 1, nic: 7gbit}\n  asia: {peers: 1, nic: 7gbit}\n"
         "links:\n  - {between: [us, asia], rtt: 157.09ms}\ntcp: default\nprobe: {streams: 1}\n")
-    # Single runs of ten seconds were up to 16 % low, probably by when cubic leaves slow start (not proven;
-    # docs/VALIDATION.md). The best of three is compared: weaker than asking it of each run.
-    runs = [links_of(json.loads(longhaul(where, "probe", "two.yaml", "--json", "-o", "out%d" % i)[0])) for i in range(3)]
+    links = links_of(json.loads(longhaul(where, "probe", "two.yaml", "--json", "-o", "out")[0]))
     for pair, study in ((("us", "asia"), 133.6e6), (("asia", "us"), 133.4e6)):
-        links = [r[pair] for r in runs]
-        got = sorted(l["goodput_1_bit_per_s"] for l in links)
-        print("# %s->%s study %.1f, got %s Mbit/s" % (*pair, study / 1e6, ", ".join("%.1f" % (g / 1e6) for g in got)))
-        assert all(l["mode"] == "gso" and not l["host_limited_1"] for l in links) and abs(got[-1] / study - 1) <= 0.15
+        l, got = links[pair], links[pair]["goodput_1_bit_per_s"]
+        print("# %s->%s study %.1f, got %.1f Mbit/s, steady %.1f" % (
+            *pair, study / 1e6, got / 1e6, l["goodput_1_steady_bit_per_s"] / 1e6))
+        assert l["mode"] == "gso" and not l["host_limited_1"] and abs(got / study - 1) <= 0.15
 
 
 def exec_status(where):
