@@ -32,6 +32,8 @@ static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, view, LH_FIELD_UINT, .optional = true),
 	NS(begin_ns), NS(calc_end_ns), NS(exchange_end_ns), NS(commit_ns),
 	LH_FIELD(lh_event, samples, LH_FIELD_UINT),
+	LH_FIELD(lh_event, total_samples, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, ranges, LH_FIELD_TEXT, .optional = true, .empty = true),
 	LH_FIELD(lh_event, bytes_sent, LH_FIELD_UINT),
 	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
 	LH_FIELD(lh_event, loss_sum, LH_FIELD_REAL_OR_NULL),

@@ -183,6 +183,8 @@ struct lh_event {
 	lh_ns exchange_end_ns;     /* the averaged gradient is here */
 	lh_ns commit_ns;           /* the update is applied */
 	uint64_t samples;          /* of this peer, this epoch */
+	uint64_t total_samples;    /* of all peers, this epoch: what the averaged gradient was divided by; 0: not known */
+	char ranges[256];          /* which they were, "0+32,48+16": first id and how many; "": not told */
 	uint64_t bytes_sent, bytes_received; /* on peer sockets, framing included */
 	double loss_sum;           /* over its samples; NaN where the engine has no loss */
 	lh_ns busy_ns;             /* thread CPU time of the calculation */

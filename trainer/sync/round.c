@@ -1,5 +1,6 @@
 /* A round, phase by phase. See strategy.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -43,6 +44,22 @@ int lh_round_deal(const struct lh_peer_config *c, struct lh_round *r, struct lh_
 	free(shares);
 	free(weights);
 	return rc;
+}
+
+/* Nothing when they do not fit, or when the calculation ended before they did. */
+static void tell_ranges(const struct lh_round *r, struct lh_event *e)
+{
+	uint64_t dealt = 0;
+	size_t used = 0;
+	for (size_t i = 0; i < r->nranges; i++)
+		dealt += r->ranges[i].count;
+	for (size_t i = 0; i < r->nranges && dealt == r->samples && used < sizeof e->ranges; i++)
+		if (r->ranges[i].count)
+			used += (size_t)snprintf(e->ranges + used, sizeof e->ranges - used, "%s%llu+%llu", used ? "," : "",
+						 (unsigned long long)r->ranges[i].first,
+						 (unsigned long long)r->ranges[i].count);
+	if (used >= sizeof e->ranges)
+		*e->ranges = 0;
 }
 
 /* ---- calculate ---- */
@@ -172,6 +189,8 @@ int lh_round_run(struct lh_worker *w, struct lh_strategy *s, uint32_t epoch, str
 		lh_trace_share_done(w->t->trace, e->commit_ns);
 	}
 	e->samples = r.samples;
+	e->total_samples = r.total_samples;
+	tell_ranges(&r, e);
 	e->uses = r.uses;
 	e->shared = s->shared;
 	lh_round_done(&r);
