@@ -16,6 +16,12 @@ static size_t part_length(const struct lh_allreduce *a, const struct lh_block *b
 	return b->length - from < a->part_elements ? (size_t)(b->length - from) : a->part_elements;
 }
 
+/* Where the part begins in the vector. */
+static uint64_t part_offset(const struct lh_allreduce *a, const struct flow *w, uint32_t q)
+{
+	return w->block.offset + (uint64_t)q * a->part_elements;
+}
+
 size_t lh_allreduce_wire_bytes(const struct lh_allreduce *a, size_t n)
 {
 	return a->codec.bytes(&a->codec, n);
@@ -156,16 +162,30 @@ static int write_result(struct lh_allreduce *a, const struct flow *w, uint32_t q
 			struct lh_err *err)
 {
 	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
-	int rc = a->c.write(a->c.ctx, w->block.offset + (uint64_t)q * a->part_elements, n, from, err);
+	int rc = a->c.write(a->c.ctx, part_offset(a, w, q), n, from, err);
 	lh_trace_enter(a->trace, was);
 	return rc;
+}
+
+/* a->sum for the wire. a->term: what the others will read out of it, where anybody here wants to know. */
+static void encode_sum(struct lh_allreduce *a, const struct flow *w, uint32_t q, void *to, bool know)
+{
+	size_t n = part_length(a, &w->block, q);
+	struct lh_feedback *f = a->c.feedback;
+	if (f)
+		lh_feedback_add(f, part_offset(a, w, q), n, a->sum);
+	encode(a, to, a->sum, n);
+	if (f || know)
+		decode(a, a->term, to, n, false);
+	if (f)
+		lh_feedback_set(f, part_offset(a, w, q), n, a->sum, a->term);
 }
 
 /* Our part q and those of our children, in the order of ranks, into a->sum. */
 static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
 {
 	size_t n = part_length(a, &w->block, q);
-	uint64_t offset = w->block.offset + (uint64_t)q * a->part_elements;
+	uint64_t offset = part_offset(a, w, q);
 	const struct lh_codec *fp32 = lh_codec_find(LH_WIRE_FP32);
 	bool own = false;
 	for (unsigned i = 0; i < w->nchildren || !own;) {
@@ -229,11 +249,9 @@ static int finish_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struc
 		rc = sum_part(a, w, q, err);
 	if (rc)
 		return rc;
-	if (a->npeers > 1) {
-		encode(a, p->kept, a->sum, n);
-		decode(a, a->sum, p->kept, n, false);
-	}
-	rc = write_result(a, w, q, n, a->sum, err);
+	if (a->npeers > 1)
+		encode_sum(a, w, q, p->kept, true);
+	rc = write_result(a, w, q, n, a->npeers > 1 ? a->term : a->sum, err);
 	mark_given(a, w, q);
 	mark_result(a, w, q);
 	return rc;
@@ -421,7 +439,7 @@ static int give_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q,
 		lh_allreduce_release(a, buffer);
 		return rc;
 	}
-	encode(a, buffer, a->sum, part_length(a, &w->block, q));
+	encode_sum(a, w, q, buffer, false);
 	mark_given(a, w, q);
 	*ret = buffer;
 	return 0;

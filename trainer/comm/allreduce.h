@@ -30,6 +30,7 @@
 #include "pattern/pattern.h"
 #include "transport.h"
 #include "codec/codec.h"
+#include "codec/feedback.h"
 
 struct lh_allreduce;
 
@@ -37,6 +38,7 @@ struct lh_allreduce_config {
 	const struct lh_pattern *pattern;
 	const struct lh_group *group; /* all peers; only read by lh_allreduce_new */
 	const struct lh_codec *codec; /* only read by lh_allreduce_new */
+	struct lh_feedback *feedback; /* of n elements, or NULL: what the codec takes away is lost */
 	float scale;              /* a power of two: values are multiplied by it for the wire */
 	unsigned rank;
 	uint64_t n;               /* elements */

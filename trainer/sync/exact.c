@@ -8,7 +8,7 @@
 
 struct exact {
 	struct lh_strategy base;
-	struct lh_allreduce *exchange;
+	struct lh_exchange *exchange;
 	uint32_t number;           /* exchanges begun */
 	float *result;             /* elastic: the sum, kept apart from the own gradient until commit; else NULL */
 };
@@ -39,12 +39,12 @@ static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
 	r->waits = true;
-	return lh_allreduce_start(of(s)->exchange, ++of(s)->number, err);
+	return lh_exchange_start(of(s)->exchange, ++of(s)->number, err);
 }
 
 static bool ready(const struct lh_strategy *s, const struct lh_round *r)
 {
-	return lh_allreduce_done(((const struct exact *)s)->exchange);
+	return lh_exchange_done(((const struct exact *)s)->exchange);
 }
 
 static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
@@ -53,6 +53,7 @@ static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 	int rc = 0;
 	if (of(s)->result)
 		rc = w->ops->gradient_write(w->engine, 0, w->ops->parameters(w->engine), of(s)->result, err);
+	lh_exchange_keep(of(s)->exchange);
 	r->uses = r->epoch;
 	return rc ? rc : s->w->ops->update(s->w->engine, r->total_samples, err);
 }
@@ -67,7 +68,7 @@ static void abort_exact(struct lh_strategy *s, struct lh_round *r)
 static void close_exact(struct lh_strategy *s)
 {
 	if (s) {
-		lh_allreduce_free(of(s)->exchange);
+		lh_exchange_free(of(s)->exchange);
 		free(of(s)->result);
 	}
 	free(s);

@@ -1,6 +1,12 @@
 #include "exchange.h"
 
 #include <errno.h>
+#include <stdlib.h>
+
+struct lh_exchange {
+	struct lh_allreduce *a;
+	struct lh_feedback *feedback; /* NULL: none */
+};
 
 /* fp16 holds sums over 256 samples well; larger batches are brought to that size for the wire. Differences of
  * parameters are some learning rates: times 2^10 they stay clear of fp16's subnormals, and up to 64 of its end. */
@@ -16,24 +22,86 @@ static float scale_of(const struct lh_peer_config *c, enum lh_vector kind)
 	return scale;
 }
 
-int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,
-		    struct lh_allreduce **ret, struct lh_err *err)
+/* Of topk the larger part stays behind each time: without feedback it would never arrive. */
+static bool wants_feedback(const struct lh_peer_config *c)
+{
+	if (c->size < 2)
+		return false;
+	return c->wire == LH_WIRE_TOPK || (c->codec.error_feedback && c->wire != LH_WIRE_FP32);
+}
+
+static int open_exchange(struct lh_exchange *x, struct lh_worker *w, enum lh_vector kind, uint64_t n,
+			 const struct lh_exchange_io *io, struct lh_err *err)
 {
 	struct lh_group group;
 	struct lh_codec codec;
 	if (w->c->wire == LH_WIRE_POWERSGD)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "wire powersgd: not with this strategy");
 	int rc = lh_codec_init(&codec, w->c->wire, &w->c->codec, err);
+	if (!rc && wants_feedback(w->c))
+		rc = lh_feedback_new(n, w->c->membership == LH_MEMBERSHIP_ELASTIC, &x->feedback, err);
 	if (!rc)
 		rc = lh_group_of(w->c, &group, err);
 	if (rc)
 		return rc;
-	struct lh_allreduce_config x = {
+	struct lh_allreduce_config c = {
 		.pattern = lh_pattern_find(w->c->algorithm), .group = &group, .codec = &codec,
-		.scale = scale_of(w->c, kind), .rank = w->c->rank, .n = n, .read = io->read, .write = io->write,
-		.ctx = io->ctx,
+		.feedback = x->feedback, .scale = scale_of(w->c, kind), .rank = w->c->rank, .n = n,
+		.read = io->read, .write = io->write, .ctx = io->ctx,
 	};
-	rc = lh_allreduce_new(&x, w->t, ret, err);
+	rc = lh_allreduce_new(&c, w->t, &x->a, err);
 	lh_group_done(&group);
 	return rc;
+}
+
+int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,
+		    struct lh_exchange **ret, struct lh_err *err)
+{
+	struct lh_exchange *x = calloc(1, sizeof *x);
+	if (!x)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "exchange");
+	int rc = open_exchange(x, w, kind, n, io, err);
+	if (rc) {
+		lh_exchange_free(x);
+		return rc;
+	}
+	*ret = x;
+	return 0;
+}
+
+int lh_exchange_start(struct lh_exchange *x, uint32_t number, struct lh_err *err)
+{
+	return lh_allreduce_start(x->a, number, err);
+}
+
+bool lh_exchange_done(const struct lh_exchange *x)
+{
+	return lh_allreduce_done(x->a);
+}
+
+void lh_exchange_keep(struct lh_exchange *x)
+{
+	if (x->feedback)
+		lh_feedback_keep(x->feedback);
+}
+
+uint64_t lh_exchange_bytes(const struct lh_exchange *x)
+{
+	return lh_allreduce_bytes(x->a);
+}
+
+void lh_exchange_held_back(const struct lh_exchange *x, double *ret_l1, double *ret_l2)
+{
+	*ret_l1 = *ret_l2 = 0;
+	if (x->feedback)
+		lh_feedback_mass(x->feedback, ret_l1, ret_l2);
+}
+
+void lh_exchange_free(struct lh_exchange *x)
+{
+	if (!x)
+		return;
+	lh_allreduce_free(x->a);
+	lh_feedback_free(x->feedback);
+	free(x);
 }

@@ -1,4 +1,6 @@
-/* exchange.h - the all-reduce that a strategy runs its vector through, as the configuration wants it. */
+/* exchange.h - the sum over all peers that a strategy runs its vector through, as the configuration wants it: pattern,
+ * codec, error feedback. One that takes several all-reduces in a row (powersgd) looks the same from outside.
+ */
 #ifndef TRAINER_SYNC_EXCHANGE_H
 #define TRAINER_SYNC_EXCHANGE_H
 
@@ -17,8 +19,22 @@ struct lh_exchange_io {
 	void *ctx;
 };
 
+struct lh_exchange;
+
 /* Among all peers of the run, of n elements. Becomes the user of the worker's transport. */
 int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,
-		    struct lh_allreduce **ret, struct lh_err *err);
+		    struct lh_exchange **ret, struct lh_err *err);
+/* They count from 1, the same on all peers. */
+int lh_exchange_start(struct lh_exchange *x, uint32_t number, struct lh_err *err);
+bool lh_exchange_done(const struct lh_exchange *x);
+/* Elastic: the last exchange was committed; its residuals count from now on. One that is never committed leaves none.
+ * Fixed: nothing, every exchange counts. */
+void lh_exchange_keep(struct lh_exchange *x);
+/* What this peer sends in one, by the pattern. */
+uint64_t lh_exchange_bytes(const struct lh_exchange *x);
+/* Of what this peer holds back of all exchanges so far: sum of |r| and square root of the sum of r^2. It is lost with
+ * the peer. 0 without error feedback. */
+void lh_exchange_held_back(const struct lh_exchange *x, double *ret_l1, double *ret_l2);
+void lh_exchange_free(struct lh_exchange *x); /* NULL is fine */
 
 #endif
