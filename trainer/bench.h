@@ -5,7 +5,7 @@
  * the one before, so between two exchanges nothing travels, for as long as the harness likes.
  *
  * The vectors are whole numbers, so small that every partial sum is exact in fp32, fp16 and bf16; every element of the
- * result is compared. They are made from a short table and never held: a vector of any size costs no memory.
+ * result is compared, with int8 within its rounding (topk leaves most behind, and is not). They are made from a short table and never held: a vector of any size costs no memory.
  */
 #ifndef TRAINER_BENCH_H
 #define TRAINER_BENCH_H

@@ -34,6 +34,9 @@ struct lh_codec {
 	bool lossless;          /* every float comes back as it was */
 	size_t granule;         /* parts had better be multiples of so many elements */
 	double fraction;        /* topk */
+	/* What comes back differs from x by at most relative x |x| + of_largest x the largest magnitude of the part (and
+	 * 2^-25 / scale for fp16's subnormals). topk: 1, all of it may stay behind. */
+	double relative, of_largest;
 	size_t (*bytes)(const struct lh_codec *c, size_t n);
 	void (*encode)(const struct lh_codec *c, void *dst, const float *src, size_t n, float scale);
 	void (*decode)(const struct lh_codec *c, float *dst, const void *src, size_t n, float scale);
