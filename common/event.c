@@ -7,7 +7,7 @@
 #include "json_fields.h"
 #include "longhaul/peer.h"
 
-static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "bench", "finished", "failed",
+const char *const lh_event_names[] = { "listening", "joined", "epoch", "eval", "bench", "finished", "failed",
 				      "view", "synced", "checkpoint", "left", NULL };
 const char *const lh_view_cause_names[] = { "start", "lost", "mismatch", "joined", "left", NULL };
 
@@ -17,7 +17,7 @@ static const char *const shared[] = { "yes", "no", "never", NULL };
 
 static const struct lh_field common_fields[] = {
 	{ .key = "event", .type = LH_FIELD_WORD, .offset = offsetof(struct lh_event, kind),
-	  .size = sizeof(enum lh_event_kind), .words = kinds },
+	  .size = sizeof(enum lh_event_kind), .words = lh_event_names },
 	LH_FIELD(lh_event, rank, LH_FIELD_UINT),
 	NS(t_ns),
 };

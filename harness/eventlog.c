@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 int lh_lines_feed(struct lh_lines *l, const char *data, size_t n, lh_line_fn *fn, void *ctx, struct lh_err *err)
@@ -38,10 +39,8 @@ struct reader {
 /* The kinds of peers' events are theirs alone, so the kind tells whose line it is. */
 static bool is_peer_kind(const char *kind)
 {
-	static const char *const kinds[] = { "listening", "joined", "epoch", "eval", "finished", "failed" };
-
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		if (!strcmp(kinds[i], kind))
+	for (unsigned i = 0; lh_event_names[i]; i++)
+		if (!strcmp(lh_event_names[i], kind))
 			return true;
 	return false;
 }
@@ -85,18 +84,40 @@ static int read_line(void *ctx, const char *line, size_t len, struct lh_err *err
 	return rc < 0 ? lh_err_wrap(err, "line %zu", r->lines) : 0;
 }
 
+/* The next line into *buf (grown as needed): its length, -1 at the end, or an error. A last one without newline is
+ * none. */
+static ssize_t next_line(FILE *in, char **buf, size_t *room, struct lh_err *err)
+{
+	size_t len = 0;
+	int c;
+
+	while ((c = getc_unlocked(in)) != EOF && c != '\n') {
+		if (len + 1 >= *room) {
+			char *more = *room < LH_EVENTLOG_LINE_MAX ? realloc(*buf, *room * 2) : NULL;
+			if (!more)
+				return lh_err_set(err, LH_EXIT_INPUT, -EMSGSIZE, "is longer than %zu bytes", *room - 1);
+			*buf = more;
+			*room *= 2;
+		}
+		(*buf)[len++] = (char)c;
+	}
+	(*buf)[len] = 0;
+	return c == EOF ? -1 : (ssize_t)len;
+}
+
 int lh_eventlog_read(FILE *in, const struct lh_eventlog_handler *h, size_t *ret_lines, struct lh_err *err)
 {
 	struct reader r = { .h = h };
-	struct lh_lines l = { 0 };
-	char block[8192];
-	size_t n;
+	size_t room = LH_EVENT_LINE_MAX;
+	char *buf = malloc(room);
+	ssize_t len;
+	int rc = buf ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "events");
 
-	while ((n = fread(block, 1, sizeof block, in)) > 0) {
-		int rc = lh_lines_feed(&l, block, n, read_line, &r, err);
-		if (rc < 0)
-			return rc;
-	}
+	while (rc == 0 && (len = next_line(in, &buf, &room, err)) != -1)
+		rc = len < 0 ? (lh_err_wrap(err, "line %zu", r.lines + 1), (int)len) : read_line(&r, buf, (size_t)len, err);
+	free(buf);
+	if (rc < 0)
+		return rc;
 	if (ferror(in))
 		return lh_err_set(err, LH_EXIT_INPUT, -EIO, "reading failed after line %zu", r.lines);
 	if (ret_lines)

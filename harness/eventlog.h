@@ -10,6 +10,9 @@
 
 #include "longhaul/peer.h"
 
+/* Bytes of a line of events.jsonl, a power of two; the harness's own name many links. */
+#define LH_EVENTLOG_LINE_MAX (1u << 20)
+
 struct lh_lines {
 	size_t len;
 	char buf[LH_EVENT_LINE_MAX];

@@ -2,14 +2,17 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pattern/pattern.h"
+#include "timeline.h"
 
 static unsigned count_cpus(void)
 {
@@ -104,6 +107,24 @@ static int write_links(void *ctx, FILE *out)
 static int write_epochs(void *ctx, FILE *out)
 {
 	return lh_result_write_epochs_csv(ctx, out);
+}
+
+/* From events.jsonl, whatever ended the run. */
+static int write_timeline(void *ctx, FILE *out)
+{
+	struct lh_run *r = ctx;
+	int fd = openat(r->dir.fd, "events.jsonl", O_RDONLY | O_CLOEXEC);
+	FILE *events = fd < 0 ? NULL : fdopen(fd, "r");
+
+	if (!events) {
+		int rc = -errno;
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	int rc = lh_timeline_write(&r->exp->topology, events, LH_TIMELINE_EVENTS_MAX, out, NULL);
+	fclose(events);
+	return rc;
 }
 
 static int write_manifest(struct lh_run *r, struct lh_err *err)
@@ -205,6 +226,8 @@ static int write_results(struct lh_run *r, struct lh_err *err)
 	if (lh_rundir_write(&r->dir, "epochs.csv", write_epochs, &r->result, rc ? &again : err) < 0 && rc == 0)
 		rc = err->code;
 	if (r->probe.nlinks && lh_rundir_write(&r->dir, "links.csv", write_links, r, rc ? &again : err) < 0 && rc == 0)
+		rc = err->code;
+	if (r->series.go_ns && lh_rundir_write(&r->dir, "trace.json", write_timeline, r, rc ? &again : err) < 0 && rc == 0)
 		rc = err->code;
 	return rc;
 }

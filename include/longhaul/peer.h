@@ -152,6 +152,8 @@ enum lh_event_kind {
 	LH_EVENT_LEFT,      /* this peer left the group as it was told to (LH_CONTROL_NOTICE); FINISHED follows */
 };
 
+extern const char *const lh_event_names[]; /* "listening", ... by enum, NULL-terminated */
+
 /* Why there is another group. Of several reasons, the first in this order. */
 enum lh_view_cause {
 	LH_VIEW_START,    /* the first group of the run (view 1) */

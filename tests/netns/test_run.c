@@ -13,6 +13,7 @@
 
 #include "lhcli.h"
 #include "lhtest.h"
+#include "lhtrace.h"
 #include "longhaul/cell.h"
 
 /* 4 peers, 6 epochs of 0.2 s. */
@@ -62,6 +63,37 @@ static bool has(const struct lh_cli *c, const char *name)
 	return access(path, F_OK) == 0;
 }
 
+/* The timeline is one, and says of each round what events.jsonl says. */
+static void check_trace(const struct lh_cli *c)
+{
+	char path[256];
+	unsigned rounds = 0, counters = 0;
+	const json_t *e;
+	size_t i;
+
+	snprintf(path, sizeof path, "%s/run/trace.json", c->dir);
+	json_t *doc = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
+	lhtrace_check(doc);
+	json_array_foreach(json_object_get(doc, "traceEvents"), i, e) {
+		const char *cat = json_string_value(json_object_get(e, "cat"));
+		counters += !strcmp(json_string_value(json_object_get(e, "ph")), "C");
+		if (!cat || strcmp(cat, "round"))
+			continue;
+		double sum = 0;
+		const char *key;
+		json_t *v;
+		rounds++;
+		json_object_foreach(json_object_get(e, "args"), key, v)
+			if (strncmp(key, "tcp_", 4) != 0)
+				sum += json_number_value(v);
+		CU_ASSERT_DOUBLE_EQUAL(sum, json_number_value(json_object_get(e, "dur")) / 1e6, 1e-6);
+	}
+	CU_ASSERT_EQUAL(rounds, 4 * 6);
+	CU_ASSERT_TRUE(counters > 0);
+	json_decref(doc);
+}
+
 static void test_valid(void)
 {
 	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--json", "-q", NULL };
@@ -86,10 +118,12 @@ static void test_valid(void)
 	       eff = json_number_value(at(doc, "summary", "efficiency"));
 	CU_ASSERT_TRUE(calc > 0.999 && calc < 1.1);
 	CU_ASSERT_TRUE(eff > 0.8 && eff <= 1);
-	static const char *const files[] = {"run/manifest.json", "run/events.jsonl", "run/links.csv", "run/epochs.csv"};
-	for (size_t i = 0; i < 4; i++)
+	static const char *const files[] = {"run/manifest.json", "run/events.jsonl", "run/links.csv", "run/epochs.csv",
+					     "run/trace.json"};
+	for (size_t i = 0; i < 5; i++)
 		CU_ASSERT_TRUE(has(&c, files[i]));
 	CU_ASSERT_FALSE(has(&c, "run/peers.log") || has(&c, "run/.reserve"));
+	check_trace(&c);
 	json_decref(doc);
 	json_decref(printed);
 	lh_cli_run(&c, report, NULL, 0, 0);

@@ -12,6 +12,8 @@
 #include <string.h>
 
 enum { KEPT = 4 * LH_SPANS_MAX };
+/* What nobody can see on a screen: at most so long, or a 16th of it beside something longer. */
+#define FINEST_NS (32 * LH_NS_PER_US)
 
 struct kept {
 	lh_ns from_ns, to_ns;
@@ -73,23 +75,29 @@ static bool belong_together(const struct kept *a, const struct kept *b, lh_ns re
 	return la + lb <= resolution_ns || shorter <= resolution_ns / 16 || most_of(a) == most_of(b);
 }
 
+/* One pass; it stops when `most` are left. */
+static uint32_t merge_pass(struct kept *spans, uint32_t n, uint32_t most, lh_ns resolution_ns)
+{
+	uint32_t out = 0;
+	for (uint32_t i = 1; i < n; i++) {
+		struct kept *a = &spans[out];
+		if (n - i + out + 1 <= most || !belong_together(a, &spans[i], resolution_ns)) {
+			spans[++out] = spans[i];
+			continue;
+		}
+		a->to_ns = spans[i].to_ns;
+		a->merged += spans[i].merged;
+		for (unsigned k = 0; k < LH_SPAN_KINDS; k++)
+			a->kinds_ns[k] += spans[i].kinds_ns[k];
+	}
+	return n ? out + 1 : 0;
+}
+
 static uint32_t merge(struct kept *spans, uint32_t n, uint32_t most)
 {
-	for (lh_ns resolution = 2 * LH_NS_PER_US; n > most; resolution *= 2) {
-		uint32_t out = 0;
-		for (uint32_t i = 1; i < n; i++) {
-			struct kept *a = &spans[out];
-			if (n - i + out + 1 <= most || !belong_together(a, &spans[i], resolution)) {
-				spans[++out] = spans[i];
-				continue;
-			}
-			a->to_ns = spans[i].to_ns;
-			a->merged += spans[i].merged;
-			for (unsigned k = 0; k < LH_SPAN_KINDS; k++)
-				a->kinds_ns[k] += spans[i].kinds_ns[k];
-		}
-		n = out + 1;
-	}
+	n = merge_pass(spans, n, 1, FINEST_NS);
+	for (lh_ns resolution = 2 * FINEST_NS; n > most; resolution *= 2)
+		n = merge_pass(spans, n, most, resolution);
 	return n;
 }
 
