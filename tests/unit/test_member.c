@@ -56,7 +56,7 @@ static void test_table_full(void)
 	set_weights();
 	t.n = LH_MEMBER_RANGES;
 	for (uint64_t i = 0; i < t.n; i++)
-		t.range[i] = (struct lh_range){ 3 * i, 3, i % 4 };
+		t.range[i] = (struct lh_member_range){ 3 * i, 3, i % 4 };
 	CU_ASSERT_TRUE(lh_table_is_whole(&t, 3 * LH_MEMBER_RANGES, 0, 0xf));
 	CU_ASSERT_EQUAL(lh_table_redeal(&t, 0x5, weights), 3 * LH_MEMBER_RANGES / 2);
 	CU_ASSERT_TRUE(lh_table_is_whole(&t, 3 * LH_MEMBER_RANGES, 0, 0x5));
@@ -73,8 +73,8 @@ static struct lh_member_message sample(uint32_t kind)
 		.aborted = 1, .incarnation = { 0, 3, 1 },
 	};
 	m.group.table.n = 2;
-	m.group.table.range[0] = (struct lh_range){ 17 * 8, 5, 0 };
-	m.group.table.range[1] = (struct lh_range){ 17 * 8 + 5, 3, 2 };
+	m.group.table.range[0] = (struct lh_member_range){ 17 * 8, 5, 0 };
+	m.group.table.range[1] = (struct lh_member_range){ 17 * 8 + 5, 3, 2 };
 	return m;
 }
 

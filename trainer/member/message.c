@@ -134,7 +134,7 @@ static const char *check_group(const struct lh_view *v, uint64_t everybody)
 	if (v->cause > LH_VIEW_LEFT || v->aborted > 1)
 		return "an unknown cause";
 	for (uint64_t i = 0; i < v->table.n; i++) {
-		const struct lh_range *r = &v->table.range[i];
+		const struct lh_member_range *r = &v->table.range[i];
 		if (!r->count || r->count > LH_PEER_BATCH_MAX || r->owner >= LH_MEMBER_CAP)
 			return "samples out of range";
 		owners |= UINT64_C(1) << r->owner;

@@ -27,7 +27,7 @@ void lh_table_deal(struct lh_table *t, uint64_t batch, uint32_t version, uint64_
 	share_out(batch, members, weights, shares);
 	for (unsigned i = 0; i < LH_MEMBER_CAP; i++)
 		if (shares[i].count)
-			t->range[t->n++] = (struct lh_range){ version * batch + shares[i].first, shares[i].count, i };
+			t->range[t->n++] = (struct lh_member_range){ version * batch + shares[i].first, shares[i].count, i };
 }
 
 /* The whole of a range to whoever has least for its weight: what is done when the table would get too long. */
@@ -83,11 +83,11 @@ uint64_t lh_table_redeal(struct lh_table *t, uint64_t members, const double *wei
 	}
 	share_out(total, members, weights, shares);
 	for (uint64_t i = 0; i < lost.n; i++)
-		for (struct lh_range r = lost.range[i]; r.count;) {
+		for (struct lh_member_range r = lost.range[i]; r.count;) {
 			while (!shares[owner].count)
 				owner++;
 			uint64_t n = r.count < shares[owner].count ? r.count : shares[owner].count;
-			t->range[t->n++] = (struct lh_range){ r.first, n, owner };
+			t->range[t->n++] = (struct lh_member_range){ r.first, n, owner };
 			shares[owner].count -= n;
 			r.first += n;
 			r.count -= n;
@@ -101,7 +101,7 @@ bool lh_table_is_whole(const struct lh_table *t, uint64_t batch, uint32_t versio
 	if (t->n > LH_MEMBER_RANGES)
 		return false;
 	for (uint64_t i = 0; i < t->n; i++) {
-		const struct lh_range *r = &t->range[i];
+		const struct lh_member_range *r = &t->range[i];
 		if (r->owner >= LH_MEMBER_CAP || !(members >> r->owner & 1) || !r->count || r->count > batch ||
 		    r->first < from || r->first - from > batch - r->count)
 			return false;
@@ -126,7 +126,7 @@ uint64_t lh_table_samples(const struct lh_table *t, unsigned rank)
 uint64_t lh_table_sample(const struct lh_table *t, unsigned rank, uint64_t at, uint64_t *ret_run)
 {
 	for (uint64_t i = 0; i < t->n; i++) {
-		const struct lh_range *r = &t->range[i];
+		const struct lh_member_range *r = &t->range[i];
 		if (r->owner != rank)
 			continue;
 		if (at < r->count) {

@@ -21,13 +21,13 @@
 #define LH_MEMBER_RANGES 512
 #endif
 
-struct lh_range {
+struct lh_member_range {
 	uint64_t first, count, owner; /* owner: rank */
 };
 
 struct lh_table {
 	uint64_t n;
-	struct lh_range range[LH_MEMBER_RANGES];
+	struct lh_member_range range[LH_MEMBER_RANGES];
 };
 
 /* Deal the round after `version` to the ranks of `members`, by weight. weights: [LH_MEMBER_CAP], positive. */
