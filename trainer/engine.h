@@ -36,6 +36,16 @@ struct lh_engine_ops {
 	/* Held-out metric and its reference (chance, unigram entropy). -ENOTSUP: no evaluation. */
 	int (*evaluate)(struct lh_engine_state *s, char metric[32], double *ret_value, double *ret_reference,
 			struct lh_err *err);
+	/* ---- membership elastic ---- */
+	/* Everything that decides the rounds to come (parameters, optimiser) as bytes, equal on all peers between two
+	 * updates. Written in pieces, in any order; complete when each byte was. */
+	uint64_t (*state_bytes)(const struct lh_engine_state *s);
+	int (*state_read)(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err);
+	int (*state_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err);
+	/* Forget the gradient, this peer's own too. */
+	void (*clear)(struct lh_engine_state *s);
+	/* From now on sums are over these ranks, in partial sums that are passed on so often at most. NULL: need not know. */
+	int (*among)(struct lh_engine_state *s, const unsigned *ranks, unsigned n, unsigned passed_on, struct lh_err *err);
 	/* Test hook: flip one bit of the parameters. */
 	void (*flip_bit)(struct lh_engine_state *s);
 	void (*close)(struct lh_engine_state *s); /* NULL is fine */

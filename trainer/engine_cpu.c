@@ -211,6 +211,60 @@ static int cpu_evaluate(struct lh_engine_state *s, char metric[32], double *ret_
 	return 0;
 }
 
+/* ---- the state as bytes: counters, parameters, moments ---- */
+
+struct counters {
+	uint64_t updates;
+	double power1, power2;
+};
+
+static uint64_t cpu_state_bytes(const struct lh_engine_state *s)
+{
+	return sizeof(struct counters) + 3 * s->model->parameters * sizeof(float);
+}
+
+/* Move n bytes from `offset` on between the state and `bytes`. */
+static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *bytes, bool in, struct lh_err *err)
+{
+	struct counters c = { s->updates, s->optimiser.power1, s->optimiser.power2 };
+	const size_t vector = s->model->parameters * sizeof(float);
+	const struct { void *at; size_t len; } pieces[] = { { &c, sizeof c }, { s->params, vector }, { s->m, 2 * vector } };
+	if (offset > cpu_state_bytes(s) || n > cpu_state_bytes(s) - offset)
+		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "state: bytes %llu + %zu of %llu",
+				  (unsigned long long)offset, n, (unsigned long long)cpu_state_bytes(s));
+	for (size_t i = 0; n && i < sizeof pieces / sizeof *pieces; i++) {
+		if (offset >= pieces[i].len) {
+			offset -= pieces[i].len;
+			continue;
+		}
+		size_t run = pieces[i].len - offset < n ? pieces[i].len - (size_t)offset : n;
+		uint8_t *at = (uint8_t *)pieces[i].at + offset;
+		memcpy(in ? at : bytes, in ? bytes : at, run);
+		bytes += run;
+		n -= run;
+		offset = 0;
+	}
+	s->updates = c.updates;
+	s->optimiser.power1 = c.power1;
+	s->optimiser.power2 = c.power2;
+	return 0;
+}
+
+static int cpu_state_read(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err)
+{
+	return move_state(s, offset, n, dst, false, err);
+}
+
+static int cpu_state_write(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err)
+{
+	return move_state(s, offset, n, (uint8_t *)(uintptr_t)src, true, err);
+}
+
+static void cpu_clear(struct lh_engine_state *s)
+{
+	memset(s->grads, 0, s->model->parameters * sizeof *s->grads);
+}
+
 static void cpu_flip_bit(struct lh_engine_state *s)
 {
 	uint32_t bits;
@@ -230,6 +284,10 @@ const struct lh_engine_ops lh_engine_cpu = {
 	.update = cpu_update,
 	.state_hash = cpu_state_hash,
 	.evaluate = cpu_evaluate,
+	.state_bytes = cpu_state_bytes,
+	.state_read = cpu_state_read,
+	.state_write = cpu_state_write,
+	.clear = cpu_clear,
 	.flip_bit = cpu_flip_bit,
 	.close = cpu_close,
 };

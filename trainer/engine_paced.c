@@ -24,6 +24,7 @@ enum { SPOTS = 6 };
 struct lh_engine_state {
 	uint64_t parameters, seed;
 	unsigned rank, size;
+	unsigned *ranks;       /* [size] whose numbers are summed */
 	unsigned passed_on;    /* how often a partial sum is, at most */
 	double coarse;         /* a codec coarser than fp16: how far a sum may be off; 0: fp16 or better */
 	uint32_t round;        /* from 1 */
@@ -68,6 +69,28 @@ static double coarse_tolerance(const struct lh_peer_config *c, unsigned hops)
 	return once * (hops + 1) * (c->codec.error_feedback ? 2.2 : 1.1);
 }
 
+static int paced_among(struct lh_engine_state *s, const unsigned *ranks, unsigned n, unsigned passed_on,
+		       struct lh_err *err)
+{
+	unsigned *copy = calloc(n, sizeof *copy);
+	if (!copy)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "paced engine");
+	for (unsigned i = 0; i < n; i++)
+		copy[i] = ranks ? ranks[i] : i;
+	free(s->ranks);
+	s->ranks = copy;
+	s->size = n;
+	s->passed_on = passed_on;
+	return 0;
+}
+
+static void paced_close(struct lh_engine_state *s)
+{
+	if (s)
+		free(s->ranks);
+	free(s);
+}
+
 static int paced_open(const struct lh_peer_config *c, struct lh_engine_state **ret, struct lh_err *err)
 {
 	struct lh_engine_state *s = calloc(1, sizeof *s);
@@ -85,12 +108,16 @@ static int paced_open(const struct lh_peer_config *c, struct lh_engine_state **r
 		return rc;
 	}
 	*s = (struct lh_engine_state){
-		.parameters = c->parameters, .seed = c->seed, .rank = c->rank, .size = c->size, .round = 1,
-		.passed_on = chain.up ? chain.up - 1 : 0, .coarse = coarse_tolerance(c, chain.up),
+		.parameters = c->parameters, .seed = c->seed, .rank = c->rank, .round = 1,
+		.coarse = coarse_tolerance(c, chain.up),
 		.state = lh_mix64(c->parameters ^ lh_mix64(c->seed)),
 	};
-	*ret = s;
-	return 0;
+	rc = paced_among(s, NULL, c->size, chain.up ? chain.up - 1 : 0, err);
+	if (rc)
+		paced_close(s);
+	else
+		*ret = s;
+	return rc;
 }
 
 static uint64_t paced_parameters(const struct lh_engine_state *s)
@@ -122,7 +149,7 @@ static int check_spot(const struct lh_engine_state *s, uint64_t at, float got, s
 {
 	double expected = 0;
 	for (unsigned i = 0; i < s->size; i++)
-		expected += element(s, i, at);
+		expected += element(s, s->ranks[i], at);
 	/* The first conversion is exact; a later one is of a sum that is at most size / 8. */
 	double tolerance = (fabs(expected) + 0x1p-10 * s->size) * 0x1p-10 + s->passed_on * (s->size * 0x1p-14);
 	if (s->coarse > 0)
@@ -181,13 +208,59 @@ static void paced_flip(struct lh_engine_state *s)
 	s->state ^= 1;
 }
 
-static void paced_close(struct lh_engine_state *s)
+/* ---- the state, as large as parameters and two moments would be ---- */
+
+/* Round and hash, then numbers that follow from the seed, so that what comes back can be checked. */
+static uint8_t state_byte(const struct lh_engine_state *s, uint64_t at)
 {
-	free(s);
+	const uint64_t own[2] = { s->round, s->state };
+	if (at < 16)
+		return (uint8_t)(own[at / 8] >> at % 8 * 8);
+	return (uint8_t)(lh_mix64(s->seed ^ at / 8) >> at % 8 * 8);
+}
+
+static uint64_t paced_state_bytes(const struct lh_engine_state *s)
+{
+	return 16 + 12 * s->parameters;
+}
+
+static int paced_state_read(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err)
+{
+	for (size_t i = 0; i < n;) {
+		if (offset + i < 16 || (offset + i) % 8 || n - i < 8) {
+			dst[i] = state_byte(s, offset + i);
+			i++;
+			continue;
+		}
+		uint64_t word = lh_mix64(s->seed ^ (offset + i) / 8);
+		for (unsigned k = 0; k < 8; k++)
+			dst[i++] = (uint8_t)(word >> 8 * k);
+	}
+	return 0;
+}
+
+static int paced_state_write(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src,
+			     struct lh_err *err)
+{
+	uint64_t own[2] = { s->round, s->state };
+	for (size_t i = 0; i < n; i++) {
+		uint64_t at = offset + i, shift = at % 8 * 8;
+		if (at < 16)
+			own[at / 8] = (own[at / 8] & ~(UINT64_C(0xff) << shift)) | (uint64_t)src[i] << shift;
+		else if (src[i] != state_byte(s, at))
+			return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "byte %llu of the state is not what was sent",
+					  (unsigned long long)at);
+	}
+	s->round = (uint32_t)own[0];
+	s->state = own[1];
+	return 0;
 }
 
 const struct lh_engine_ops lh_engine_paced = {
-	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters, .step = paced_step,
+	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters,
+	.step = paced_step,
 	.gradient_read = paced_read, .gradient_write = paced_write, .update = paced_update, .state_hash = paced_hash,
-	.evaluate = paced_evaluate, .flip_bit = paced_flip, .close = paced_close,
+	.evaluate = paced_evaluate, .state_bytes = paced_state_bytes, .state_read = paced_state_read,
+	.state_write = paced_state_write, .clear = paced_forget, .among = paced_among, .flip_bit = paced_flip,
+	.close = paced_close,
 };

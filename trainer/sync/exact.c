@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "exchange.h"
+#include "hash.h"
 #include "strategy.h"
 
 struct exact {
 	struct lh_strategy base;
 	struct lh_exchange *exchange;
 	uint32_t number;           /* exchanges begun */
+	uint64_t hash;             /* of what came, by parts, in any order */
 	float *result;             /* elastic: the sum, kept apart from the own gradient until commit; else NULL */
 };
 
@@ -23,8 +25,10 @@ static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struc
 
 static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
 {
-	const struct exact *x = ctx;
+	struct exact *x = ctx;
 	const struct lh_worker *w = x->base.w;
+	if (w->c->membership == LH_MEMBERSHIP_ELASTIC)
+		x->hash += lh_hash64(src, n * sizeof *src, lh_mix64(offset));
 	if (!x->result)
 		return w->ops->gradient_write(w->engine, offset, n, src, err);
 	memcpy(x->result + offset, src, n * sizeof *src);
@@ -39,6 +43,7 @@ static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
 	r->waits = true;
+	of(s)->hash = 0;
 	return lh_exchange_start(of(s)->exchange, ++of(s)->number, err);
 }
 
@@ -64,6 +69,16 @@ static void abort_exact(struct lh_strategy *s, struct lh_round *r)
 	if (s->w->ops->forget)
 		s->w->ops->forget(s->w->engine);
 }
+
+static int regroup(struct lh_strategy *s, const struct lh_group *group, unsigned rank, struct lh_transport *t,
+		   struct lh_err *err)
+{
+	abort_exact(s, NULL);
+	of(s)->number = 0;
+	return lh_exchange_regroup(of(s)->exchange, group, rank, t, err);
+}
+
+static uint64_t result_hash(const struct lh_strategy *s) { return ((const struct exact *)s)->hash; }
 
 static void close_exact(struct lh_strategy *s)
 {
@@ -97,5 +112,5 @@ static int open_exact(struct lh_worker *w, struct lh_strategy **ret, struct lh_e
 
 const struct lh_strategy_ops lh_strategy_exact = {
 	.name = "exact", .open = open_exact, .plan = plan, .begin = begin, .ready = ready, .commit = commit,
-	.abort = abort_exact, .close = close_exact,
+	.abort = abort_exact, .regroup = regroup, .result_hash = result_hash, .close = close_exact,
 };

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 struct lh_exchange {
+	struct lh_allreduce_config c; /* as it was made; elastic: to be made again */
+	struct lh_codec codec;
 	struct lh_allreduce *a;
 	struct lh_feedback *feedback; /* NULL: none */
 };
@@ -49,9 +51,23 @@ static int open_exchange(struct lh_exchange *x, struct lh_worker *w, enum lh_vec
 		.feedback = x->feedback, .scale = scale_of(w->c, kind), .rank = w->c->rank, .n = n,
 		.read = io->read, .write = io->write, .ctx = io->ctx,
 	};
+	x->codec = codec;
+	x->c = c;
 	rc = lh_allreduce_new(&c, w->t, &x->a, err);
 	lh_group_done(&group);
 	return rc;
+}
+
+int lh_exchange_regroup(struct lh_exchange *x, const struct lh_group *group, unsigned rank, struct lh_transport *t,
+			struct lh_err *err)
+{
+	struct lh_allreduce_config c = x->c;
+	c.group = group;
+	c.rank = rank;
+	c.codec = &x->codec;
+	lh_allreduce_free(x->a);
+	x->a = NULL;
+	return lh_allreduce_new(&c, t, &x->a, err);
 }
 
 int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,

@@ -24,6 +24,10 @@ struct lh_exchange;
 /* Among all peers of the run, of n elements. Becomes the user of the worker's transport. */
 int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,
 		    struct lh_exchange **ret, struct lh_err *err);
+/* Elastic: from now on among this group only, where this peer is number `rank`, over this transport; exchanges count from
+ * 1 again. What was under way is given up; what error feedback holds back stays. `group` is only read here. */
+int lh_exchange_regroup(struct lh_exchange *x, const struct lh_group *group, unsigned rank, struct lh_transport *t,
+			struct lh_err *err);
 /* They count from 1, the same on all peers. */
 int lh_exchange_start(struct lh_exchange *x, uint32_t number, struct lh_err *err);
 bool lh_exchange_done(const struct lh_exchange *x);

@@ -71,7 +71,7 @@ static lh_ns thread_cpu_ns(void)
 	return ts.tv_sec * LH_NS_PER_S + ts.tv_nsec;
 }
 
-static int step(struct lh_worker *w, uint64_t first, size_t n, struct lh_event *e, struct lh_err *err)
+int lh_worker_step(struct lh_worker *w, uint64_t first, size_t n, struct lh_event *e, struct lh_err *err)
 {
 	lh_ns before = thread_cpu_ns();
 	double loss = 0;
@@ -99,7 +99,7 @@ static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const str
 	int rc = 0;
 	for (uint64_t at = 0; !rc && at < range->count && !p->enough && !lh_worker_is_void(w, e->epoch);) {
 		size_t n = range->count - at < w->c->microbatch ? (size_t)(range->count - at) : w->c->microbatch;
-		rc = step(w, range->first + at, n, e, err);
+		rc = lh_worker_step(w, range->first + at, n, e, err);
 		at += n;
 		p->done += n;
 		lh_ns due = lh_pace_due(&p->pace, p->done);

@@ -14,6 +14,7 @@
 #ifndef TRAINER_SYNC_STRATEGY_H
 #define TRAINER_SYNC_STRATEGY_H
 
+#include "pattern/pattern.h"
 #include "worker.h"
 
 struct lh_range { uint64_t first, count; }; /* global sample ids */
@@ -45,6 +46,12 @@ struct lh_strategy_ops {
 	int (*commit)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
 	/* After ready, instead of commit. `begin` may follow, also after more ranges were calculated. NULL: cannot. */
 	void (*abort)(struct lh_strategy *s, struct lh_round *r);
+	/* Elastic (membership.c). Instead of abort: exchange among this group from now on, where this peer is number `rank`.
+	 * NULL: cannot. */
+	int (*regroup)(struct lh_strategy *s, const struct lh_group *group, unsigned rank, struct lh_transport *t,
+		       struct lh_err *err);
+	/* Elastic, when ready: a hash of what the exchange brought, the same on all peers that it brought the same. */
+	uint64_t (*result_hash)(const struct lh_strategy *s);
 	void (*close)(struct lh_strategy *s); /* NULL is fine */
 };
 

@@ -22,6 +22,9 @@ struct lh_worker {
 	void *ctx;
 };
 
+/* One microbatch, samples first ... first + n - 1; its loss and CPU time are added to the event. */
+int lh_worker_step(struct lh_worker *w, uint64_t first, size_t n, struct lh_event *e, struct lh_err *err);
+
 /* Somebody left after a round before this one (it was told to stop first): this round cannot be completed. */
 static inline bool lh_worker_is_void(const struct lh_worker *w, uint32_t epoch)
 {
