@@ -21,8 +21,6 @@ int lh_peer_supported(const struct lh_peer_config *c, struct lh_err *err)
 		return no(err, "optimizer", lh_optimizer_names[c->sync.optimizer]);
 	if (c->sync.match_floor_ns)
 		return no(err, "match_floor_ns", "a matchmaking floor");
-	if (c->streams > 1)
-		return no(err, "streams", "more than one stream");
 	if (c->sockets != LH_SOCKETS_STUDY)
 		return no(err, "sockets", lh_sockets_names[c->sockets]);
 	if (c->membership != LH_MEMBERSHIP_FIXED)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "comm/allreduce.h"
+#include "comm/auth.h"
 #include "comm/frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -14,6 +15,7 @@ enum { N = 50, PART = 16, WINDOW = 3 };
 
 static float vector[N];
 static unsigned npeers, turn;
+static uint8_t proof[LH_PROOF_BYTES];
 
 static int read_vector(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
 {
@@ -59,7 +61,8 @@ static void send_all(struct lh_transport *t)
 
 static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t *payload)
 {
-	static const struct lh_hello ours = { 0, 2, 7, "00112233445566778899" };
+	static const struct lh_hello ours = { .size = 2, .fingerprint = 7 };
+	uint8_t again[LH_HELLO_BYTES];
 	struct lh_hello theirs;
 	char text[LH_FRAME_TEXT_MAX + 1];
 	int32_t culprit;
@@ -70,7 +73,13 @@ static int take(struct lh_transport *t, const struct lh_frame *f, const uint8_t 
 	case LH_FRAME_WELCOME:
 		if (lh_hello_parse(payload, f->length, &theirs, NULL))
 			return -1;
+		lh_hello_print(&theirs, again);
+		if (memcmp(again, payload, sizeof again))
+			abort();
+		lh_auth_proof("00112233445566778899", payload, again, proof);
 		return lh_hello_check(&theirs, &ours, NULL);
+	case LH_FRAME_PROOF:
+		return lh_auth_equal(proof, payload) ? 0 : -1;
 	case LH_FRAME_REFUSE:
 		lh_text_parse(payload, f->length, text);
 		return -1;

@@ -10,6 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "comm/auth.h"
 #include "comm/frame.h"
 #include "lhpeers.h"
 #include "lhtest.h"
@@ -84,8 +85,8 @@ static void expect_refusal(int fd, const char *says)
 
 static struct lh_hello hello_as(uint32_t rank)
 {
-	struct lh_hello h = { .rank = rank, .size = g.config.size, .fingerprint = 1 };
-	strcpy(h.secret, g.config.secret);
+	struct lh_hello h = { .rank = rank, .size = g.config.size, .fingerprint = 1, .streams = 1, .pair = 5 };
+	memset(h.nonce, 'n', sizeof h.nonce);
 	return h;
 }
 
@@ -121,12 +122,6 @@ static void test_refused_while_joining(void)
 	fd = call(0); /* data without a greeting */
 	send_frame(fd, (struct lh_frame){ LH_FRAME_RESULT, 1, 0, 4 }, "abcd");
 	expect_refusal(fd, "data out of place");
-
-	fd = call(0);
-	h = hello_as(1);
-	h.secret[0] ^= 1;
-	send_hello(fd, LH_FRAME_HELLO, &h);
-	expect_refusal(fd, "another run");
 
 	fd = call(0);
 	h = hello_as(0);
@@ -169,18 +164,13 @@ static void test_refused_while_joining(void)
 	lhpeers_done(&g);
 }
 
-/* Play rank 0 for a real rank 1; returns the connection after WELCOME. The peer's own fingerprint is echoed. */
-static int adopt(bool wrong_secret)
+/* What rank 1 says to rank 0 when it connects, taken from a rank 1 that is told that rank 0 is us. */
+static int overhear(struct lh_hello *ret, uint8_t raw[LH_HELLO_BYTES])
 {
-	struct sockaddr_in a;
+	struct sockaddr_in a = address_of(0);
 	struct lh_frame f;
-	struct lh_hello h;
 	uint8_t payload[LH_FRAME_PAYLOAD_MAX];
-	int one = 1;
-	lhpeers_init(&g, 2);
-	g.config.deadline_ns = LH_NS_PER_S;
-	a = address_of(0);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	limit(listener);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	CU_ASSERT_EQUAL_FATAL(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
@@ -192,13 +182,117 @@ static int adopt(bool wrong_secret)
 	limit(fd);
 	CU_ASSERT_TRUE_FATAL(receive_frame(fd, &f, payload));
 	CU_ASSERT_EQUAL_FATAL(f.type, LH_FRAME_HELLO);
-	CU_ASSERT_EQUAL_FATAL(lh_hello_parse(payload, f.length, &h, NULL), 0);
-	CU_ASSERT_EQUAL(h.rank, 1);
-	CU_ASSERT_STRING_EQUAL(h.secret, g.config.secret);
-	h.rank = 0;
-	h.secret[0] ^= wrong_secret;
-	send_hello(fd, LH_FRAME_WELCOME, &h);
+	CU_ASSERT_EQUAL_FATAL(lh_hello_parse(payload, f.length, ret, NULL), 0);
+	CU_ASSERT_EQUAL(ret->rank, 1);
+	memcpy(raw, payload, LH_HELLO_BYTES);
+	CU_ASSERT_PTR_NULL(memmem(payload, f.length, g.config.secret, 8)); /* not a piece of it */
 	return fd;
+}
+
+/* Play rank 0 for a real rank 1, which knows `secret`; returns the connection after PROOF. The peer's own fingerprint
+ * is echoed. */
+static int adopt_with(const char *secret)
+{
+	struct lh_hello h;
+	struct lh_frame f = { 0 };
+	uint8_t hello[LH_HELLO_BYTES], welcome[LH_HELLO_BYTES], proof[LH_PROOF_BYTES], payload[LH_FRAME_PAYLOAD_MAX];
+	lhpeers_init(&g, 2);
+	g.config.deadline_ns = LH_NS_PER_S;
+	int fd = overhear(&h, hello);
+	h.rank = 0;
+	memset(h.nonce, 'm', sizeof h.nonce);
+	lh_hello_print(&h, welcome);
+	lh_auth_welcome(secret, hello, welcome, h.proof);
+	lh_hello_print(&h, welcome);
+	send_hello(fd, LH_FRAME_WELCOME, &h);
+	if (strcmp(secret, g.config.secret))
+		return fd;
+	CU_ASSERT_TRUE(receive_frame(fd, &f, payload));
+	CU_ASSERT_EQUAL(f.type, LH_FRAME_PROOF);
+	lh_auth_proof(secret, hello, welcome, proof);
+	CU_ASSERT_TRUE(lh_auth_equal(proof, payload)); /* it proves itself, too */
+	return fd;
+}
+
+static int adopt(bool wrong_secret)
+{
+	return adopt_with(wrong_secret ? "10112233445566778899aabbccddeeff" : "00112233445566778899aabbccddeeff");
+}
+
+/* Send a HELLO, and answer what comes back with this proof (NULL: the right one for the secret). */
+static int answer(const struct lh_hello *h, const char *secret, const uint8_t *replayed, uint8_t ret[LH_PROOF_BYTES])
+{
+	struct lh_frame f = { 0 };
+	uint8_t hello[LH_HELLO_BYTES], payload[LH_FRAME_PAYLOAD_MAX];
+	int fd = call(0);
+	lh_hello_print(h, hello);
+	send_frame(fd, (struct lh_frame){ .type = LH_FRAME_HELLO, .length = sizeof hello }, hello);
+	CU_ASSERT_TRUE_FATAL(receive_frame(fd, &f, payload));
+	if (f.type == LH_FRAME_REFUSE)
+		printf("# refused: %.*s\n", (int)f.length, (char *)payload);
+	CU_ASSERT_EQUAL_FATAL(f.type, LH_FRAME_WELCOME);
+	lh_auth_proof(secret, hello, payload, ret);
+	if (replayed)
+		memcpy(ret, replayed, LH_PROOF_BYTES);
+	send_frame(fd, (struct lh_frame){ .type = LH_FRAME_PROOF, .length = LH_PROOF_BYTES }, ret);
+	return fd;
+}
+
+/* Who has no secret gets a WELCOME and nothing else: not by guessing, not by what was overheard of an earlier
+ * connection, not by sending the peer's own words back. And what was refused leaves no trace. */
+static void test_proof_needed(void)
+{
+	struct lh_hello h;
+	struct lh_frame f = { 0 };
+	uint8_t raw[LH_HELLO_BYTES], proof[LH_PROOF_BYTES], first[LH_PROOF_BYTES], payload[LH_FRAME_PAYLOAD_MAX];
+	lhpeers_init(&g, 2);
+	g.config.deadline_ns = 3 * LH_NS_PER_S;
+	close(overhear(&h, raw)); /* its claims are those of a true rank 1 */
+	lhpeers_done(&g);
+
+	int fd2;
+	lhpeers_start(&g, 0);
+	CU_ASSERT_TRUE_FATAL(lhpeers_read_until(&g, 0, LH_EVENT_LISTENING));
+	expect_refusal(answer(&h, "10112233445566778899aabbccddeeff", NULL, proof), "another run");
+	memset(proof, 0, sizeof proof);
+	expect_refusal(answer(&h, g.config.secret, proof, first), "another run");
+
+	int fd = call(0); /* the proof before it was asked for */
+	send_frame(fd, (struct lh_frame){ .type = LH_FRAME_PROOF, .length = LH_PROOF_BYTES }, proof);
+	expect_refusal(fd, "before the greeting");
+
+	fd = call(0); /* its own WELCOME as the proof */
+	send_hello(fd, LH_FRAME_HELLO, &h);
+	CU_ASSERT_TRUE_FATAL(receive_frame(fd, &f, payload));
+	send_frame(fd, (struct lh_frame){ .type = LH_FRAME_PROOF, .length = LH_PROOF_BYTES },
+		   payload + LH_HELLO_BYTES - LH_PROOF_BYTES);
+	expect_refusal(fd, "another run");
+
+	fd = call(0); /* data instead of the proof */
+	send_hello(fd, LH_FRAME_HELLO, &h);
+	CU_ASSERT_TRUE_FATAL(receive_frame(fd, &f, payload));
+	send_frame(fd, (struct lh_frame){ LH_FRAME_RESULT, 1, 0, 4 }, "abcd");
+	expect_refusal(fd, "data out of place");
+
+	/* A proof that was good once, with the very HELLO that it was good for. Two streams are announced, so that the
+	 * first connection does not make rank 1. */
+	h.streams = 2;
+	fd = answer(&h, g.config.secret, NULL, first);
+	h.stream = 1;
+	expect_refusal(answer(&h, g.config.secret, first, proof), "another run");
+	h.stream = 0;
+	fd2 = call(0);
+	send_hello(fd2, LH_FRAME_HELLO, &h);
+	expect_refusal(fd2, "stream 0 of rank 1 is connected already");
+	close(fd);
+	usleep(100000); /* until it has seen that */
+	expect_refusal(answer(&h, g.config.secret, first, proof), "another run");
+	lhpeers_start(&g, 1); /* the true one finds its place free */
+	lhpeers_go(&g);
+	lhpeers_wait_all(&g);
+	CU_ASSERT_EQUAL(g.peer[0].status, 0);
+	CU_ASSERT_EQUAL(g.peer[1].status, 0);
+	lhpeers_done(&g);
 }
 
 static void expect_failure(int fd, int culprit, const char *says)
@@ -220,11 +314,11 @@ static void test_wrong_host(void)
 	lhpeers_init(&g, 2);
 	lhpeers_start(&g, 0);
 	CU_ASSERT_TRUE(lhpeers_read_until(&g, 0, LH_EVENT_LISTENING));
-	strcpy(g.config.secret, "ffffffffffffffff"); /* and a peer of another run is told so by a real one */
+	strcpy(g.config.secret, "ffffffffffffffff"); /* and a peer of another run finds that out itself */
 	lhpeers_start(&g, 1);
 	lhpeers_wait(&g, 1);
 	CU_ASSERT_EQUAL(g.peer[1].status, 4);
-	CU_ASSERT_PTR_NOT_NULL(strstr(g.peer[1].failed.reason, "peer peer-0: refused this peer: another run"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(g.peer[1].failed.reason, "peer peer-0: another run"));
 	CU_ASSERT_EQUAL(g.peer[1].failed.culprit, 0);
 	lhpeers_done(&g);
 }
@@ -298,6 +392,7 @@ static void test_told_culprit(void)
 
 static const struct lh_test tests[] = {
 	{ "refused_while_joining", test_refused_while_joining, LH_TEST_FORK },
+	{ "proof_needed", test_proof_needed, LH_TEST_FORK },
 	{ "wrong_host", test_wrong_host, LH_TEST_FORK },
 	{ "broken_partner", test_broken_partner, LH_TEST_FORK },
 	{ "silent_partner", test_silent_partner, LH_TEST_FORK },

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "comm/auth.h"
 #include "comm/frame.h"
 #include "lhtest.h"
 
@@ -30,8 +31,8 @@ static void test_header_refusals(void)
 		{ 4, 0, -EPROTONOSUPPORT, "version 0" },
 		{ 4, 2, -EPROTONOSUPPORT, "version 2 of the protocol, this is 3" },
 		{ 4, 1, -EPROTONOSUPPORT, "version 1 of the protocol, this is 3" },
-		{ 5, 0, -EPROTO, "type 0" }, { 5, 9, -EPROTO, "type 9" }, { 5, 255, -EPROTO, "type 255" },
-		{ 18, 9, -EMSGSIZE, "allowed are 1 ... 524288" }, { 19, 255, -EMSGSIZE, "allowed" },
+		{ 5, 0, -EPROTO, "type 0" }, { 5, 12, -EPROTO, "type 12" }, { 5, 255, -EPROTO, "type 255" },
+		{ 18, 12, -EMSGSIZE, "allowed are 1 ... 524288" }, { 19, 255, -EMSGSIZE, "allowed" },
 		{ 5, LH_FRAME_PING, -EMSGSIZE, "allowed are 0 ... 0" }, { 5, LH_FRAME_HELLO, -EMSGSIZE, "80 ... 80" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -56,7 +57,7 @@ static void test_block_elsewhere(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "with a block"));
 }
 
-static const struct lh_hello ours = { 0, 4, 0x0123456789abcdef, "00112233445566778899aabbccddeeff" };
+static const struct lh_hello ours = { .size = 4, .fingerprint = 0x0123456789abcdef, .streams = 3 };
 
 static void check_hello(struct lh_hello theirs, const char *says)
 {
@@ -72,31 +73,78 @@ static void check_hello(struct lh_hello theirs, const char *says)
 		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, says));
 }
 
-static struct lh_hello hello(uint32_t rank, uint32_t size, uint64_t fingerprint, const char *secret)
+static struct lh_hello hello(uint32_t rank, uint32_t size, uint64_t fingerprint, uint16_t stream, uint16_t streams)
 {
 	struct lh_hello h;
 	memset(&h, 0, sizeof h);
 	h.rank = rank;
 	h.size = size;
 	h.fingerprint = fingerprint;
-	strcpy(h.secret, secret);
+	h.incarnation = 0x01020304;
+	h.stream = stream;
+	h.streams = streams;
+	h.pair = 0x1122334455667788;
+	memcpy(h.nonce, "0123456789abcdef", LH_NONCE_BYTES);
+	memset(h.proof, 7, LH_PROOF_BYTES);
 	return h;
 }
 
 static void test_hello(void)
 {
-	check_hello(hello(1, 4, ours.fingerprint, ours.secret), NULL);
-	check_hello(hello(3, 4, ours.fingerprint, ours.secret), NULL);
-	check_hello(hello(0, 4, ours.fingerprint, ours.secret), "rank 0 is not free");
-	check_hello(hello(4, 4, ours.fingerprint, ours.secret), "rank 4");
-	check_hello(hello(1, 5, ours.fingerprint, ours.secret), "run of 5 peers, this one has 4");
-	check_hello(hello(1, 4, 7, ours.secret), "configurations differ");
-	check_hello(hello(1, 4, ours.fingerprint, "00112233445566778899aabbccddeefe"), "another run");
-	check_hello(hello(1, 4, ours.fingerprint, ""), "another run");
-	/* 64 digits, so that nothing ends the string on the wire */
-	check_hello(hello(1, 4, 0, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"), "another run");
-	struct lh_hello h;
+	check_hello(hello(1, 4, ours.fingerprint, 0, 3), NULL);
+	check_hello(hello(3, 4, ours.fingerprint, 2, 3), NULL);
+	check_hello(hello(0, 4, ours.fingerprint, 0, 3), "rank 0 is not free");
+	check_hello(hello(4, 4, ours.fingerprint, 0, 3), "rank 4");
+	check_hello(hello(1, 5, ours.fingerprint, 0, 3), "run of 5 peers, this one has 4");
+	check_hello(hello(1, 4, 7, 0, 3), "configurations differ");
+	check_hello(hello(1, 4, ours.fingerprint, 3, 3), "stream 3 of 3");
+	check_hello(hello(1, 4, ours.fingerprint, 0, 2), "stream 0 of 2, this one has 3");
+	check_hello(hello(1, 4, ours.fingerprint, UINT16_MAX, UINT16_MAX), "stream 65535");
+	struct lh_hello h, any = ours;
+	any.streams = 0; /* whoever connects decides */
+	h = hello(1, 4, ours.fingerprint, 64, 65);
+	CU_ASSERT_EQUAL(lh_hello_check(&h, &any, NULL), 0);
+	h = hello(1, 4, ours.fingerprint, 64, 66);
+	CU_ASSERT_EQUAL(lh_hello_check(&h, &any, NULL), -EINVAL);
 	CU_ASSERT_EQUAL(lh_hello_parse((const uint8_t *)"x", 1, &h, NULL), -EPROTO);
+}
+
+/* A proof is good for its secret, its role, both nonces and every claim. */
+static void test_proofs(void)
+{
+	static const char secret[] = "00112233445566778899aabbccddeeff";
+	uint8_t a[LH_HELLO_BYTES], b[LH_HELLO_BYTES], first[LH_PROOF_BYTES], other[LH_PROOF_BYTES];
+	struct lh_hello h = hello(1, 4, 7, 0, 3);
+	lh_hello_print(&h, a);
+	h.rank = 0;
+	lh_hello_print(&h, b);
+	lh_auth_welcome(secret, a, b, first);
+	lh_auth_welcome(secret, a, b, other);
+	CU_ASSERT_TRUE(lh_auth_equal(first, other));
+	b[LH_HELLO_BYTES - 1] ^= 1; /* where it will stand itself */
+	lh_auth_welcome(secret, a, b, other);
+	CU_ASSERT_TRUE(lh_auth_equal(first, other));
+	lh_auth_proof(secret, a, b, other);
+	CU_ASSERT_FALSE(lh_auth_equal(first, other)); /* not to be sent back as the answer */
+	lh_auth_welcome("00112233445566778899aabbccddeefe", a, b, other);
+	CU_ASSERT_FALSE(lh_auth_equal(first, other));
+	for (size_t i = 0; i < LH_HELLO_BYTES - LH_PROOF_BYTES; i++) {
+		a[i] ^= 1;
+		lh_auth_welcome(secret, a, b, other);
+		CU_ASSERT_FALSE(lh_auth_equal(first, other));
+		a[i] ^= 1;
+		b[i] ^= 0x80;
+		lh_auth_welcome(secret, a, b, other);
+		CU_ASSERT_FALSE(lh_auth_equal(first, other));
+		b[i] ^= 0x80;
+	}
+	lh_auth_proof(secret, a, b, first);
+	for (size_t i = 0; i < LH_HELLO_BYTES; i++) {
+		b[i] ^= 1;
+		lh_auth_proof(secret, a, b, other);
+		CU_ASSERT_FALSE(lh_auth_equal(first, other));
+		b[i] ^= 1;
+	}
 }
 
 static void test_texts(void)
@@ -166,6 +214,7 @@ static const struct lh_test tests[] = {
 	{ "header_refusals", test_header_refusals, 0 },
 	{ "block_elsewhere", test_block_elsewhere, 0 },
 	{ "hello", test_hello, 0 },
+	{ "proofs", test_proofs, 0 },
 	{ "texts", test_texts, 0 },
 	{ "reader_in_pieces", test_reader_in_pieces, 0 },
 };

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "longhaul/peer.h"
+
 static const uint8_t magic[4] = { 'l', 'h', 'p', '!' };
 
 static void put32(uint8_t *at, uint32_t v)
@@ -29,6 +31,9 @@ static const struct {
 	[LH_FRAME_ABORT] = { 4, 4 + LH_FRAME_TEXT_MAX },
 	[LH_FRAME_CONTRIBUTION] = { 1, LH_FRAME_PAYLOAD_MAX },
 	[LH_FRAME_RESULT] = { 1, LH_FRAME_PAYLOAD_MAX },
+	[LH_FRAME_PROOF] = { LH_PROOF_BYTES, LH_PROOF_BYTES },
+	[LH_FRAME_MEMBER] = { 1, LH_FRAME_MEMBER_MAX },
+	[LH_FRAME_STATE] = { 1, LH_FRAME_PAYLOAD_MAX },
 };
 
 void lh_frame_print(const struct lh_frame *f, uint8_t ret[LH_FRAME_HEADER])
@@ -59,7 +64,7 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 		.type = type, .exchange = get32(header + 8), .part = get32(header + 12), .length = get32(header + 16),
 		.block = (uint16_t)(header[6] | header[7] << 8), .view = get32(header + 20),
 	};
-	if (f.block && type != LH_FRAME_CONTRIBUTION && type != LH_FRAME_RESULT)
+	if (f.block && type != LH_FRAME_CONTRIBUTION && type != LH_FRAME_RESULT && type != LH_FRAME_STATE)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "frame of type %u with a block", type);
 	if (f.length < lengths[type].min || f.length > lengths[type].max)
 		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE,
@@ -69,14 +74,27 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 	return 0;
 }
 
+static void put64(uint8_t *at, uint64_t v)
+{
+	put32(at, (uint32_t)v);
+	put32(at + 4, (uint32_t)(v >> 32));
+}
+
+static uint64_t get64(const uint8_t *at)
+{
+	return get32(at) | (uint64_t)get32(at + 4) << 32;
+}
+
 void lh_hello_print(const struct lh_hello *h, uint8_t ret[LH_HELLO_BYTES])
 {
-	memset(ret, 0, LH_HELLO_BYTES);
 	put32(ret, h->rank);
 	put32(ret + 4, h->size);
-	put32(ret + 8, (uint32_t)h->fingerprint);
-	put32(ret + 12, (uint32_t)(h->fingerprint >> 32));
-	memcpy(ret + 16, h->secret, strnlen(h->secret, 64));
+	put64(ret + 8, h->fingerprint);
+	put32(ret + 16, h->incarnation);
+	put32(ret + 20, h->stream | (uint32_t)h->streams << 16);
+	put64(ret + 24, h->pair);
+	memcpy(ret + 32, h->nonce, LH_NONCE_BYTES);
+	memcpy(ret + 48, h->proof, LH_PROOF_BYTES);
 }
 
 int lh_hello_parse(const uint8_t *payload, size_t len, struct lh_hello *ret, struct lh_err *err)
@@ -84,27 +102,18 @@ int lh_hello_parse(const uint8_t *payload, size_t len, struct lh_hello *ret, str
 	if (len != LH_HELLO_BYTES)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "hello of %zu bytes", len);
 	struct lh_hello h = {
-		.rank = get32(payload), .size = get32(payload + 4),
-		.fingerprint = get32(payload + 8) | (uint64_t)get32(payload + 12) << 32,
+		.rank = get32(payload), .size = get32(payload + 4), .fingerprint = get64(payload + 8),
+		.incarnation = get32(payload + 16), .stream = (uint16_t)get32(payload + 20),
+		.streams = (uint16_t)(get32(payload + 20) >> 16), .pair = get64(payload + 24),
 	};
-	memcpy(h.secret, payload + 16, 64);
+	memcpy(h.nonce, payload + 32, LH_NONCE_BYTES);
+	memcpy(h.proof, payload + 48, LH_PROOF_BYTES);
 	*ret = h;
 	return 0;
 }
 
-/* Same time for every wrong secret. It keeps runs apart; whoever can read the traffic can read it. */
-static int same_secret(const char *a, const char *b)
-{
-	unsigned char diff = 0;
-	for (size_t i = 0; i < 64; i++)
-		diff |= (unsigned char)(a[i] ^ b[i]);
-	return !diff;
-}
-
 int lh_hello_check(const struct lh_hello *theirs, const struct lh_hello *ours, struct lh_err *err)
 {
-	if (!same_secret(theirs->secret, ours->secret))
-		return lh_err_set(err, LH_EXIT_BROKE, -EACCES, "another run (the secrets differ)");
 	if (theirs->size != ours->size)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "a run of %u peers, this one has %u", theirs->size,
 				  ours->size);
@@ -112,7 +121,11 @@ int lh_hello_check(const struct lh_hello *theirs, const struct lh_hello *ours, s
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "rank %u is not free", theirs->rank);
 	if (theirs->fingerprint != ours->fingerprint)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL,
-				  "the configurations differ (model, wire, algorithm, batch, seed, pace, sites or shares)");
+				  "the configurations differ (model, wire, algorithm, strategy, batch, seed, pace, sites or shares)");
+	if (theirs->stream >= theirs->streams || theirs->streams > LH_STREAMS_MAX + 1 ||
+	    (ours->streams && theirs->streams != ours->streams))
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "stream %u of %u, this one has %u to a peer",
+				  theirs->stream, theirs->streams, ours->streams);
 	return 0;
 }
 

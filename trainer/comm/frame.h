@@ -1,4 +1,4 @@
-/* frame.h - what travels between two peers: a header of 24 bytes and a payload, on one TCP connection a pair.
+/* frame.h - what travels between two peers: a header of 24 bytes and a payload, on each TCP connection of a pair.
  *
  *      0        4        5      6          8          12       16       20      24
  *     | "lhp!" | version| type | block    | exchange | part   | length | view  | payload ...      little-endian
@@ -18,23 +18,29 @@
 #define LH_FRAME_HEADER 24
 #define LH_FRAME_PAYLOAD_MAX (512 * 1024) /* also the size of one part of a block */
 #define LH_FRAME_TEXT_MAX 255             /* of REFUSE and ABORT */
+#define LH_FRAME_MEMBER_MAX (64 * 1024)   /* of one message between members */
 #define LH_HELLO_BYTES 80
+#define LH_NONCE_BYTES 16
+#define LH_PROOF_BYTES 32
 
 enum lh_frame_type {
 	LH_FRAME_HELLO = 1,        /* connecting peer -> accepting peer: who I am */
-	LH_FRAME_WELCOME = 2,      /* the same, back */
+	LH_FRAME_WELCOME = 2,      /* the same, back, with a proof that the secret of the run is known */
 	LH_FRAME_REFUSE = 3,       /* text: why not; then the connection is closed */
 	LH_FRAME_PING = 4,         /* alive, though there is nothing to send */
 	LH_FRAME_BYE = 5,          /* exchange: the last that I completed; nothing follows */
 	LH_FRAME_ABORT = 6,        /* the run is broken: rank of the culprit, then text */
 	LH_FRAME_CONTRIBUTION = 7, /* one part of a block: what the sender's subtree has of the sum */
 	LH_FRAME_RESULT = 8,       /* one part of a block, summed */
+	LH_FRAME_PROOF = 9,        /* the connecting peer's proof; then the connection is open */
+	LH_FRAME_MEMBER = 10,      /* between the members of a group that changes; opaque here */
+	LH_FRAME_STATE = 11,       /* a piece of what a joining peer needs; opaque here */
 };
 
 struct lh_frame {
 	enum lh_frame_type type;
 	uint32_t exchange, part, length;
-	uint16_t block; /* of data; 0 in other frames */
+	uint16_t block; /* of data and state; 0 in other frames */
 	uint32_t view;  /* membership generation; 0 where it is fixed */
 };
 
@@ -44,8 +50,12 @@ int lh_frame_parse(const uint8_t header[LH_FRAME_HEADER], struct lh_frame *ret, 
 
 struct lh_hello {
 	uint32_t rank, size;
-	uint64_t fingerprint; /* of the configuration that all peers share */
-	char secret[65];
+	uint64_t fingerprint;    /* of the configuration that all peers share */
+	uint32_t incarnation;    /* how often this rank was started before */
+	uint16_t stream, streams; /* which connection of the pair this is, and how many there will be */
+	uint64_t pair;           /* drawn by who connects, the same for all connections of one attempt */
+	uint8_t nonce[LH_NONCE_BYTES]; /* drawn for this connection */
+	uint8_t proof[LH_PROOF_BYTES]; /* of WELCOME (auth.h); 0 in HELLO */
 };
 
 void lh_hello_print(const struct lh_hello *h, uint8_t ret[LH_HELLO_BYTES]);

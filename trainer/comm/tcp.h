@@ -1,11 +1,15 @@
-/* tcp.h - the transport that runs: one TCP connection a pair of peers, everything non-blocking in one epoll.
+/* tcp.h - the transport that runs: some TCP connections a pair of peers, everything non-blocking in one epoll.
  *
- * A peer listens at its own endpoint, connects to every lower rank and accepts every higher one. Whoever
- * connects says HELLO (rank, size, secret of the run, fingerprint of the configuration); who is not of this run is
- * told why not and closed, and waiting goes on. A connection, once open, is lost only with the run: end of file,
- * reset, a malformed frame, or no byte for the deadline from a peer that is waited for, all name that peer.
+ * A peer listens at its own endpoint, connects to every lower rank and accepts every higher one. Whoever connects says
+ * HELLO (rank, size, fingerprint of the configuration, which stream of how many), and both prove that they know the
+ * secret of the run; who is not of this run is told why not and closed, and waiting goes on. A part goes by whichever
+ * stream of the pair can take one next, so a slow stream carries less and holds up nobody.
+ *
+ * FIXED membership: a connection, once open, is lost only with the run: end of file, reset, a malformed frame, or no
+ * byte for the deadline from a peer that is waited for, all name that peer. ELASTIC: the same closes all connections
+ * with that peer and is told to the member user; the listener stays, and who was lost or comes later is found. Stream 0
+ * is then for members' messages only, so that no data ever stands before them.
  * Peers that are alive but have nothing to say ping every quarter of the deadline.
- * Buffers are left to the kernel's autotuning; only TCP_NODELAY and TCP_USER_TIMEOUT (the deadline) are set.
  */
 #ifndef TRAINER_COMM_TCP_H
 #define TRAINER_COMM_TCP_H
@@ -15,9 +19,9 @@
 
 /* Bind and listen at peers[rank]. `config` must outlive the transport. */
 int lh_tcp_listen(const struct lh_peer_config *config, struct lh_transport **ret, struct lh_err *err);
-/* Begin to connect; progress does the rest. The user must be attached before: others may send at once. */
+/* Begin to connect; progress does the rest. The users must be attached before: others may send at once. */
 void lh_tcp_join(struct lh_transport *t);
-/* Connected with every peer. */
+/* Connected with every peer; ELASTIC: with every one that is there from the beginning. */
 bool lh_tcp_joined(const struct lh_transport *t);
 
 #endif

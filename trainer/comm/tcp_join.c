@@ -1,4 +1,9 @@
-/* How a connection becomes open: listen, connect, accept, greet, refuse. */
+/* How a pair becomes open: listen, connect, accept, greet, refuse.
+ *
+ * The higher rank connects. Its first connection tells the round-trip time and so, where that is not given, how many
+ * there will be; then it opens the others. Each greets for itself: HELLO, WELCOME, PROOF (auth.h). An attempt has a
+ * number; if one of its connections fails before all are open, all are closed and another attempt begins.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -7,9 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "auth.h"
 #include "hash.h"
 #include "tcp_internal.h"
 
@@ -58,15 +65,6 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 	return lh_hash64_final(&h);
 }
 
-static void set_options(struct tcp *t, int fd)
-{
-	int one = 1;
-	lh_ns ms = t->c->deadline_ns / LH_NS_PER_MS;
-	unsigned timeout = ms > INT32_MAX ? INT32_MAX : (unsigned)ms;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
-}
-
 /* ---- listening ---- */
 
 static int open_listener(struct tcp *t, struct lh_err *err)
@@ -74,16 +72,21 @@ static int open_listener(struct tcp *t, struct lh_err *err)
 	const struct lh_peer_endpoint *self = &t->c->peers[t->c->rank];
 	union address a;
 	socklen_t len = address_of(self, &a);
-	int one = 1;
 	t->listen_fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (t->listen_fd >= 0)
-		setsockopt(t->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+		tcp_option_listener(t, t->listen_fd);
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = NULL };
-	if (t->listen_fd < 0 || bind(t->listen_fd, &a.sa, len) || listen(t->listen_fd, 1024) ||
+	if (t->listen_fd < 0 || bind(t->listen_fd, &a.sa, len) || listen(t->listen_fd, 4096) ||
 	    epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->listen_fd, &ev))
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "peer %s: listen on %s port %u", self->name, self->host,
 				  self->port);
 	return 0;
+}
+
+static unsigned pending_max(const struct lh_peer_config *c)
+{
+	uint64_t streams = c->streams ? c->streams + 1 : LH_STREAMS_AUTO_MAX + 1, n = 128 + c->size * streams;
+	return (unsigned)(n < LH_TCP_PENDING_MAX ? n : LH_TCP_PENDING_MAX);
 }
 
 int lh_tcp_listen(const struct lh_peer_config *config, struct lh_transport **ret, struct lh_err *err)
@@ -94,14 +97,23 @@ int lh_tcp_listen(const struct lh_peer_config *config, struct lh_transport **ret
 	t->base.ops = &lh_tcp_ops;
 	t->base.culprit = -1;
 	t->c = config;
+	t->elastic = config->membership == LH_MEMBERSHIP_ELASTIC;
 	t->listen_fd = -1;
 	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	t->conns = calloc(config->size, sizeof(struct tcp_conn *));
-	t->hello = (struct lh_hello){ .rank = config->rank, .size = config->size, .fingerprint = fingerprint(config) };
-	memcpy(t->hello.secret, config->secret, sizeof t->hello.secret);
+	t->pairs = calloc(config->size, sizeof *t->pairs);
+	t->unknown_max = pending_max(config);
+	t->hello = (struct lh_hello){
+		.rank = config->rank, .size = config->size, .fingerprint = fingerprint(config),
+		.incarnation = config->incarnation,
+		.streams = (uint16_t)(config->streams ? config->streams + t->elastic : 0),
+	};
+	for (unsigned i = 0; t->pairs && i < config->size; i++) {
+		t->pairs[i].rank = i;
+		t->pairs[i].messages_end = &t->pairs[i].messages;
+	}
 	int rc = 0;
-	if (!t->conns || t->epoll_fd < 0)
-		rc = lh_err_sys(err, LH_EXIT_MACHINE, t->conns ? -errno : -ENOMEM, "transport");
+	if (!t->pairs || t->epoll_fd < 0)
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, t->pairs ? -errno : -ENOMEM, "transport");
 	if (!rc)
 		rc = open_listener(t, err);
 	if (rc) {
@@ -118,96 +130,161 @@ void lh_tcp_join(struct lh_transport *base)
 	t->joining = t->c->size > 1;
 	t->progress_ns = lh_clock_ns();
 	t->timer_ns = 0;
-	for (unsigned i = 0; i < t->c->rank; i++)
-		if (!t->conns[i])
-			t->conns[i] = tcp_conn_new(t, TCP_IDLE, -1, i); /* NULL: the timer tries again */
+}
+
+/* The peers of the first group, where that may change. */
+static bool is_needed(const struct tcp *t, unsigned rank)
+{
+	return rank != t->c->rank && !(t->elastic && t->c->peers[rank].absent);
 }
 
 bool lh_tcp_joined(const struct lh_transport *base)
 {
 	const struct tcp *t = (const struct tcp *)base;
-	return t->nopen == t->c->size - 1;
+	for (unsigned i = 0; i < t->c->size; i++)
+		if (is_needed(t, i) && !t->pairs[i].open)
+			return false;
+	return true;
 }
 
-static void opened(struct tcp *t, struct tcp_conn *c)
+/* A stream of a pair is open; perhaps the last one. */
+static int opened(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 {
+	struct tcp_pair *p = c->pair;
 	c->state = TCP_OPEN;
-	t->nopen++;
-	t->progress_ns = lh_clock_ns();
-	if (t->nopen < t->c->size - 1)
-		return;
+	if (++p->nopen < p->nstreams)
+		return tcp_conn_poll(t, c, false, c->polls_out, false);
+	int rc = tcp_pair_opened(t, p, err);
+	if (rc || !lh_tcp_joined(&t->base))
+		return rc;
 	t->joining = false;
+	if (t->elastic)
+		return 0;
 	/* Nobody else is awaited. Strangers are dropped by the timer, never amid a batch of events. */
 	close(t->listen_fd);
 	t->listen_fd = -1;
+	return 0;
 }
 
 /* ---- connecting ---- */
 
 /* Not there yet, or not any more: its process may be starting. The join deadline bounds the attempts. */
-int tcp_retry(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+int tcp_retry(struct tcp *t, struct tcp_pair *p)
 {
-	if (c->fd >= 0)
-		close(c->fd);
-	c->fd = -1;
-	c->state = TCP_IDLE;
-	c->retry_ns = lh_clock_ns() + LH_TCP_RETRY_NS;
-	c->control_len = c->control_off = 0;
-	c->broken = false;
-	memset(&c->reader, 0, sizeof c->reader);
+	tcp_pair_reset(t, p, 0);
+	if (t->elastic && !t->joining)
+		p->backoff_ns = p->backoff_ns ? 2 * p->backoff_ns : LH_TCP_RETRY_NS;
+	else
+		p->backoff_ns = LH_TCP_RETRY_NS;
+	if (p->backoff_ns > LH_TCP_RETRY_MAX_NS)
+		p->backoff_ns = LH_TCP_RETRY_MAX_NS;
+	p->retry_ns = lh_clock_ns() + p->backoff_ns;
 	return 0;
 }
 
-static int greet(struct tcp *t, struct tcp_conn *c, enum lh_frame_type type, struct lh_err *err)
+static int draw(void *at, size_t bytes, struct lh_err *err)
 {
-	uint8_t payload[LH_HELLO_BYTES];
-	lh_hello_print(&t->hello, payload);
+	if (getrandom(at, bytes, 0) != (ssize_t)bytes)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "random numbers");
+	return 0;
+}
+
+/* Our half of a greeting into `payload`, which is sent as it is. */
+static int greet(struct tcp *t, struct tcp_conn *c, enum lh_frame_type type, struct lh_hello h, uint8_t *payload,
+		 struct lh_err *err)
+{
+	int rc = draw(h.nonce, sizeof h.nonce, err);
+	if (rc)
+		return rc;
+	lh_hello_print(&h, payload);
+	if (type == LH_FRAME_WELCOME)
+		lh_auth_welcome(t->c->secret, c->hello, payload, payload + LH_HELLO_BYTES - LH_PROOF_BYTES);
 	tcp_conn_queue(c, &(struct lh_frame){ .type = type, .length = LH_HELLO_BYTES }, payload);
 	return tcp_conn_write(t, c, err);
 }
 
-int tcp_connected(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+static int start_connecting(struct tcp *t, struct tcp_pair *p, unsigned stream, struct lh_err *err)
 {
-	int code = 0;
-	socklen_t len = sizeof code;
-	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &code, &len) || code)
-		return tcp_retry(t, c, err);
-	c->state = TCP_GREETING;
-	if (greet(t, c, LH_FRAME_HELLO, NULL)) {
-		t->base.culprit = -1;
-		return tcp_retry(t, c, err);
+	const struct lh_peer_endpoint *to = &t->c->peers[p->rank];
+	union address a;
+	socklen_t len = address_of(to, &a);
+	int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "peer %s: socket", to->name);
+	struct tcp_conn *c = tcp_conn_new(t, TCP_CONNECTING, fd);
+	if (!c) {
+		close(fd);
+		return tcp_retry(t, p);
 	}
+	c->pair = p;
+	c->stream = stream;
+	p->conns[stream] = c;
+	tcp_option_set(t, fd);
+	if ((connect(fd, &a.sa, len) && errno != EINPROGRESS) || tcp_conn_poll(t, c, true, true, true))
+		return tcp_retry(t, p);
 	return 0;
 }
 
-static int start_connecting(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+static int start_pair(struct tcp *t, struct tcp_pair *p, struct lh_err *err)
 {
-	union address a;
-	socklen_t len = address_of(&t->c->peers[c->rank], &a);
-	c->fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->fd < 0)
-		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "peer %s: socket", t->c->peers[c->rank].name);
-	set_options(t, c->fd);
-	c->state = TCP_CONNECTING;
-	if (connect(c->fd, &a.sa, len) && errno != EINPROGRESS)
-		return tcp_retry(t, c, err);
-	c->polls_out = false;
-	return tcp_conn_poll(t, c, true, true);
+	if (tcp_pair_reset(t, p, 1))
+		return tcp_retry(t, p);
+	int rc = draw(&p->id, sizeof p->id, err);
+	return rc ? rc : start_connecting(t, p, 0, err);
+}
+
+/* The first connection stands: now we know how many there will be. */
+static int start_others(struct tcp *t, struct tcp_pair *p, struct lh_err *err)
+{
+	unsigned n = tcp_option_streams(t, p->conns[0]->fd) + t->elastic;
+	struct tcp_conn **conns = realloc(p->conns, n * sizeof *conns);
+	if (!conns)
+		return tcp_retry(t, p);
+	p->conns = conns;
+	memset(conns + 1, 0, (n - 1) * sizeof *conns);
+	p->nstreams = n;
+	int rc = 0;
+	for (unsigned i = 1; !rc && i < p->nstreams; i++)
+		rc = start_connecting(t, p, i, err);
+	return rc;
+}
+
+int tcp_connected(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+{
+	struct tcp_pair *p = c->pair;
+	int code = 0, rc = 0;
+	socklen_t len = sizeof code;
+	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &code, &len) || code)
+		return tcp_retry(t, p);
+	c->state = TCP_GREETING;
+	if (!c->stream)
+		rc = start_others(t, p, err);
+	if (rc || c->state == TCP_GONE)
+		return rc;
+	struct lh_hello h = t->hello;
+	h.stream = (uint16_t)c->stream;
+	h.streams = (uint16_t)p->nstreams;
+	h.pair = p->id;
+	return greet(t, c, LH_FRAME_HELLO, h, c->hello, err);
 }
 
 /* ---- accepting ---- */
 
-void tcp_forget_unknown(struct tcp *t, struct tcp_conn *c)
+static void take_off_list(struct tcp *t, struct tcp_conn *c)
 {
 	for (struct tcp_conn **at = &t->unknown; *at; at = &(*at)->next)
 		if (*at == c) {
 			*at = c->next;
+			c->next = NULL;
 			t->nunknown--;
-			break;
+			return;
 		}
-	if (c->fd >= 0)
-		close(c->fd);
-	free(c);
+}
+
+void tcp_forget_unknown(struct tcp *t, struct tcp_conn *c)
+{
+	take_off_list(t, c);
+	tcp_conn_discard(t, c);
 }
 
 void tcp_accept(struct tcp *t)
@@ -216,16 +293,16 @@ void tcp_accept(struct tcp *t)
 		int fd = accept4(t->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
 			return;
-		struct tcp_conn *c = t->nunknown < LH_TCP_PENDING_MAX ? tcp_conn_new(t, TCP_ACCEPTED, fd, 0) : NULL;
+		struct tcp_conn *c = t->nunknown < t->unknown_max ? tcp_conn_new(t, TCP_ACCEPTED, fd) : NULL;
 		if (!c) {
 			close(fd); /* a flood; a true peer comes again */
 			continue;
 		}
-		set_options(t, fd);
+		tcp_option_set(t, fd);
 		c->next = t->unknown;
 		t->unknown = c;
 		t->nunknown++;
-		if (tcp_conn_poll(t, c, false, true))
+		if (tcp_conn_poll(t, c, true, false, true))
 			tcp_forget_unknown(t, c);
 	}
 }
@@ -235,7 +312,7 @@ void tcp_refuse(struct tcp *t, struct tcp_conn *c, const char *why)
 	size_t len = strnlen(why, LH_FRAME_TEXT_MAX);
 	c->control_len = c->control_off = 0;
 	tcp_conn_queue(c, &(struct lh_frame){ .type = LH_FRAME_REFUSE, .length = (uint32_t)len }, why);
-	/* Best effort, at once: an empty send buffer takes 275 bytes or the connection is no good. */
+	/* Best effort, at once: an empty send buffer takes 279 bytes or the connection is no good. */
 	if (send(c->fd, c->control, c->control_len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		c->control_len = 0;
 	c->control_len = 0;
@@ -244,64 +321,155 @@ void tcp_refuse(struct tcp *t, struct tcp_conn *c, const char *why)
 	c->since_ns = lh_clock_ns();
 }
 
-/* A HELLO came in. */
-static int admit(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+/* May this stranger, if it is who it says, be that stream? */
+static int check_claim(const struct tcp *t, const struct lh_hello *h, struct lh_err *why)
 {
-	struct lh_hello h;
+	int rc = lh_hello_check(h, &t->hello, why);
+	if (rc)
+		return rc;
+	const struct tcp_pair *p = &t->pairs[h->rank];
+	if (h->rank < t->c->rank)
+		return lh_err_set(why, LH_EXIT_BROKE, -EINVAL, "rank %u waits for connections of rank %u", h->rank,
+				  t->c->rank);
+	if (t->elastic && h->incarnation < p->incarnation)
+		return lh_err_set(why, LH_EXIT_BROKE, -ESTALE, "rank %u was started again since", h->rank);
+	if (p->nstreams && p->id == h->pair &&
+	    (h->streams != p->nstreams || p->conns[h->stream] || h->incarnation != p->incarnation))
+		return lh_err_set(why, LH_EXIT_BROKE, -EEXIST, "stream %u of rank %u is connected already", h->stream,
+				  h->rank);
+	if (!t->elastic && p->open)
+		return lh_err_set(why, LH_EXIT_BROKE, -EEXIST, "rank %u is connected already", h->rank);
+	return 0;
+}
+
+/* A HELLO came in: ask for the proof. */
+static int challenge(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+{
+	struct lh_hello theirs, ours = t->hello;
 	struct lh_err why = LH_ERR_INIT;
-	int rc = lh_hello_parse(c->small, c->reader.frame.length, &h, &why);
+	int rc = lh_hello_parse(c->small, c->reader.frame.length, &theirs, &why);
 	if (!rc)
-		rc = lh_hello_check(&h, &t->hello, &why);
-	if (!rc && h.rank < t->c->rank)
-		rc = lh_err_set(&why, LH_EXIT_BROKE, -EINVAL, "rank %u waits for connections of rank %u", h.rank,
-				t->c->rank);
-	if (!rc && t->conns[h.rank])
-		rc = lh_err_set(&why, LH_EXIT_BROKE, -EEXIST, "rank %u is connected already", h.rank);
+		rc = check_claim(t, &theirs, &why);
 	if (rc) {
 		tcp_refuse(t, c, why.text);
 		return 0;
 	}
-	for (struct tcp_conn **at = &t->unknown; *at; at = &(*at)->next)
-		if (*at == c) {
-			*at = c->next;
-			t->nunknown--;
-			break;
-		}
-	c->next = NULL;
-	c->rank = h.rank;
-	t->conns[h.rank] = c;
-	opened(t, c);
-	return greet(t, c, LH_FRAME_WELCOME, err);
+	memcpy(c->hello, c->small, LH_HELLO_BYTES);
+	ours.stream = theirs.stream;
+	ours.streams = theirs.streams;
+	ours.pair = theirs.pair;
+	c->state = TCP_CHALLENGED;
+	return greet(t, c, LH_FRAME_WELCOME, ours, c->welcome, err);
+}
+
+/* The first stream of an attempt: what was before it with this peer is over. */
+static int adopt_pair(struct tcp *t, struct tcp_pair *p, const struct lh_hello *h, struct lh_err *err)
+{
+	if (p->open) {
+		int rc = tcp_pair_fail(t, p, err, -ECONNRESET, h->incarnation > p->incarnation ?
+				       "it was started again" : "it connected again");
+		if (rc)
+			return rc;
+	}
+	if (tcp_pair_reset(t, p, h->streams))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "streams");
+	p->id = h->pair;
+	p->incarnation = h->incarnation;
+	p->gone = false;
+	return 0;
+}
+
+/* PROOF came in. */
+static int admit(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+{
+	struct lh_hello h;
+	struct lh_err why = LH_ERR_INIT;
+	uint8_t expected[LH_PROOF_BYTES];
+	lh_auth_proof(t->c->secret, c->hello, c->welcome, expected);
+	int rc = lh_hello_parse(c->hello, LH_HELLO_BYTES, &h, &why);
+	if (!rc && !lh_auth_equal(expected, c->small))
+		rc = lh_err_set(&why, LH_EXIT_BROKE, -EACCES, "another run (the secrets differ)");
+	if (!rc)
+		rc = check_claim(t, &h, &why); /* others may have come since it was asked */
+	if (rc) {
+		tcp_refuse(t, c, why.text);
+		return 0;
+	}
+	struct tcp_pair *p = &t->pairs[h.rank];
+	if (!p->nstreams || p->id != h.pair)
+		rc = adopt_pair(t, p, &h, err);
+	if (rc)
+		return rc;
+	take_off_list(t, c);
+	c->pair = p;
+	c->stream = h.stream;
+	p->conns[h.stream] = c;
+	return opened(t, c, err);
+}
+
+/* ---- being welcomed ---- */
+
+static int check_welcome(struct tcp *t, struct tcp_conn *c, struct lh_err *why)
+{
+	struct lh_hello h;
+	struct tcp_pair *p = c->pair;
+	uint8_t expected[LH_PROOF_BYTES];
+	int rc = lh_hello_parse(c->small, c->reader.frame.length, &h, why);
+	if (rc)
+		return rc;
+	memcpy(c->welcome, c->small, LH_HELLO_BYTES);
+	lh_auth_welcome(t->c->secret, c->hello, c->welcome, expected);
+	if (!lh_auth_equal(expected, h.proof))
+		return lh_err_set(why, LH_EXIT_BROKE, -EACCES, "another run (the secrets differ)");
+	rc = lh_hello_check(&h, &t->hello, why);
+	if (!rc && h.rank != p->rank)
+		rc = lh_err_set(why, LH_EXIT_BROKE, -EINVAL, "rank %u answers at the address of rank %u", h.rank, p->rank);
+	if (!rc && (h.pair != p->id || h.stream != c->stream || h.streams != p->nstreams))
+		rc = lh_err_set(why, LH_EXIT_BROKE, -EPROTO, "the answer is to another greeting");
+	if (!rc && p->nopen && h.incarnation != p->incarnation)
+		rc = lh_err_set(why, LH_EXIT_BROKE, -EPROTO, "it was started again between two streams");
+	if (!rc)
+		p->incarnation = h.incarnation;
+	return rc;
+}
+
+/* The peer is there and does not want us, or is not the one it should be: waiting does not help. */
+static int unwelcome(struct tcp *t, struct tcp_pair *p, struct lh_err *err, int code, const char *why)
+{
+	t->base.culprit = (int)p->rank;
+	return lh_err_set(err, LH_EXIT_BROKE, code, "peer %s: %s", t->c->peers[p->rank].name, why);
 }
 
 /* WELCOME or REFUSE came back. */
 static int welcomed(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 {
-	struct lh_hello h;
+	struct tcp_pair *p = c->pair;
 	struct lh_err why = LH_ERR_INIT;
-	char text[LH_FRAME_TEXT_MAX + 1];
+	char text[LH_FRAME_TEXT_MAX + 1], all[LH_FRAME_TEXT_MAX + 32];
+	uint8_t proof[LH_PROOF_BYTES];
 	if (c->reader.frame.type == LH_FRAME_REFUSE) {
 		lh_text_parse(c->small, c->reader.frame.length, text);
-		return tcp_conn_fail(t, c, err, -ECONNREFUSED, "refused this peer: %s", text);
+		snprintf(all, sizeof all, "refused this peer: %s", text);
+		return unwelcome(t, p, err, -ECONNREFUSED, all);
 	}
-	int rc = lh_hello_parse(c->small, c->reader.frame.length, &h, &why);
-	if (!rc)
-		rc = lh_hello_check(&h, &t->hello, &why);
-	if (!rc && h.rank != c->rank)
-		rc = lh_err_set(&why, LH_EXIT_BROKE, -EINVAL, "rank %u answers at the address of rank %u", h.rank,
-				c->rank);
+	int rc = check_welcome(t, c, &why);
 	if (rc)
-		return tcp_conn_fail(t, c, err, rc, "%s", why.text);
-	opened(t, c);
-	return 0;
+		return unwelcome(t, p, err, rc, why.text);
+	lh_auth_proof(t->c->secret, c->hello, c->welcome, proof);
+	tcp_conn_queue(c, &(struct lh_frame){ .type = LH_FRAME_PROOF, .length = sizeof proof }, proof);
+	rc = tcp_conn_write(t, c, err);
+	return rc ? rc : opened(t, c, err);
 }
 
 int tcp_join_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 {
 	enum lh_frame_type type = c->reader.frame.type;
 	if (c->state == TCP_ACCEPTED && type == LH_FRAME_HELLO)
+		return challenge(t, c, err);
+	if (c->state == TCP_CHALLENGED && type == LH_FRAME_PROOF)
 		return admit(t, c, err);
-	if (c->state == TCP_GREETING && (type == LH_FRAME_WELCOME || type == LH_FRAME_REFUSE))
+	if ((c->state == TCP_GREETING && type == LH_FRAME_WELCOME) ||
+	    ((c->state == TCP_GREETING || c->state == TCP_OPEN) && type == LH_FRAME_REFUSE))
 		return welcomed(t, c, err);
 	if (c->state == TCP_LEFT)
 		return 0;
@@ -313,7 +481,7 @@ int tcp_join_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 static int nobody_new(struct tcp *t, struct lh_err *err)
 {
 	unsigned missing = 0;
-	while (missing == t->c->rank || (t->conns[missing] && t->conns[missing]->state >= TCP_OPEN))
+	while (!is_needed(t, missing) || t->pairs[missing].open)
 		missing++;
 	char limit[32];
 	t->base.culprit = (int)missing;
@@ -322,25 +490,34 @@ static int nobody_new(struct tcp *t, struct lh_err *err)
 			  lh_ns_print(t->c->deadline_ns, limit, sizeof limit));
 }
 
+/* An attempt that hangs, since the other side is cut off or its process is stuck. */
+static bool is_stuck(const struct tcp *t, const struct tcp_pair *p, lh_ns now_ns)
+{
+	return t->elastic && !p->open && p->nstreams && p->conns[0] &&
+	       now_ns - p->conns[0]->since_ns > t->c->deadline_ns / 2;
+}
+
 int tcp_join_timer(struct tcp *t, lh_ns now_ns, struct lh_err *err)
 {
 	for (struct tcp_conn *c = t->unknown, *next; c; c = next) {
 		next = c->next;
-		lh_ns limit = c->state == TCP_REFUSED ? LH_TCP_REFUSED_NS : t->joining ? t->c->deadline_ns : 0;
+		lh_ns limit = c->state == TCP_REFUSED ? LH_TCP_REFUSED_NS :
+			      t->joining || t->elastic ? t->c->deadline_ns : 0;
 		if (now_ns - c->since_ns > limit)
 			tcp_forget_unknown(t, c);
 	}
-	if (!t->joining)
+	if (!t->joining && !t->elastic)
 		return 0;
-	if (now_ns - t->progress_ns > t->c->deadline_ns)
+	/* Who comes to a group that is there already waits as long as its owner likes. */
+	if (t->joining && !(t->elastic && t->c->absent) && now_ns - t->progress_ns > t->c->deadline_ns)
 		return nobody_new(t, err);
-	for (unsigned i = 0; i < t->c->rank; i++) {
-		struct tcp_conn *c = t->conns[i];
-		if (!c)
-			c = t->conns[i] = tcp_conn_new(t, TCP_IDLE, -1, i);
-		int rc = c && c->state == TCP_IDLE && c->retry_ns <= now_ns ? start_connecting(t, c, err) : 0;
-		if (rc)
-			return rc;
+	int rc = 0;
+	for (unsigned i = 0; !rc && !t->leaving && i < t->c->size; i++) {
+		struct tcp_pair *p = &t->pairs[i];
+		if (is_stuck(t, p, now_ns))
+			tcp_retry(t, p);
+		if (i < t->c->rank && !p->nstreams && !p->gone && p->retry_ns <= now_ns)
+			rc = start_pair(t, p, err);
 	}
-	return 0;
+	return rc;
 }

@@ -28,6 +28,21 @@ struct lh_transport_user {
 	void (*sent)(void *ctx, unsigned peer, const struct lh_frame *f, const void *payload);
 };
 
+/* Where the group of peers may change, a second user, which is told who is there and whose messages the transport
+ * carries. Its callbacks come from within progress; they may call any operation but progress and close. */
+struct lh_transport_member {
+	/* Connected with this peer, which was started `incarnation` times before. */
+	void (*found)(void *ctx, unsigned peer, uint32_t incarnation);
+	/* No longer: it died, stalled, left, or gave way to a later incarnation of itself. Nothing of it comes any more,
+	 * and nothing that was handed out for it is in use. */
+	void (*lost)(void *ctx, unsigned peer, const char *reason);
+	/* A MEMBER or STATE frame. The payload is valid during the call. */
+	int (*message)(void *ctx, unsigned peer, const struct lh_frame *f, const uint8_t *payload, struct lh_err *err);
+	/* STATE frames to send, as send_next and sent of the user; asked when there is nothing of the user to send. */
+	int (*state_next)(void *ctx, unsigned peer, struct lh_frame *ret, const void **ret_payload, struct lh_err *err);
+	void (*state_sent)(void *ctx, unsigned peer, const struct lh_frame *f, const void *payload);
+};
+
 struct lh_transport_ops {
 	/* Read and write what can be. 0, or an error; t->culprit says whose. Errors are final. */
 	int (*progress)(struct lh_transport *t, struct lh_err *err);
@@ -46,12 +61,26 @@ struct lh_transport_ops {
 	/* Tell everybody, as far as it can be done in a moment, that the run is broken and by whom (-1: by us). */
 	void (*abort)(struct lh_transport *t, int culprit, const char *reason);
 	void (*close)(struct lh_transport *t);
+	/* ---- only where there is a member user ---- */
+	/* Queue a MEMBER message to this peer; order is kept. -ENOTCONN, -EMSGSIZE, or -ENOBUFS where it does not take
+	 * what was queued before. */
+	int (*tell)(struct lh_transport *t, unsigned peer, const void *payload, size_t len);
+	/* Another group: data goes out and is taken with this view from now on. What is under way is neither given to the
+	 * user nor read from its buffers any more, so that the old all-reduce may be freed. */
+	int (*view)(struct lh_transport *t, uint32_t view, struct lh_err *err);
+	/* Give this peer up; `lost` is not called. It may be found again. */
+	void (*drop)(struct lh_transport *t, unsigned peer);
+	/* Of the handshake; 0: not known. */
+	lh_ns (*rtt)(const struct lh_transport *t, unsigned peer);
 };
 
 struct lh_transport {
 	const struct lh_transport_ops *ops;
 	const struct lh_transport_user *user;
 	void *user_ctx;
+	const struct lh_transport_member *member; /* NULL: a peer's loss is an error */
+	void *member_ctx;
+	uint32_t view;
 	uint64_t bytes_sent, bytes_received; /* on the sockets of peers, headers included */
 	unsigned blocked;     /* streams whose bytes the kernel does not take at the moment */
 	struct lh_trace *trace; /* may be NULL; whoever does something says so there */
