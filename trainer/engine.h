@@ -12,6 +12,11 @@
 
 struct lh_engine_state; /* each engine's own */
 
+struct lh_tensor { /* a piece of the vector, as a matrix, row after row */
+	const char *name;
+	uint64_t offset, rows, cols; /* one dimension: cols is 1; of more than two the last is the columns */
+};
+
 struct lh_engine_ops {
 	const char *name;
 	/* There is no model: every exchanged vector is made up as it is read, and checked as it comes back. `update` then
@@ -20,6 +25,9 @@ struct lh_engine_ops {
 	/* Build the model with parameters seeded from config->seed: the same bytes in every peer. */
 	int (*open)(const struct lh_peer_config *config, struct lh_engine_state **ret, struct lh_err *err);
 	uint64_t (*parameters)(const struct lh_engine_state *s);
+	/* What the vector consists of, in its order, without gaps. Writes at most `cap`, returns how many there are. NULL:
+	 * unknown. */
+	size_t (*tensors)(const struct lh_engine_state *s, struct lh_tensor *ret, size_t cap);
 	/* Forward and backward over one microbatch of global sample ids; adds to the gradient sum and to *loss_sum
 	 * (NaN from an engine without loss). cpu: takes the time it takes. paced: returns at once (the loop paces). */
 	int (*step)(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum, struct lh_err *err);

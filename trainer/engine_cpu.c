@@ -105,6 +105,16 @@ static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret
 
 static uint64_t cpu_parameters(const struct lh_engine_state *s) { return s->model->parameters; }
 
+static size_t cpu_tensors(const struct lh_engine_state *s, struct lh_tensor *ret, size_t cap)
+{
+	for (size_t i = 0; i < s->model->nparams && i < cap; i++) {
+		const struct lh_param *p = &s->model->params[i];
+		size_t cols = p->ndim > 1 ? p->shape[p->ndim - 1] : 1;
+		ret[i] = (struct lh_tensor){ .name = p->name, .offset = p->offset, .rows = p->count / cols, .cols = cols };
+	}
+	return s->model->nparams;
+}
+
 /* Move a square image by -1, 0 or 1 pixel sideways, as the sample id says: 1500 images are few, and a digit is the
  * same digit beside its place (held-out accuracy after 100 rounds: 0.97 instead of 0.95). */
 static void shift_image(const struct lh_engine_state *s, uint64_t id, uint8_t *image)
@@ -278,6 +288,7 @@ const struct lh_engine_ops lh_engine_cpu = {
 	.name = "cpu",
 	.open = cpu_open,
 	.parameters = cpu_parameters,
+	.tensors = cpu_tensors,
 	.step = cpu_step,
 	.gradient_read = cpu_gradient_read,
 	.gradient_write = cpu_gradient_write,

@@ -45,15 +45,20 @@ void lh_feedback_keep(struct lh_feedback *f)
 	f->now = left;
 }
 
-void lh_feedback_mass(const struct lh_feedback *f, double *ret_l1, double *ret_l2)
+void lh_residual_mass(const float *r, uint64_t n, double *ret_l1, double *ret_l2)
 {
 	double l1 = 0, l2 = 0;
-	for (uint64_t i = 0; i < f->n; i++) {
-		l1 += fabs((double)f->now[i]);
-		l2 += (double)f->now[i] * (double)f->now[i];
+	for (uint64_t i = 0; i < n; i++) {
+		l1 += fabs((double)r[i]);
+		l2 += (double)r[i] * (double)r[i];
 	}
 	*ret_l1 = l1;
 	*ret_l2 = sqrt(l2);
+}
+
+void lh_feedback_mass(const struct lh_feedback *f, double *ret_l1, double *ret_l2)
+{
+	lh_residual_mass(f->now, f->n, ret_l1, ret_l2);
 }
 
 void lh_feedback_free(struct lh_feedback *f)

@@ -30,6 +30,8 @@ void lh_feedback_set(struct lh_feedback *f, uint64_t offset, size_t n, const flo
 void lh_feedback_keep(struct lh_feedback *f);
 /* What would be lost with this peer: sum of |r| and square root of the sum of r^2. */
 void lh_feedback_mass(const struct lh_feedback *f, double *ret_l1, double *ret_l2);
+/* The same of any n floats. */
+void lh_residual_mass(const float *r, uint64_t n, double *ret_l1, double *ret_l2);
 void lh_feedback_free(struct lh_feedback *f); /* NULL is fine */
 
 #endif

@@ -3,10 +3,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "powersgd.h"
+
+enum { TENSORS_MAX = 4096 };
+
 struct lh_exchange {
 	struct lh_allreduce_config c; /* as it was made; elastic: to be made again */
 	struct lh_codec codec;
 	struct lh_allreduce *a;
+	struct lh_powersgd *factors;  /* instead of it */
 	struct lh_feedback *feedback; /* NULL: none */
 };
 
@@ -29,7 +34,34 @@ static bool wants_feedback(const struct lh_peer_config *c)
 {
 	if (c->size < 2)
 		return false;
-	return c->wire == LH_WIRE_TOPK || (c->codec.error_feedback && c->wire != LH_WIRE_FP32);
+	return c->wire == LH_WIRE_TOPK ||
+	       (c->codec.error_feedback && c->wire != LH_WIRE_FP32 && c->wire != LH_WIRE_POWERSGD);
+}
+
+static int open_factors(struct lh_exchange *x, struct lh_worker *w, const struct lh_group *group, uint64_t n,
+			const struct lh_exchange_io *io, struct lh_err *err)
+{
+	if (!w->ops->tensors)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP,
+				  "wire powersgd: engine %s does not know the shapes of its tensors", w->ops->name);
+	if (n != w->ops->parameters(w->engine))
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "wire powersgd: not for a part of the model");
+	if (w->c->membership == LH_MEMBERSHIP_ELASTIC)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "wire powersgd: not with elastic membership; whoever "
+				  "joins would need the factors of the exchange before");
+	struct lh_tensor *tensors = calloc(TENSORS_MAX, sizeof *tensors);
+	if (!tensors)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "tensors");
+	struct lh_powersgd_config c = {
+		.pattern = lh_pattern_find(w->c->algorithm), .group = group, .rank = w->c->rank,
+		.columns = w->c->codec.powersgd_rank, .tensors = tensors,
+		.ntensors = w->ops->tensors(w->engine, tensors, TENSORS_MAX), .n = n, .seed = w->c->seed,
+		.read = io->read, .write = io->write, .ctx = io->ctx,
+	};
+	int rc = c.ntensors <= TENSORS_MAX ? lh_powersgd_new(&c, w->t, &x->factors, err) :
+		lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "wire powersgd: more than %d tensors", TENSORS_MAX);
+	free(tensors);
+	return rc;
 }
 
 static int open_exchange(struct lh_exchange *x, struct lh_worker *w, enum lh_vector kind, uint64_t n,
@@ -37,8 +69,6 @@ static int open_exchange(struct lh_exchange *x, struct lh_worker *w, enum lh_vec
 {
 	struct lh_group group;
 	struct lh_codec codec;
-	if (w->c->wire == LH_WIRE_POWERSGD)
-		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "wire powersgd: not with this strategy");
 	int rc = lh_codec_init(&codec, w->c->wire, &w->c->codec, err);
 	if (!rc && wants_feedback(w->c))
 		rc = lh_feedback_new(n, w->c->membership == LH_MEMBERSHIP_ELASTIC, &x->feedback, err);
@@ -53,7 +83,10 @@ static int open_exchange(struct lh_exchange *x, struct lh_worker *w, enum lh_vec
 	};
 	x->codec = codec;
 	x->c = c;
-	rc = lh_allreduce_new(&c, w->t, &x->a, err);
+	if (w->c->wire == LH_WIRE_POWERSGD && w->c->size > 1)
+		rc = open_factors(x, w, &group, n, io, err);
+	else
+		rc = lh_allreduce_new(&c, w->t, &x->a, err);
 	lh_group_done(&group);
 	return rc;
 }
@@ -87,12 +120,12 @@ int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const 
 
 int lh_exchange_start(struct lh_exchange *x, uint32_t number, struct lh_err *err)
 {
-	return lh_allreduce_start(x->a, number, err);
+	return x->factors ? lh_powersgd_start(x->factors, number, err) : lh_allreduce_start(x->a, number, err);
 }
 
 bool lh_exchange_done(const struct lh_exchange *x)
 {
-	return lh_allreduce_done(x->a);
+	return x->factors ? lh_powersgd_done(x->factors) : lh_allreduce_done(x->a);
 }
 
 void lh_exchange_keep(struct lh_exchange *x)
@@ -103,7 +136,7 @@ void lh_exchange_keep(struct lh_exchange *x)
 
 uint64_t lh_exchange_bytes(const struct lh_exchange *x)
 {
-	return lh_allreduce_bytes(x->a);
+	return x->factors ? lh_powersgd_bytes(x->factors) : lh_allreduce_bytes(x->a);
 }
 
 void lh_exchange_held_back(const struct lh_exchange *x, double *ret_l1, double *ret_l2)
@@ -111,6 +144,8 @@ void lh_exchange_held_back(const struct lh_exchange *x, double *ret_l1, double *
 	*ret_l1 = *ret_l2 = 0;
 	if (x->feedback)
 		lh_feedback_mass(x->feedback, ret_l1, ret_l2);
+	if (x->factors)
+		lh_powersgd_mass(x->factors, ret_l1, ret_l2);
 }
 
 void lh_exchange_free(struct lh_exchange *x)
@@ -118,6 +153,7 @@ void lh_exchange_free(struct lh_exchange *x)
 	if (!x)
 		return;
 	lh_allreduce_free(x->a);
+	lh_powersgd_free(x->factors);
 	lh_feedback_free(x->feedback);
 	free(x);
 }
