@@ -71,6 +71,7 @@ int cmd_run(const struct lh_invocation *inv);
 int cmd_exec(const struct lh_invocation *inv);
 int cmd_sweep(const struct lh_invocation *inv);
 int cmd_report(const struct lh_invocation *inv);
+int cmd_compare(const struct lh_invocation *inv);
 int cmd_doctor(const struct lh_invocation *inv);
 int cmd_schema(const struct lh_invocation *inv);
 int cmd_clean(const struct lh_invocation *inv);

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "result.h"
 #include "stats.h"
@@ -99,15 +100,16 @@ int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_
 	return 0;
 }
 
-int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err *err)
+int lh_result_load(const char *dir, json_t **ret, struct lh_err *err)
 {
 	char path[4096 + 32];
 	json_error_t je;
-	int rc;
+	struct stat st;
 
-	snprintf(path, sizeof path, "%.4095s/result.json", dir);
+	bool is_file = stat(dir, &st) == 0 && !S_ISDIR(st.st_mode);
+	snprintf(path, sizeof path, "%.4095s%s", dir, is_file ? "" : "/result.json");
 	FILE *in = fopen(path, "re");
-	if (!in && errno == ENOENT)
+	if (!in && (errno == ENOENT || errno == ENOTDIR))
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOENT,
 				  "%s: no run that came to an end is there (no result.json)", dir);
 	if (!in)
@@ -120,10 +122,21 @@ int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err
 	fclose(in);
 	if (!doc)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s:%d:%d: %s", path, je.line, je.column, je.text);
+	*ret = doc;
+	return 0;
+}
+
+int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err *err)
+{
+	json_t *doc;
+	int rc = lh_result_load(dir, &doc, err);
+
+	if (rc < 0)
+		return rc;
 	rc = lh_result_row_parse(doc, ret, err);
 	json_decref(doc);
 	if (rc < 0)
-		return lh_err_wrap(err, "%s", path);
+		return lh_err_wrap(err, "%.4095s/result.json", dir);
 	snprintf(ret->dir, sizeof ret->dir, "%s", dir);
 	return 0;
 }

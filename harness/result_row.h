@@ -27,6 +27,9 @@ struct lh_result_row {
 	double value, reference;
 };
 
+/* The document DIR/result.json, or the file `path` itself where it is no directory; to be released with json_decref.
+ * LH_EXIT_INPUT names it and what is wrong. Its schema is not looked at. */
+int lh_result_load(const char *path, struct json_t **ret, struct lh_err *err);
 /* DIR/result.json. LH_EXIT_INPUT names the directory and what is wrong with it. */
 int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err *err);
 int lh_result_row_parse(const struct json_t *doc, struct lh_result_row *ret, struct lh_err *err);

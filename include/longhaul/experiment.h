@@ -106,6 +106,12 @@ int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err)
 double lh_experiment_interruptions_per_s(const struct lh_experiment *exp);
 void lh_experiment_done(struct lh_experiment *exp);
 
+/* Every scalar of a YAML text such as `canonical` with the way to it: "training.strategy", "sites.us.peers[us-0].nic",
+ * "links[us->eu].delay" (items of lists by their name or their ends, else by number from 0). Keys need not be known. */
+typedef void lh_flat_fn(void *ctx, const char *path, const char *value);
+int lh_experiment_flatten(const char *name, const char *text, size_t len, lh_flat_fn *fn, void *ctx,
+			  struct lh_err *err);
+
 /* JSON Schema of the file format, generated from the key table. */
 int lh_schema_print(FILE *out, struct lh_err *err);
 /* The key table as Markdown (topologies/README.md's reference part). */

@@ -7,6 +7,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void see(void *ctx, const char *path, const char *value)
+{
+	size_t *n = ctx;
+	*n += strlen(path) + strlen(value);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct lh_experiment e, again;
@@ -22,6 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						   &again, &err)))
 		abort();
 	if (!rc && strcmp(e.canonical, again.canonical))
+		abort();
+	size_t chars = 0;
+	struct lh_err flat = LH_ERR_INIT;
+	if (lh_experiment_flatten("fuzz.yaml", (const char *)data, size, see, &chars, &flat) && !flat.code)
 		abort();
 	if (!rc) {
 		lh_experiment_done(&e);

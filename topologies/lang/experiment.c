@@ -112,6 +112,42 @@ static int load(struct lang *l, const struct input *in, FILE *diag, struct lh_er
 	return lang_canonical(&l->exp, err);
 }
 
+/* One load, whichever it is: `flat` only reads the tree. */
+struct flat {
+	lh_flat_fn *fn;
+	void *ctx;
+};
+
+static int flatten(struct lang *l, const struct input *in, const struct flat *flat, struct lh_err *err)
+{
+	char path[LANG_PATH_MAX] = "";
+	if (setjmp(l->oom))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%s", in->name);
+	struct lang_source *source = lang_source_text(l, in->name, "", in->text, in->len);
+	l->root = source ? lang_parse(l, source, 0) : NULL;
+	if (l->errors || !l->root)
+		return l->errors ? refuse(l, in->name, NULL, err)
+				 : lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: is empty", in->name);
+	lang_flatten(l->root, path, 0, flat->fn, flat->ctx);
+	return 0;
+}
+
+int lh_experiment_flatten(const char *name, const char *text, size_t len, lh_flat_fn *fn, void *ctx,
+			  struct lh_err *err)
+{
+	struct lh_err local = LH_ERR_INIT;
+	if (!err)
+		err = &local;
+	struct lang *l = calloc(1, sizeof *l);
+	if (!l)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%s", name);
+	l->fd = -1;
+	l->err = err;
+	int rc = flatten(l, &(struct input){ name, text, len, NULL, 0 }, &(struct flat){ fn, ctx }, err);
+	lang_done(l);
+	return rc;
+}
+
 static int load_input(const struct input *in, FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err)
 {
 	struct lh_err local = LH_ERR_INIT;

@@ -199,6 +199,10 @@ const struct lang_node *lang_get(struct lang *l, const struct lang_node *map, en
 /* The value under `key`, when it is there and good. */
 const struct lang_node *lang_good(const struct lang_node *map, const char *key);
 
+/* flatten.c: path[LANG_PATH_MAX] holds `len` characters of the way so far. */
+enum { LANG_PATH_MAX = 512 };
+void lang_flatten(const struct lang_node *node, char *path, size_t len, lh_flat_fn *fn, void *ctx);
+
 /* training.c */
 void lang_training(struct lang *l);
 void lang_training_check(struct lang *l);
