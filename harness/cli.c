@@ -195,6 +195,9 @@ static int option_store(struct lh_invocation *inv, const struct lh_option *o, co
 		break;
 	case LH_OPTION_KERNEL:
 		return parse_kernel(value, &inv->kernel, err);
+	case LH_OPTION_BASELINE:
+		inv->baseline_dir = value;
+		break;
 	case LH_OPTION_PROBE:
 		inv->probe_dir = value;
 		break;

@@ -29,6 +29,7 @@ struct lh_invocation {
 	const char *algorithms, *streams, *codec, *pause; /* bench; NULL: not given */
 	const char *format;          /* --format of plan and schema */
 	const char *probe_dir;       /* --probe: directory of an earlier `longhaul probe` whose goodput is taken */
+	const char *baseline_dir;    /* run --baseline */
 	bool help;                   /* --help: print this command's help instead */
 
 	/* Not of the user: from the environment (main.c), or from the outer process when this one was started

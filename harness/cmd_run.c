@@ -39,7 +39,10 @@ static int run_body(struct lh_session *s)
 {
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_progress progress = { .out = s->inv->quiet ? NULL : stderr, .animate = s->inv->animate };
-	struct lh_run_options opt = { .dir = s->out_dir, .progress = &progress, .probe_dir = s->inv->probe_dir };
+	struct lh_run_options opt = {
+		.dir = s->out_dir, .progress = &progress, .probe_dir = s->inv->probe_dir,
+		.baseline_dir = s->inv->baseline_dir,
+	};
 	struct lh_run *r = calloc(1, sizeof *r);
 
 	if (!r) {

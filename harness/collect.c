@@ -38,15 +38,57 @@ const struct lh_event *lh_series_at(const struct lh_series *s, uint32_t epoch, u
 {
 	if (epoch < 1 || epoch > s->nepochs || peer >= s->npeers || epoch > s->peers[peer].epochs)
 		return NULL;
-	return &s->cells[(size_t)(epoch - 1) * s->npeers + peer];
+	const struct lh_event *e = &s->cells[(size_t)(epoch - 1) * s->npeers + peer];
+	return e->kind == LH_EVENT_EPOCH ? e : NULL;
+}
+
+void lh_series_elastic(struct lh_series *s, const bool *absent)
+{
+	s->elastic = true;
+	for (unsigned i = 0; i < s->npeers; i++)
+		s->peers[i].away = absent && absent[i];
+}
+
+/* Elastic: is the epoch after `reached` told by all members that are there? */
+static void advance(struct lh_series *s)
+{
+	for (bool all = true, any = true; s->reached < s->nepochs; s->reached++) {
+		any = false;
+		for (unsigned i = 0; i < s->npeers; i++) {
+			bool member = !s->view || (s->members >> i & 1);
+			bool told = s->peers[i].epochs > s->reached;
+			any |= lh_series_at(s, s->reached + 1, i) != NULL;
+			all &= told || !member || s->peers[i].away || s->peers[i].finished;
+		}
+		if (!all || !any)
+			return;
+	}
+}
+
+void lh_series_gone(struct lh_series *s, unsigned peer)
+{
+	s->peers[peer].away = true;
+	s->peers[peer].lost |= !s->peers[peer].finished;
+	if (s->elastic)
+		advance(s);
+}
+
+void lh_series_started(struct lh_series *s, unsigned peer)
+{
+	struct lh_peer_series *p = &s->peers[peer];
+
+	*p = (struct lh_peer_series){
+		.epochs = p->epochs, .late = true, .lost = p->lost, .initial = p->initial, .initial_hash = p->initial_hash,
+	};
 }
 
 static int add_epoch(struct lh_series *s, const struct lh_event *e, struct lh_err *err)
 {
 	struct lh_peer_series *p = &s->peers[e->rank];
 	const struct lh_event *before = lh_series_at(s, p->epochs, e->rank);
+	bool in_turn = s->elastic ? e->epoch > p->epochs : e->epoch == p->epochs + 1;
 
-	if (e->epoch != p->epochs + 1 || e->epoch > s->nepochs)
+	if (!in_turn || e->epoch > s->nepochs)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "epoch %u reported after epoch %u of %u",
 				  e->epoch, p->epochs, s->nepochs);
 	if (!s->go_ns || e->begin_ns < s->go_ns || (before && e->begin_ns < before->commit_ns))
@@ -58,6 +100,8 @@ static int add_epoch(struct lh_series *s, const struct lh_event *e, struct lh_er
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "negative time in epoch %u", e->epoch);
 	s->cells[(size_t)(e->epoch - 1) * s->npeers + e->rank] = *e;
 	p->epochs = e->epoch;
+	if (s->elastic)
+		advance(s);
 	return 0;
 }
 
@@ -75,6 +119,9 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		p->joined = true;
 		p->joined_ns = e->t_ns;
 		p->parameters = e->parameters;
+		if (p->late)
+			return 0;
+		p->initial = true;
 		p->initial_hash = e->state_hash;
 		return 0;
 	case LH_EVENT_EPOCH:
@@ -95,11 +142,21 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		p->culprit = e->culprit;
 		memcpy(p->reason, e->reason, sizeof p->reason);
 		return 0;
-	case LH_EVENT_VIEW:
+	case LH_EVENT_VIEW: /* group.h has the rest of what these say */
+		if (s->elastic && e->view > s->view) {
+			s->view = e->view;
+			s->members = e->members;
+			advance(s);
+		}
+		return 0;
 	case LH_EVENT_SYNCED:
+		/* The state after that round came with all rounds before it. */
+		if (s->elastic && e->version > p->epochs && e->version <= s->nepochs)
+			p->epochs = e->version;
+		return 0;
 	case LH_EVENT_CHECKPOINT:
 	case LH_EVENT_LEFT:
-		return 0; /* what they say of the group is in events.jsonl */
+		return 0;
 	}
 	return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "unknown kind of event %d", (int)e->kind);
 }
@@ -130,10 +187,31 @@ uint32_t lh_series_committed(const struct lh_series *s)
 {
 	uint32_t least = s->npeers ? s->nepochs : 0;
 
+	if (s->elastic)
+		return s->reached;
 	for (unsigned i = 0; i < s->npeers; i++)
 		if (s->peers[i].epochs < least)
 			least = s->peers[i].epochs;
 	return least;
+}
+
+bool lh_series_lost_one(const struct lh_series *s, uint32_t epoch)
+{
+	for (unsigned i = 0; s->elastic && i < s->npeers; i++) {
+		bool before = epoch > 1 ? lh_series_at(s, epoch - 1, i) != NULL : s->peers[i].initial;
+		if (!lh_series_at(s, epoch, i) && (before || s->peers[i].lost))
+			return true;
+	}
+	return false;
+}
+
+unsigned lh_series_present(const struct lh_series *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->npeers; i++)
+		n += !s->peers[i].away;
+	return n;
 }
 
 unsigned lh_series_joined(const struct lh_series *s)
@@ -141,7 +219,7 @@ unsigned lh_series_joined(const struct lh_series *s)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < s->npeers; i++)
-		n += s->peers[i].joined;
+		n += s->peers[i].joined && !s->peers[i].away;
 	return n;
 }
 
@@ -154,20 +232,29 @@ unsigned lh_series_finished(const struct lh_series *s)
 	return n;
 }
 
-static uint64_t hash_of(const struct lh_series *s, uint32_t epoch, unsigned peer)
+/* The peer's hash after the epoch (0: the initial one); false when it was not there. */
+static bool hash_of(const struct lh_series *s, uint32_t epoch, unsigned peer, uint64_t *ret)
 {
-	return epoch ? lh_series_at(s, epoch, peer)->state_hash : s->peers[peer].initial_hash;
+	const struct lh_event *e = epoch ? lh_series_at(s, epoch, peer) : NULL;
+
+	if (epoch ? !e || e->shared != LH_SHARED_YES : !s->peers[peer].initial)
+		return false;
+	*ret = epoch ? e->state_hash : s->peers[peer].initial_hash;
+	return true;
 }
 
 /* A peer whose hash the fewest others share: with one flipped replica, that replica. */
 static unsigned loneliest(const struct lh_series *s, uint32_t epoch)
 {
 	unsigned best = 0, best_same = ~0u;
+	uint64_t own, other;
 
 	for (unsigned i = 0; i < s->npeers; i++) {
 		unsigned same = 0;
+		if (!hash_of(s, epoch, i, &own))
+			continue;
 		for (unsigned j = 0; j < s->npeers; j++)
-			same += hash_of(s, epoch, j) == hash_of(s, epoch, i);
+			same += hash_of(s, epoch, j, &other) && other == own;
 		if (same < best_same) {
 			best_same = same;
 			best = i;
@@ -179,8 +266,16 @@ static unsigned loneliest(const struct lh_series *s, uint32_t epoch)
 bool lh_series_identical(const struct lh_series *s, uint32_t epochs, uint32_t *ret_epoch, unsigned *ret_peer)
 {
 	for (uint32_t e = 0; e <= epochs; e++) {
-		for (unsigned i = 1; i < s->npeers; i++) {
-			if (hash_of(s, e, i) == hash_of(s, e, 0))
+		uint64_t first = 0, hash;
+		bool any = false;
+		for (unsigned i = 0; i < s->npeers; i++) {
+			if (!hash_of(s, e, i, &hash))
+				continue;
+			if (!any) {
+				first = hash;
+				any = true;
+			}
+			if (hash == first)
 				continue;
 			*ret_epoch = e;
 			*ret_peer = loneliest(s, e);

@@ -57,7 +57,13 @@ static void judge_replicas(const struct lh_judge_input *in, struct lh_verdict *v
 			object(v, LH_EXIT_BROKE, "peers %s and %s: their parameters differ %s", t->peers[0].name,
 			       t->peers[1].name, when);
 	}
-	if (sum->short_epoch)
+	static const char *const wrong[] = {
+		[LH_DEALT_TWICE] = "a sample counted twice", [LH_DEALT_STRANGE] = "a sample of another epoch counted",
+		[LH_DEALT_TOO_FEW] = "samples of the target batch were dropped",
+	};
+	if (sum->wrong_epoch)
+		object(v, LH_EXIT_BROKE, "epoch %u: %s", sum->wrong_epoch, wrong[sum->dealt]);
+	else if (sum->short_epoch)
 		object(v, LH_EXIT_BROKE, "epoch %u: %llu samples were trained, not the target batch", sum->short_epoch,
 		       (unsigned long long)in->metrics->epochs[sum->short_epoch - 1].samples);
 }
@@ -103,6 +109,8 @@ void lh_judge(const struct lh_judge_input *in, struct lh_verdict *ret)
 
 	if (in->failure->kind != LH_FAILURE_NONE)
 		object(&v, in->failure->exit_status, "%.500s", in->failure->text);
+	if (in->gave_up && in->failure->kind == LH_FAILURE_NONE)
+		object(&v, LH_EXIT_BROKE, "%.500s", in->gave_up);
 	if (in->metrics) {
 		judge_replicas(in, &v);
 		if (in->failure->kind == LH_FAILURE_NONE)

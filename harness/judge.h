@@ -56,6 +56,7 @@ struct lh_judge_input {
 	const struct lh_link_traffic *traffic; /* [nsites * nsites] or NULL: not known */
 	const struct lh_err *verify_after;     /* NULL: links were verified after training, or there are none */
 	unsigned cpus;
+	const char *gave_up;                   /* elastic: a peer that did though nothing cut it off; NULL: none */
 };
 
 void lh_judge(const struct lh_judge_input *in, struct lh_verdict *ret);

@@ -20,9 +20,9 @@ static lh_ns last_commit(const struct lh_series *s, uint32_t epoch)
 	lh_ns last = s->go_ns;
 
 	for (unsigned i = 0; epoch && i < s->npeers; i++) {
-		lh_ns t = lh_series_at(s, epoch, i)->commit_ns;
-		if (i == 0 || t > last)
-			last = t;
+		const struct lh_event *e = lh_series_at(s, epoch, i);
+		if (e && e->commit_ns > last)
+			last = e->commit_ns;
 	}
 	return last;
 }
@@ -44,7 +44,10 @@ static struct afterwards sum_afterwards(const struct lh_series *s, uint32_t epoc
 	struct afterwards a = { .known = s->npeers > 0 };
 
 	for (unsigned i = 0; i < s->npeers; i++) {
-		lh_ns left = lh_series_at(s, epoch, i)->exchange_end_ns - calc_end;
+		const struct lh_event *e = lh_series_at(s, epoch, i);
+		if (!e)
+			continue;
+		lh_ns left = e->exchange_end_ns - calc_end;
 		const struct lh_span_sums *sums = lh_series_sums(s, epoch, i);
 		if (left > 0)
 			a.exchange_ns += left;
@@ -66,7 +69,7 @@ static void split_communication(const struct lh_series *s, const struct lh_metri
 				lh_ns calc_end, lh_ns exchange_end, lh_ns end, struct lh_epoch_metrics *m)
 {
 	struct afterwards a = sum_afterwards(s, epoch, calc_end);
-	lh_ns n = s->npeers, mean = a.exchange_ns / n, coding = a.coding_ns / n, match = a.match_ns / n;
+	lh_ns n = m->peers ? m->peers : 1, mean = a.exchange_ns / n, coding = a.coding_ns / n, match = a.match_ns / n;
 
 	m->update_s = seconds(end - exchange_end);
 	m->latency_s = m->bandwidth_s = m->wait_s = m->coding_s = NAN;
@@ -81,15 +84,30 @@ static void split_communication(const struct lh_series *s, const struct lh_metri
 	m->bandwidth_s = seconds(left - latency);
 }
 
+/* The newest view in which a peer committed the epoch; of epoch 0 that of epoch 1. */
+static uint32_t view_of(const struct lh_series *s, uint32_t epoch)
+{
+	uint32_t view = 0;
+
+	for (unsigned i = 0; i < s->npeers; i++) {
+		const struct lh_event *e = lh_series_at(s, epoch ? epoch : 1, i);
+		if (e && e->view > view)
+			view = e->view;
+	}
+	return view;
+}
+
 void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,
 		      struct lh_epoch_metrics *ret)
 {
 	lh_ns begin = last_commit(s, epoch - 1), end = last_commit(s, epoch), calc_end = begin, exchange_end = begin;
-	struct lh_epoch_metrics m = { .epoch = epoch, .warmup = epoch <= in->warmup, .identical = true };
+	struct lh_epoch_metrics m = { .epoch = epoch, .warmup = epoch <= in->warmup, .identical = true, .shared = true };
 	double loss_sum = 0, own_s = 0;
 
 	for (unsigned i = 0; i < s->npeers; i++) {
 		const struct lh_event *e = lh_series_at(s, epoch, i);
+		if (!e)
+			continue;
 		if (e->calc_end_ns > calc_end)
 			calc_end = e->calc_end_ns;
 		if (e->exchange_end_ns > exchange_end)
@@ -100,15 +118,21 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 		m.bytes_received += e->bytes_received;
 		if (e->samples) /* a peer without a share has no loss either */
 			loss_sum += e->loss_sum;
-		if (i == 0)
+		if (m.peers++ == 0)
 			m.state_hash = e->state_hash;
+		m.disturbed |= s->elastic && m.peers > 1 && e->view != m.view;
+		m.view = e->view > m.view ? e->view : m.view;
 		m.identical = m.identical && e->state_hash == m.state_hash;
+		m.shared = m.shared && e->shared == LH_SHARED_YES;
 	}
+	m.disturbed |= s->elastic && (m.peers < s->npeers || view_of(s, epoch - 1) != m.view);
+	if (in->target_batch > m.samples && lh_series_lost_one(s, epoch))
+		m.unreported = in->target_batch - m.samples;
 	m.wall_s = seconds(end - begin);
 	m.calc_s = seconds(calc_end - begin);
 	m.comm_s = seconds(end - calc_end);
 	m.loss = m.samples ? loss_sum / (double)m.samples : NAN;
-	m.calc_wait_s = m.calc_s - own_s / s->npeers;
+	m.calc_wait_s = m.calc_s - own_s / (m.peers ? m.peers : 1);
 	split_communication(s, in, epoch, calc_end, exchange_end > calc_end ? exchange_end : calc_end, end, &m);
 	*ret = m;
 }
@@ -117,9 +141,11 @@ void lh_metrics_bounds(const struct lh_series *s, uint32_t epoch, lh_ns *ret_cal
 {
 	lh_ns calc_end = last_commit(s, epoch - 1);
 
-	for (unsigned i = 0; i < s->npeers; i++)
-		if (lh_series_at(s, epoch, i)->calc_end_ns > calc_end)
-			calc_end = lh_series_at(s, epoch, i)->calc_end_ns;
+	for (unsigned i = 0; i < s->npeers; i++) {
+		const struct lh_event *e = lh_series_at(s, epoch, i);
+		if (e && e->calc_end_ns > calc_end)
+			calc_end = e->calc_end_ns;
+	}
 	*ret_calc_end_ns = calc_end;
 	*ret_end_ns = last_commit(s, epoch);
 }
@@ -132,6 +158,8 @@ double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics
 		return NAN;
 	for (unsigned i = 0; i < s->npeers; i++) {
 		const struct lh_event *e = lh_series_at(s, epoch, i);
+		if (!e)
+			continue;
 		lh_ns asked = e->calc_end_ns - e->begin_ns - e->late_ns; /* what the declared pace allows */
 		if (e->samples && asked > 0)
 			sum += (double)e->busy_ns / (double)asked;
@@ -139,15 +167,21 @@ double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics
 	return sum;
 }
 
-static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t nepochs, unsigned peer,
-		     double wall_s, struct lh_peer_metrics *m)
+/* The epochs in which the peer was there. */
+static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *in, const struct lh_metrics *all,
+		     unsigned peer, struct lh_peer_metrics *m)
 {
-	for (uint32_t epoch = 1; epoch <= nepochs; epoch++) {
+	double wall_s = 0;
+
+	for (uint32_t epoch = 1; epoch <= all->nepochs; epoch++) {
 		const struct lh_event *e = lh_series_at(s, epoch, peer);
+		if (!e)
+			continue;
 		m->bytes_sent += e->bytes_sent;
 		m->bytes_received += e->bytes_received;
 		if (epoch <= in->warmup)
 			continue;
+		wall_s += all->epochs[epoch - 1].wall_s;
 		m->samples += e->samples;
 		m->calc_s += seconds(e->calc_end_ns - e->begin_ns);
 		m->update_s += seconds(e->commit_ns - e->exchange_end_ns);
@@ -214,21 +248,66 @@ static void sum_cpus(const struct lh_series *s, const struct lh_metrics_input *i
 	sum->cpus_needed = total / sum->epochs;
 }
 
+/* Of the peers that were there, weighted by how long: with all there all the time, their sum. */
+static void sum_solo(const struct lh_series *s, const struct lh_metrics *m, struct lh_summary *sum)
+{
+	double whole = 0, weighted = 0, undisturbed_s = 0;
+	uint64_t undisturbed = 0;
+
+	for (unsigned i = 0; i < m->npeers; i++)
+		if (m->peers[i].samples) /* a peer that is dealt nothing adds nothing */
+			whole += m->peers[i].solo_sps;
+	for (uint32_t k = 0; k < m->nepochs; k++) {
+		const struct lh_epoch_metrics *e = &m->epochs[k];
+		if (e->warmup)
+			continue;
+		for (unsigned i = 0; i < m->npeers; i++)
+			if (m->peers[i].samples && lh_series_at(s, e->epoch, i))
+				weighted += m->peers[i].solo_sps * e->wall_s;
+		if (!e->disturbed) {
+			undisturbed += e->samples;
+			undisturbed_s += e->wall_s;
+		}
+	}
+	sum->solo_sps = s->elastic && sum->wall_s > 0 ? weighted / sum->wall_s : whole;
+	sum->undisturbed_sps = s->elastic && undisturbed_s > 0 ? (double)undisturbed / undisturbed_s : NAN;
+}
+
+static int sum_dealt(const struct lh_series *s, const struct lh_metrics_input *in, struct lh_metrics *m, struct lh_err *err)
+{
+	struct lh_summary *sum = &m->summary;
+
+	for (uint32_t i = 0; i < m->nepochs; i++) {
+		uint64_t unreported = 0;
+		enum lh_dealt dealt = lh_metrics_dealt(s, i + 1, in->target_batch, &unreported, err);
+		if ((int)dealt < 0)
+			return (int)dealt;
+		sum->unreported += unreported;
+		if (dealt == LH_DEALT_NOT_TOLD && !sum->wrong_epoch)
+			sum->dealt = dealt;
+		if (dealt <= LH_DEALT_NOT_TOLD || sum->wrong_epoch)
+			continue;
+		sum->wrong_epoch = i + 1;
+		sum->dealt = dealt;
+	}
+	return 0;
+}
+
 static void summarise(const struct lh_series *s, const struct lh_metrics_input *in, struct lh_metrics *m)
 {
 	struct lh_summary *sum = &m->summary;
 
-	*sum = (struct lh_summary){ .differ_epoch = UINT32_MAX, .lateness = NAN };
+	*sum = (struct lh_summary){ .differ_epoch = UINT32_MAX, .lateness = NAN, .undisturbed_sps = NAN };
+	sum->dealt = in->estimated || !m->nepochs ? LH_DEALT_NOT_TOLD : LH_DEALT_ONCE;
 	sum_epochs(m, sum);
 	for (unsigned i = 0; i < m->npeers; i++) {
-		sum_peer(s, in, m->nepochs, i, sum->epochs ? sum->wall_s : 0, &m->peers[i]);
-		if (m->peers[i].samples) /* a peer that is dealt nothing adds nothing */
-			sum->solo_sps += m->peers[i].solo_sps;
+		sum_peer(s, in, m, i, &m->peers[i]);
 		if (isfinite(m->peers[i].lateness) && !(m->peers[i].lateness <= sum->lateness)) {
 			sum->lateness = m->peers[i].lateness;
 			sum->latest_peer = i;
 		}
 	}
+	sum_solo(s, m, sum);
 	sum->throughput_sps = sum->wall_s > 0 ? (double)sum->samples / sum->wall_s : NAN;
 	sum->granularity = m->npeers > 1 && sum->comm_s > 0 ? sum->calc_s / sum->comm_s : NAN;
 	sum->efficiency = sum->epochs && sum->solo_sps > 0 ? sum->throughput_sps / sum->solo_sps : NAN;
@@ -236,10 +315,13 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 		sum->solo_sps = NAN;
 	sum_cpus(s, in, m->nepochs, sum);
 	sum_shares(s, in, m->nepochs, sum);
-	sum->replicas_identical = lh_series_joined(s) == s->npeers && s->npeers > 0 &&
+	bool joined = s->elastic ? m->nepochs > 0 : lh_series_joined(s) == s->npeers;
+	sum->replicas_identical = joined && s->npeers > 0 &&
 		lh_series_identical(s, m->nepochs, &sum->differ_epoch, &sum->differ_peer);
+	for (uint32_t i = 0; i < m->nepochs; i++)
+		sum->shared_epochs += m->epochs[i].shared;
 	for (uint32_t i = m->nepochs; i > 0; i--)
-		if (m->epochs[i - 1].samples != in->target_batch)
+		if (!in->estimated && m->epochs[i - 1].samples + m->epochs[i - 1].unreported != in->target_batch)
 			sum->short_epoch = i;
 }
 
@@ -257,6 +339,11 @@ int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input 
 	for (uint32_t e = 1; e <= m.nepochs; e++)
 		lh_metrics_epoch(s, in, e, &m.epochs[e - 1]);
 	summarise(s, in, &m);
+	int rc = !in->estimated ? sum_dealt(s, in, &m, err) : 0;
+	if (rc < 0) {
+		lh_metrics_done(&m);
+		return rc;
+	}
 	*ret = m;
 	return 0;
 }

@@ -14,6 +14,7 @@ struct lh_metrics_input {
 	uint64_t target_batch;    /* samples that an epoch must have */
 	lh_ns latency_ns;         /* of the one-way trips that follow each other in one exchange; < 0: not known */
 	unsigned cpus;            /* of the kernel that the peers share */
+	bool estimated;           /* strategy eta: an epoch ends when its batch is predicted to be full, so it is not exact */
 	bool calculates;          /* the engine uses the CPU for its calculation (not paced) */
 };
 
@@ -26,9 +27,23 @@ struct lh_epoch_metrics {
 	double latency_s, bandwidth_s, wait_s, coding_s, update_s;
 	double calc_wait_s;       /* of calc_s: the mean peer waited for the slowest to have its share */
 	uint64_t samples, bytes_sent, bytes_received;
+	unsigned peers;           /* that committed it */
+	uint32_t view;            /* elastic: the newest that a peer committed it in; 0: none told */
+	bool disturbed;           /* elastic: not all peers were there from its begin to its end */
+	uint64_t unreported;      /* elastic: samples that counted, of peers that were gone before they could say so */
 	double loss;              /* mean over the samples; NaN without one */
+	bool shared;              /* the peers are to hold the same parameters after it; else `identical` says nothing */
 	bool identical;
 	uint64_t state_hash;      /* of rank 0 */
+};
+
+/* What became of the samples of one epoch, by the ranges that the peers told. */
+enum lh_dealt {
+	LH_DEALT_ONCE,    /* each of the target batch once */
+	LH_DEALT_NOT_TOLD, /* a peer told no ranges: only their number can be judged */
+	LH_DEALT_TWICE,   /* some id more than once */
+	LH_DEALT_STRANGE, /* some id of another epoch */
+	LH_DEALT_TOO_FEW, /* some id by no peer, and no peer was lost that could have had it */
 };
 
 struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
@@ -48,11 +63,16 @@ struct lh_summary {
 	double solo_sps;          /* sum of the peers' */
 	double cpus_needed;       /* CPU seconds of the calculation per second of it, all peers; NaN for paced */
 	bool replicas_identical;  /* false without any state to compare */
+	uint32_t shared_epochs;   /* after which the peers were to hold the same parameters */
 	uint32_t differ_epoch;    /* where replicas first differ; UINT32_MAX: nowhere */
 	unsigned differ_peer;
 	unsigned latest_peer;     /* the one with the largest lateness */
 	double lateness;          /* its lateness; NaN without counted epochs */
 	uint32_t short_epoch;     /* first epoch whose samples are not the target batch; 0: none */
+	uint32_t wrong_epoch;     /* first epoch whose samples were not each counted once; 0: none */
+	enum lh_dealt dealt;      /* what was wrong there, else LH_DEALT_ONCE or LH_DEALT_NOT_TOLD of all epochs */
+	uint64_t unreported;      /* sum over all epochs */
+	double undisturbed_sps;   /* elastic: throughput of the counted epochs that were not disturbed; NaN without any */
 };
 
 struct lh_metrics {
@@ -72,6 +92,9 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 		      struct lh_epoch_metrics *ret);
 /* When the last peer of an epoch had its share, and when the last committed. */
 void lh_metrics_bounds(const struct lh_series *s, uint32_t epoch, lh_ns *ret_calc_end_ns, lh_ns *ret_end_ns);
+/* Was each sample of the epoch counted once? Peers that were lost before they told are given the rest: *ret_unreported. */
+enum lh_dealt lh_metrics_dealt(const struct lh_series *s, uint32_t epoch, uint64_t target_batch, uint64_t *ret_unreported,
+			       struct lh_err *err);
 /* CPUs that the declared paces need, judged by epoch `epoch`: sum over peers of CPU time per second of its own
  * calculation. NaN where the engine does not calculate. */
 double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch);

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -59,14 +60,29 @@ static int config_fd(const struct lh_peer_config *config, int *ret_fd, struct lh
 	return 0;
 }
 
-static int start_one(struct lh_peers *ps, struct lh_net *net, const char *peer_path, struct lh_peer_config *config,
-		     unsigned peer, int stderr_fd, struct lh_err *err)
+/* What this peer alone is told. */
+static int personal(const struct lh_peer_config *config, unsigned peer, struct lh_peer_config *ret, struct lh_err *err)
 {
-	const char *const argv[] = { peer_path, "--config-fd", "3", "--event-fd", "4", "--control-fd", "5", NULL };
+	*ret = *config;
+	ret->rank = peer;
+	if (!*config->checkpoint_dir)
+		return 0;
+	int len = snprintf(ret->checkpoint_dir, sizeof ret->checkpoint_dir, "%s/%s", config->checkpoint_dir,
+			   config->peers[peer].name);
+	if (len >= (int)sizeof ret->checkpoint_dir)
+		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG, "checkpoints in %s: path longer than %zu characters",
+				  config->checkpoint_dir, sizeof ret->checkpoint_dir - 1);
+	if (mkdir(ret->checkpoint_dir, 0777) < 0 && errno != EEXIST)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "%s", ret->checkpoint_dir);
+	return 0;
+}
+
+static int start_one(struct lh_peers *ps, const struct lh_peer_config *config, unsigned peer, struct lh_err *err)
+{
+	const char *const argv[] = { ps->program, "--config-fd", "3", "--event-fd", "4", "--control-fd", "5", NULL };
 	struct lh_peer_proc *p = &ps->procs[peer];
 	int config_in = -1, events[2] = { -1, -1 }, control[2] = { -1, -1 };
 
-	config->rank = peer;
 	int rc = config_fd(config, &config_in, err);
 	if (rc < 0)
 		return rc;
@@ -79,12 +95,12 @@ static int start_one(struct lh_peers *ps, struct lh_net *net, const char *peer_p
 		const struct lh_spawn spawn = {
 		    .argv = (char *const *)(uintptr_t)argv,
 		    .stdin_fd = -1,
-		    .stdout_fd = stderr_fd,
-		    .stderr_fd = stderr_fd,
+		    .stdout_fd = ps->stderr_fd,
+		    .stderr_fd = ps->stderr_fd,
 		    .pass_fds = fds,
 		    .npass_fds = 3,
 		};
-		rc = lh_net_spawn(net, peer, &spawn, &p->pid, &p->pidfd, err);
+		rc = lh_net_spawn(ps->net, peer, &spawn, &p->pid, &p->pidfd, err);
 	}
 	if (rc == 0) {
 		ps->running++;
@@ -108,13 +124,30 @@ static int start_one(struct lh_peers *ps, struct lh_net *net, const char *peer_p
 	return rc;
 }
 
+/* The first line says whom it is about. */
+static int start_named(struct lh_peers *ps, const struct lh_peer_config *config, unsigned peer, struct lh_err *err)
+{
+	struct lh_peer_config own;
+	char prefix[LH_NAME_MAX + 8];
+	int rc = personal(config, peer, &own, err);
+
+	if (rc == 0)
+		rc = start_one(ps, &own, peer, err);
+	snprintf(prefix, sizeof prefix, "peer %s: ", config->peers[peer].name);
+	if (rc < 0 && strncmp(err->text, prefix, strlen(prefix)))
+		lh_err_wrap(err, "peer %s", config->peers[peer].name);
+	return rc;
+}
+
 int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_path,
 		   const struct lh_peer_config *config, int stderr_fd, int wake_fd, struct lh_err *err)
 {
-	struct lh_peer_config copy = *config;
 	int rc = 0;
 
-	*ps = (struct lh_peers){ .n = config->size, .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
+	*ps = (struct lh_peers){
+		.n = config->size, .epoll_fd = epoll_create1(EPOLL_CLOEXEC), .net = net, .program = peer_path,
+		.stderr_fd = stderr_fd,
+	};
 	ps->procs = calloc(ps->n, sizeof *ps->procs);
 	if (ps->epoll_fd < 0 || !ps->procs) {
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, ps->procs ? -errno : -ENOMEM, "starting %u peers", ps->n);
@@ -127,13 +160,9 @@ int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_pat
 		if (rc < 0)
 			rc = lh_err_sys(err, LH_EXIT_MACHINE, rc, "watching signals");
 	}
-	for (unsigned i = 0; rc == 0 && i < ps->n; i++) {
-		rc = start_one(ps, net, peer_path, &copy, i, stderr_fd, err);
-		char own[LH_NAME_MAX + 8];
-		snprintf(own, sizeof own, "peer %s: ", config->peers[i].name);
-		if (rc < 0 && strncmp(err->text, own, strlen(own)))
-			lh_err_wrap(err, "peer %s", config->peers[i].name);
-	}
+	for (unsigned i = 0; rc == 0 && i < ps->n; i++)
+		if (!config->peers[i].absent)
+			rc = start_named(ps, config, i, err);
 	if (rc < 0)
 		lh_peers_done(ps);
 	return rc;
@@ -175,12 +204,11 @@ static int read_events(struct lh_peers *ps, unsigned peer, const struct lh_peers
 	return 0;
 }
 
-static int reap(struct lh_peers *ps, unsigned peer, const struct lh_peers_handler *h, struct lh_err *err)
+/* The process was waited for. */
+static int ended(struct lh_peers *ps, unsigned peer, const struct lh_peers_handler *h, struct lh_err *err)
 {
 	struct lh_peer_proc *p = &ps->procs[peer];
 
-	if (p->exited || waitpid(p->pid, &p->status, WNOHANG) != p->pid)
-		return 0;
 	p->exited = true;
 	p->exited_ns = lh_clock_ns();
 	ps->running--;
@@ -189,6 +217,38 @@ static int reap(struct lh_peers *ps, unsigned peer, const struct lh_peers_handle
 	if (rc < 0)
 		return rc;
 	return h->exited(h->ctx, peer, p->status, err);
+}
+
+static int reap(struct lh_peers *ps, unsigned peer, const struct lh_peers_handler *h, struct lh_err *err)
+{
+	struct lh_peer_proc *p = &ps->procs[peer];
+
+	if (p->pid <= 0 || p->exited || waitpid(p->pid, &p->status, WNOHANG) != p->pid)
+		return 0;
+	return ended(ps, peer, h, err);
+}
+
+int lh_peers_restart(struct lh_peers *ps, const struct lh_peer_config *config, unsigned peer, uint32_t incarnation,
+		     const struct lh_peers_handler *h, struct lh_err *err)
+{
+	struct lh_peer_proc *p = &ps->procs[peer];
+	struct lh_peer_config again = *config;
+	int rc = 0;
+
+	if (p->pid > 0 && !p->exited) {
+		lh_peers_kill(ps, peer);
+		while (waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR)
+			;
+		rc = ended(ps, peer, h, err);
+	}
+	if (rc < 0)
+		return rc;
+	close_fd(&p->event_fd);
+	close_fd(&p->control_fd);
+	*p = (struct lh_peer_proc){ .pid = -1, .pidfd = -1, .event_fd = -1, .control_fd = -1 };
+	again.absent = true;
+	again.incarnation = incarnation;
+	return start_named(ps, &again, peer, err);
 }
 
 int lh_peers_wait(struct lh_peers *ps, lh_ns until_ns, const struct lh_peers_handler *h, bool *ret_woken,

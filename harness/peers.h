@@ -27,6 +27,9 @@ struct lh_peers {
 	unsigned running;
 	int epoll_fd;
 	struct lh_peer_proc *procs;
+	struct lh_net *net;       /* what the next start of a peer needs */
+	const char *program;
+	int stderr_fd;
 };
 
 struct lh_peers_handler {
@@ -37,8 +40,9 @@ struct lh_peers_handler {
 	void *ctx;
 };
 
-/* Start every peer of the network. `config` is the same for all but its rank. stderr_fd: where peers complain.
- * wake_fd: an fd of the caller's that ends a wait when it is readable; -1 none.
+/* Start every peer of the network but those that the configuration calls absent. `config` is the same for all but
+ * its rank, and the checkpoints' directory, below which each peer has its own. stderr_fd: where peers complain.
+ * wake_fd: an fd of the caller's that ends a wait when it is readable; -1 none. net and peer_path outlive *ps.
  * On failure nothing is left running. */
 int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_path,
 		   const struct lh_peer_config *config, int stderr_fd, int wake_fd, struct lh_err *err);
@@ -47,6 +51,11 @@ int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_pat
  * nothing came; *ret_woken: wake_fd is readable. */
 int lh_peers_wait(struct lh_peers *ps, lh_ns until_ns, const struct lh_peers_handler *h, bool *ret_woken,
 		  struct lh_err *err);
+
+/* Start a peer that is not there (a former process of it is killed and reaped first, its last lines and its end handed
+ * over): it joins a group that runs already. `config` as above; incarnation: how often it was started before. */
+int lh_peers_restart(struct lh_peers *ps, const struct lh_peer_config *config, unsigned peer, uint32_t incarnation,
+		     const struct lh_peers_handler *h, struct lh_err *err);
 
 /* A command byte to one peer, when it runs. */
 void lh_peers_tell(struct lh_peers *ps, unsigned peer, char command);

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "result_group.h"
 #include "stats.h"
 #include "watch.h"
 
@@ -134,16 +135,21 @@ static json_t *epochs_json(const struct lh_result *r)
 
 	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
-		json_array_append_new(epochs, json_pack(
-			"{s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "epoch",
+		json_t *o = json_pack(
+			"{s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "epoch",
 			(json_int_t)e->epoch, "warmup", e->warmup, "wall_s", number(e->wall_s), "calc_s",
 			number(e->calc_s), "comm_s", number(e->comm_s), "comm_latency_s", number(e->latency_s),
 			"comm_bandwidth_s", number(e->bandwidth_s), "comm_wait_s", number(e->wait_s), "comm_coding_s",
 			number(e->coding_s), "comm_update_s", number(e->update_s), "calc_wait_s",
 			number(e->calc_wait_s), "samples",
 			count(e->samples), "bytes_sent", count(e->bytes_sent), "bytes_received",
-			count(e->bytes_received), "loss", number(e->loss), "replicas_identical", e->identical,
-			"state_hash", hash_text(e->state_hash)));
+			count(e->bytes_received), "loss", number(e->loss), "replicas_identical",
+			e->shared ? json_boolean(e->identical) : json_null(),
+			"state_hash", hash_text(e->state_hash));
+		json_object_set_new(o, "peers", count(e->peers));
+		json_object_set_new(o, "view", e->view ? count(e->view) : json_null());
+		json_object_set_new(o, "disturbed", e->view ? json_boolean(e->disturbed) : json_null());
+		json_array_append_new(epochs, o);
 	}
 	return epochs;
 }
@@ -163,10 +169,11 @@ static json_t *summary_json(const struct lh_result *r)
 	static const struct lh_summary nothing = {
 		.wall_s = NAN, .calc_s = NAN, .comm_s = NAN, .latency_s = NAN, .bandwidth_s = NAN, .wait_s = NAN,
 		.coding_s = NAN, .update_s = NAN, .calc_wait_s = NAN, .time_share = { NAN }, .throughput_sps = NAN, .granularity = NAN, .efficiency = NAN, .solo_sps = NAN, .cpus_needed = NAN,
-		.lateness = NAN,
+		.lateness = NAN, .dealt = LH_DEALT_NOT_TOLD,
 	};
 	const struct lh_summary *m = r->metrics ? &r->metrics->summary : &nothing;
-	bool compared = r->metrics && r->series && lh_series_joined(r->series) == r->series->npeers;
+	bool compared = r->metrics && r->series && (r->series->elastic ? m->shared_epochs > 0 :
+			lh_series_joined(r->series) == r->series->npeers && (m->shared_epochs > 0 || !r->metrics->nepochs));
 	json_t *reasons = json_array();
 
 	for (unsigned i = 0; i < r->verdict.nreasons; i++)
@@ -187,6 +194,8 @@ static json_t *summary_json(const struct lh_result *r)
 	json_object_set_new(s, "calc_wait_s", number(m->calc_wait_s));
 	json_object_set_new(s, "time_share", shares_json(m));
 	json_object_set_new(s, "samples", count(m->samples));
+	json_object_set_new(s, "samples_each_once", m->dealt == LH_DEALT_NOT_TOLD && !m->wrong_epoch ? json_null() :
+			    json_boolean(m->dealt == LH_DEALT_ONCE));
 	json_object_set_new(s, "bytes_sent", count(m->bytes_sent));
 	json_object_set_new(s, "solo_sps", number(m->solo_sps));
 	json_object_set_new(s, "cpus_needed", number(m->cpus_needed));
@@ -225,11 +234,11 @@ json_t *lh_result_json(const struct lh_result *r)
 				lh_netem_where_name(r->netem), "cpus", (json_int_t)r->cpus, "longhaul_version",
 				LH_VERSION);
 
-	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
+	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
 			 "complete", r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status,
 			 "environment", env, "experiment", experiment_json(r), "links", links_json(r), "peers",
 			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
-			 evaluation_json(r), "failure", failure_json(r));
+			 evaluation_json(r), "group", lh_result_group_json(r), "failure", failure_json(r));
 }
 
 static void csv_number(FILE *out, double v)
@@ -244,7 +253,7 @@ int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out)
 {
 	fputs("epoch,warmup,wall_s,calc_s,comm_s,comm_latency_s,comm_bandwidth_s,comm_wait_s,comm_coding_s,"
 	      "comm_update_s,calc_wait_s,samples,bytes_sent,"
-	      "bytes_received,loss,replicas_identical,state_hash\n", out);
+	      "bytes_received,loss,replicas_identical,state_hash,peers,view\n", out);
 	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
 		const double times[] = { e->wall_s, e->calc_s, e->comm_s, e->latency_s, e->bandwidth_s, e->wait_s,
@@ -254,7 +263,11 @@ int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out)
 			csv_number(out, times[k]);
 		fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, e->samples, e->bytes_sent, e->bytes_received);
 		csv_number(out, e->loss);
-		fprintf(out, ",%d,%016" PRIx64 "\n", e->identical, e->state_hash);
+		if (e->shared)
+			fprintf(out, ",%d", e->identical);
+		else
+			fputc(',', out);
+		fprintf(out, ",%016" PRIx64 ",%u,%u\n", e->state_hash, e->peers, e->view);
 	}
 	return ferror(out) ? -EIO : 0;
 }

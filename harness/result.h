@@ -5,6 +5,7 @@
 #ifndef HARNESS_RESULT_H
 #define HARNESS_RESULT_H
 
+#include "group.h"
 #include "judge.h"
 #include "probe/probe.h"
 #include "session.h"
@@ -25,6 +26,11 @@ struct lh_result {
 	const struct lh_metrics *metrics;      /* NULL: nothing was trained */
 	unsigned trips;                        /* of an exchange that must follow each other; 0: not known */
 	double comm_cpu_busy;                  /* busiest CPU while the peers communicated; NaN: not known */
+	const struct lh_group_log *group;      /* elastic; NULL: nothing was trained */
+	const struct lh_interruption *interruptions;
+	size_t ninterruptions;
+	const char *baseline_dir;              /* another run that this one is compared with; NULL: none */
+	double baseline_sps;                   /* its throughput */
 	const char *dir;                       /* the run directory; NULL: none */
 	struct lh_failure failure;
 	struct lh_verdict verdict;

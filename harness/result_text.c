@@ -1,7 +1,7 @@
 /* result_text.c - a run's outcome for people. Every figure is one of result.json, rounded. */
 #include <math.h>
 
-#include "result.h"
+#include "result_group.h"
 
 static void print_seconds(FILE *out, double s)
 {
@@ -80,6 +80,8 @@ static void print_epochs(const struct lh_result *r, FILE *out)
 			fprintf(out, " %10.4f", e->loss);
 		else
 			fprintf(out, " %10s", "-");
+		if (r->series && r->series->elastic)
+			fprintf(out, " %3u peers%s", e->peers, e->disturbed ? ", disturbed" : "");
 		fprintf(out, "%s\n", e->warmup ? "  warm-up" : "");
 	}
 }
@@ -130,7 +132,10 @@ static void print_summary(const struct lh_result *r, FILE *out)
 			"", r->comm_cpu_busy * 100);
 	print_ratio(out, "granularity", s->granularity);
 	print_ratio(out, "efficiency", s->efficiency);
-	fprintf(out, "  %-22s %s\n", "replicas identical", s->replicas_identical ? "yes" : "NO");
+	fprintf(out, "  %-22s %s\n", "replicas identical",
+		!s->shared_epochs ? "not compared: the strategy keeps none alike" : s->replicas_identical ? "yes" : "NO");
+	if (s->dealt != LH_DEALT_NOT_TOLD || s->wrong_epoch)
+		fprintf(out, "  %-22s %s\n", "each sample once", s->dealt == LH_DEALT_ONCE ? "yes" : "NO");
 	if (isfinite(s->lateness))
 		fprintf(out, "  %-22s %.2f %% (%s)\n", "lateness, largest", s->lateness * 100,
 			r->exp->topology.peers[s->latest_peer].name);
@@ -152,6 +157,7 @@ void lh_result_print(const struct lh_result *r, FILE *out)
 	print_links(r, out);
 	print_epochs(r, out);
 	print_summary(r, out);
+	lh_result_group_print(r, out);
 	fputc('\n', out);
 	if (r->verdict.valid)
 		fprintf(out, "  valid\n");

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "pattern/pattern.h"
+#include "result_row.h"
 #include "timeline.h"
 
 static unsigned count_cpus(void)
@@ -147,6 +148,29 @@ static bool was_interrupted(struct lh_run *r)
 	return status != 0;
 }
 
+/* Only what trained the same may say what was lost. */
+static int read_baseline(struct lh_run *r, struct lh_err *err)
+{
+	const struct lh_training *tr = &r->exp->training;
+	struct lh_result_row row;
+
+	if (!r->opt->baseline_dir)
+		return 0;
+	int rc = lh_result_row_read(r->opt->baseline_dir, &row, err);
+	if (rc < 0)
+		return rc;
+	if (!row.valid || !(row.throughput_sps > 0))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: not a baseline: that run is not valid",
+				  r->opt->baseline_dir);
+	if (strcmp(row.model, tr->model) || row.target_batch != (long long)tr->target_batch ||
+	    row.peers != (long long)r->exp->topology.npeers)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: not a baseline of this: it trained %s with batches of "
+				  "%lld on %lld peers", r->opt->baseline_dir, row.model, row.target_batch, row.peers);
+	r->result.baseline_dir = r->opt->baseline_dir;
+	r->result.baseline_sps = row.throughput_sps;
+	return 0;
+}
+
 static void bring_up(struct lh_run *r)
 {
 	struct lh_err err = LH_ERR_INIT;
@@ -171,6 +195,8 @@ static void train(struct lh_run *r)
 	struct lh_err err = LH_ERR_INIT;
 	int rc = lh_series_init(&r->series, t->npeers, r->exp->training.epochs, &err);
 
+	if (rc == 0 && r->exp->training.membership == LH_MEMBERSHIP_ELASTIC)
+		lh_series_elastic(&r->series, r->exp->absent);
 	if (rc == 0)
 		rc = lh_watch_init(&r->watch, t, &err);
 	if (rc < 0) {
@@ -203,7 +229,13 @@ static void judge(struct lh_run *r)
 	} else {
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	}
+	if (r->result.series && !r->interruptions) {
+		lh_group_log_interruptions(&r->group, &r->interruptions, &r->result.ninterruptions, NULL);
+		r->result.interruptions = r->interruptions;
+		r->result.group = &r->group;
+	}
 	const struct lh_judge_input in = {
+		.gave_up = !r->cut_off && *r->gave_up ? r->gave_up : NULL,
 		.topology = &r->exp->topology, .metrics = r->result.metrics, .failure = &r->failure,
 		.traffic = r->result.traffic, .verify_after = r->verify_after.code ? &r->verify_after : NULL,
 		.cpus = r->measure.cpus,
@@ -244,6 +276,7 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 		.measure = {
 			.warmup = exp->training.warmup, .target_batch = exp->training.target_batch, .latency_ns = -1,
 			.cpus = count_cpus(),
+			.estimated = exp->training.sync.strategy == LH_STRATEGY_ETA,
 			.calculates = exp->training.engine == LH_ENGINE_CPU,
 		},
 		.result = { .comm_cpu_busy = NAN, .exp = exp, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
@@ -253,6 +286,8 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 	bool open = lh_rundir_open(opt->dir, result_size(exp), &r->dir, &err) == 0;
 	if (!open)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);
+	else if (read_baseline(r, &err) < 0)
+		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	else
 		bring_up(r);
 	if (r->failure.kind == LH_FAILURE_NONE)
@@ -276,6 +311,9 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 void lh_run_done(struct lh_run *r)
 {
 	lh_peers_done(&r->peers);
+	lh_peer_config_done(&r->config);
+	lh_group_log_done(&r->group);
+	free(r->interruptions);
 	lh_series_done(&r->series);
 	if (r->has_metrics)
 		lh_metrics_done(&r->metrics);

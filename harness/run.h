@@ -11,6 +11,7 @@
 
 #include "changes.h"
 #include "cpuwatch.h"
+#include "group.h"
 #include "peers.h"
 #include "probe/background.h"
 #include "progress.h"
@@ -37,6 +38,7 @@ struct lh_run_options {
 	const char *dir;              /* existing and empty */
 	struct lh_progress *progress;
 	const char *probe_dir;        /* goodput is taken from this earlier probe; NULL: none */
+	const char *baseline_dir;     /* the same run undisturbed, to compare with; NULL: none */
 	const char *cell;             /* of a sweep, for the manifest; NULL: none */
 	struct lh_run_faults faults;
 };
@@ -54,6 +56,12 @@ struct lh_run {
 	struct lh_net *net;
 	struct lh_probe_report probe;
 	struct lh_peers peers;
+	struct lh_peer_config config; /* of the peers; theirs alone: rank, incarnation, absent, checkpoint_dir */
+	struct lh_group_log group;    /* elastic */
+	struct lh_interruption *interruptions;
+	lh_ns drained_ns;             /* elastic: the group had finished; who is not of it was told to end */
+	char gave_up[512];            /* elastic: the first peer that did, and why */
+	bool cut_off;                 /* elastic: the schedule has cut a link, so that a peer may rightly give up */
 	struct lh_series series;
 	struct lh_metrics_input measure;
 	struct lh_metrics metrics;

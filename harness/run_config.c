@@ -50,6 +50,7 @@ static int fill_endpoints(const struct lh_experiment *exp, struct lh_peer_config
 		int rc = lh_run_endpoint(exp, i, p, err);
 		if (rc < 0)
 			return rc;
+		p->absent = exp->absent && exp->absent[i];
 		p->samples_per_s = lh_peer_pace(exp, i);
 		if (!(p->samples_per_s > 0))
 			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,

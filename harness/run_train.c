@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "run.h"
+#include "run_group.h"
 
 /* With more changes in the schedule, those of links are not shown one by one. */
 #define CHANGES_SHOWN 32
@@ -108,6 +108,13 @@ static void peer_failed(struct lh_run *r, const struct lh_event *e)
 	char own[LH_NAME_MAX + 8], after[300] = "";
 	const char *reason = e->reason;
 
+	/* The others go on without it, unless nobody is left. */
+	if (r->exp->training.membership == LH_MEMBERSHIP_ELASTIC && r->state >= LH_RUN_TRAINING) {
+		if (!*r->gave_up)
+			snprintf(r->gave_up, sizeof r->gave_up, "peer %s: %s", peer_name(r, (int)e->rank), reason);
+		lh_progress_note(r->opt->progress, "peer %s gives up: %s", peer_name(r, (int)e->rank), reason);
+		return;
+	}
 	if (e->culprit < 0 || (unsigned)e->culprit >= r->series.npeers || (unsigned)e->culprit == e->rank) {
 		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank),
 			    reason);
@@ -151,12 +158,13 @@ static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struc
 		return 0;
 	}
 	r->last_event_ns = lh_clock_ns();
+	lh_run_group_told(r, &e);
 	rc = lh_rundir_line(&r->dir, line, len, err);
 	if (rc < 0) {
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err->text);
 		return 0;
 	}
-	if (e.kind == LH_EVENT_EPOCH)
+	if (e.kind == LH_EVENT_EPOCH || e.kind == LH_EVENT_VIEW)
 		committed(r);
 	else if (e.kind == LH_EVENT_FAILED)
 		peer_failed(r, &e);
@@ -173,6 +181,10 @@ static int on_exit_of_peer(void *ctx, unsigned peer, int status, struct lh_err *
 
 	if (lh_rundir_event(&r->dir, "exited", lh_clock_ns(), fields, err) < 0)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err->text);
+	if (lh_run_group_exited(r, peer, lh_peer_status_text(status, text, sizeof text))) {
+		committed(r); /* its word may have been the last one missing */
+		return 0;
+	}
 	if ((p->finished && WIFEXITED(status) && WEXITSTATUS(status) == 0) || p->failed)
 		return 0;
 	lh_run_fail(r, LH_FAILURE_PEER_DIED, (int)peer, LH_EXIT_BROKE, "peer %s: %s%s", peer_name(r, (int)peer), text,
@@ -187,6 +199,7 @@ static int on_change(void *ctx, const struct lh_change *change, const char *text
 
 	/* A cut of both ways is two changes; the first names it. */
 	bool same = r->last_cut[0] && change->at_ns == r->last_cut_at_ns;
+	r->cut_off |= change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION;
 	if ((change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION) && !same) {
 		r->last_cut_at_ns = change->at_ns;
 		snprintf(r->last_cut, sizeof r->last_cut, "%.200s at %.1f s", text, (double)change->at_ns / 1e9);
@@ -203,6 +216,7 @@ static void on_kill(void *ctx, unsigned peer)
 	struct lh_run *r = ctx;
 
 	r->killed_by_schedule = (int)peer;
+	lh_run_group_changed(r, LH_CHANGE_KILL, peer);
 	lh_peers_kill(&r->peers, peer);
 }
 
@@ -210,7 +224,15 @@ static void on_notice(void *ctx, unsigned peer)
 {
 	struct lh_run *r = ctx;
 
+	lh_run_group_changed(r, LH_CHANGE_NOTICE, peer);
 	lh_peers_tell(&r->peers, peer, LH_CONTROL_NOTICE);
+}
+
+static int on_add(void *ctx, unsigned peer, struct lh_err *err)
+{
+	const struct lh_peers_handler h = { on_line, on_exit_of_peer, ctx };
+
+	return lh_run_group_add(ctx, peer, &h, err);
 }
 
 static void read_signal(struct lh_run *r)
@@ -229,7 +251,8 @@ static lh_ns silence_allowed(const struct lh_run *r)
 	double pace = 0;
 
 	for (unsigned i = 0; i < r->series.npeers; i++)
-		pace += lh_peer_pace(r->exp, i);
+		if (!r->series.peers[i].away)
+			pace += lh_peer_pace(r->exp, i);
 	return 2 * ((lh_ns)((double)tr->target_batch / pace * 1e9) + tr->deadline_ns);
 }
 
@@ -240,11 +263,11 @@ static void check_deadlines(struct lh_run *r, lh_ns now)
 
 	if (r->state == LH_RUN_JOINING && now - r->state_since_ns > join) {
 		unsigned who = 0;
-		while (who < s->npeers && s->peers[who].joined)
+		while (who + 1 < s->npeers && (s->peers[who].joined || s->peers[who].away))
 			who++;
 		lh_run_fail(r, LH_FAILURE_STALLED, (int)who, LH_EXIT_BROKE,
 			    "peer %s: had not joined after %.0f s (%u of %u had)", peer_name(r, (int)who),
-			    (double)join / 1e9, lh_series_joined(s), s->npeers);
+			    (double)join / 1e9, lh_series_joined(s), lh_series_present(s));
 	} else if (r->state == LH_RUN_TRAINING && now - r->last_event_ns > silence_allowed(r)) {
 		unsigned who = 0;
 		for (unsigned i = 0; i < s->npeers; i++)
@@ -300,7 +323,7 @@ static void tick(struct lh_run *r, lh_ns now)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err.text);
 	if (r->state == LH_RUN_JOINING)
 		lh_progress_draw(r->opt->progress, "joined: %u of %u peers", lh_series_joined(&r->series),
-				 r->series.npeers);
+				 lh_series_present(&r->series));
 	else if (r->state == LH_RUN_TRAINING && r->committed == 0)
 		lh_progress_draw(r->opt->progress, "epoch 1/%u under way, %.0f s", r->series.nepochs,
 				 (double)(now - r->series.go_ns) / 1e9);
@@ -325,7 +348,7 @@ static void go(struct lh_run *r)
 static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 {
 	const struct lh_peers_handler h = { on_line, on_exit_of_peer, r };
-	const struct lh_changes_handler ch = { .done = on_change, .kill = on_kill, .notice = on_notice, .ctx = r };
+	const struct lh_changes_handler ch = { .done = on_change, .kill = on_kill, .notice = on_notice, .add = on_add, .ctx = r };
 	/* What the schedule has for later than the last epoch never comes due: it would keep this loop from sleeping. */
 	lh_ns due = r->state == LH_RUN_TRAINING ? lh_changes_due_ns(&r->changes, r->series.go_ns) : INT64_MAX;
 	struct lh_err err = LH_ERR_INIT;
@@ -353,19 +376,22 @@ static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 	}
 	if (r->failure.kind != LH_FAILURE_NONE)
 		return;
-	if (r->state == LH_RUN_JOINING && lh_series_joined(&r->series) == r->series.npeers)
+	if (r->state == LH_RUN_JOINING && lh_series_joined(&r->series) == lh_series_present(&r->series))
 		go(r);
 	if (due <= now && r->state == LH_RUN_TRAINING &&
 	    lh_changes_apply(&r->changes, r->net, r->series.go_ns, now, &ch, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
+	lh_run_group_drain(r, now);
 	check_deadlines(r, now);
 }
 
 /* A schedule that is longer than the training was not carried out, and that should not go unnoticed. */
 static void tell_unreached(const struct lh_run *r)
 {
-	size_t left = r->exp->nchanges - r->changes.next;
+	size_t left = 0;
 
+	for (size_t i = r->changes.next; i < r->exp->nchanges; i++)
+		left += !r->exp->changes[i].drawn; /* what is drawn is drawn for longer than any run */
 	if (r->failure.kind == LH_FAILURE_NONE && left)
 		lh_progress_note(r->opt->progress, "the training ended at %.1f s, before %zu of %zu changes of the schedule",
 				 (double)(r->state_since_ns - r->series.go_ns) / 1e9, left, r->exp->nchanges);
@@ -373,16 +399,17 @@ static void tell_unreached(const struct lh_run *r)
 
 void lh_run_train(struct lh_run *r)
 {
-	struct lh_peer_config config;
 	struct lh_err err = LH_ERR_INIT;
 	lh_ns next_tick = lh_clock_ns();
-	int rc = lh_run_peer_config(r, &config, &err);
+	int rc = lh_run_peer_config(r, &r->config, &err);
 
-	if (rc == 0) {
-		rc = lh_peers_start(&r->peers, r->net, r->session->peer_path, &config, r->dir.log_fd,
+	if (rc == 0)
+		rc = lh_run_checkpoints(r, &r->config, &err);
+	if (rc == 0)
+		rc = lh_peers_start(&r->peers, r->net, r->session->peer_path, &r->config, r->dir.log_fd,
 				    r->session->signal_fd, &err);
-		lh_peer_config_done(&config);
-	}
+	if (rc == 0)
+		rc = lh_run_founders(r, &err);
 	if (rc < 0) {
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 		return;
@@ -395,6 +422,9 @@ void lh_run_train(struct lh_run *r)
 	while (r->failure.kind != LH_FAILURE_NONE && r->failure.kind != LH_FAILURE_INTERRUPTED && r->peers.running &&
 	       lh_clock_ns() < grace)
 		turn(r, &next_tick, grace);
+	if (r->failure.kind == LH_FAILURE_NONE && r->state < LH_RUN_DRAINING)
+		lh_run_fail(r, LH_FAILURE_PEER, -1, LH_EXIT_BROKE, "the peers ended after epoch %u of %u", r->committed,
+			    r->series.nepochs);
 	lh_progress_clear(r->opt->progress);
 	tell_unreached(r);
 	lh_peers_done(&r->peers);
