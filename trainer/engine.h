@@ -52,8 +52,10 @@ struct lh_engine_ops {
 	int (*state_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err);
 	/* Forget the gradient, this peer's own too. */
 	void (*clear)(struct lh_engine_state *s);
-	/* From now on sums are over these ranks, in partial sums that are passed on so often at most. NULL: need not know. */
-	int (*among)(struct lh_engine_state *s, const unsigned *ranks, unsigned n, unsigned passed_on, struct lh_err *err);
+	/* From now on sums are over these ranks, in partial sums that are passed on so often at most, and the next update is
+	 * number `update` (from 1). NULL: need not know. */
+	int (*among)(struct lh_engine_state *s, uint32_t update, const unsigned *ranks, unsigned n, unsigned passed_on,
+		     struct lh_err *err);
 	/* Test hook: flip one bit of the parameters. */
 	void (*flip_bit)(struct lh_engine_state *s);
 	void (*close)(struct lh_engine_state *s); /* NULL is fine */

@@ -69,7 +69,7 @@ static double coarse_tolerance(const struct lh_peer_config *c, unsigned hops)
 	return once * (hops + 1) * (c->codec.error_feedback ? 2.2 : 1.1);
 }
 
-static int paced_among(struct lh_engine_state *s, const unsigned *ranks, unsigned n, unsigned passed_on,
+static int paced_among(struct lh_engine_state *s, uint32_t update, const unsigned *ranks, unsigned n, unsigned passed_on,
 		       struct lh_err *err)
 {
 	unsigned *copy = calloc(n, sizeof *copy);
@@ -81,6 +81,7 @@ static int paced_among(struct lh_engine_state *s, const unsigned *ranks, unsigne
 	s->ranks = copy;
 	s->size = n;
 	s->passed_on = passed_on;
+	s->round = update;
 	return 0;
 }
 
@@ -112,7 +113,7 @@ static int paced_open(const struct lh_peer_config *c, struct lh_engine_state **r
 		.coarse = coarse_tolerance(c, chain.up),
 		.state = lh_mix64(c->parameters ^ lh_mix64(c->seed)),
 	};
-	rc = paced_among(s, NULL, c->size, chain.up ? chain.up - 1 : 0, err);
+	rc = paced_among(s, 1, NULL, c->size, chain.up ? chain.up - 1 : 0, err);
 	if (rc)
 		paced_close(s);
 	else

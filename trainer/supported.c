@@ -23,9 +23,7 @@ int lh_peer_supported(const struct lh_peer_config *c, struct lh_err *err)
 		return no(err, "match_floor_ns", "a matchmaking floor");
 	if (c->sockets != LH_SOCKETS_STUDY)
 		return no(err, "sockets", lh_sockets_names[c->sockets]);
-	if (c->membership != LH_MEMBERSHIP_FIXED)
-		return no(err, "membership", lh_membership_names[c->membership]);
-	if (c->checkpoint_ns || c->interrupted_ns)
-		return no(err, "checkpoint_ns", "checkpoints");
+	if (c->membership == LH_MEMBERSHIP_FIXED && (c->checkpoint_ns || c->interrupted_ns))
+		return no(err, "checkpoint_ns", "checkpoints of a fixed group");
 	return 0;
 }

@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 #include "comm/tcp.h"
+#include "elastic.h"
 #include "sync/strategy.h"
+
+#define GOODBYE_NS (100 * LH_NS_PER_MS)
 
 struct train {
 	const struct lh_peer_config *c;
@@ -18,7 +21,7 @@ struct train {
 	struct lh_transport *t;
 	struct lh_worker w;
 	struct lh_strategy *strategy;
-	bool go, stop;
+	bool go, stop, notice;
 	int signal;
 	lh_ns commit_ns;               /* of the round before, or the go */
 	uint64_t sent, received;       /* counters of the transport at that time */
@@ -79,6 +82,8 @@ static int read_control(struct train *tr, struct lh_err *err)
 			tr->go = true;
 		else if (commands[i] == LH_CONTROL_STOP)
 			tr->stop = true;
+		else if (commands[i] == LH_CONTROL_NOTICE && tr->c->membership == LH_MEMBERSHIP_ELASTIC)
+			tr->notice = true;
 		else
 			return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "command %d on the control fd is not known",
 					  commands[i]);
@@ -123,23 +128,34 @@ static lh_ns real_now(void *ctx) { return lh_clock_ns(); }
 
 /* ---- a round, told ---- */
 
+static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
+{
+	struct lh_spans spans;
+	tr->commit_ns = e->commit_ns;
+	lh_trace_round(tr->trace, e->epoch, e->commit_ns, &spans);
+	e->bytes_sent = tr->t->bytes_sent - tr->sent;
+	e->bytes_received = tr->t->bytes_received - tr->received;
+	tr->sent = tr->t->bytes_sent;
+	tr->received = tr->t->bytes_received;
+	e->state_hash = tr->ops->state_hash(tr->w.engine);
+	int rc = emit(tr, e, err);
+	return rc ? rc : emit_spans(tr, &spans, err);
+}
+
+static void begin_rounds(struct train *tr, lh_ns now_ns)
+{
+	tr->commit_ns = now_ns;
+	lh_trace_begin(tr->trace, now_ns);
+	tr->sent = tr->t->bytes_sent;
+	tr->received = tr->t->bytes_received;
+}
+
 /* 0 also when the round became void; then *ret_void is set and nothing was committed. */
 static int run_round(struct train *tr, uint32_t epoch, bool *ret_void, struct lh_err *err)
 {
 	struct lh_event e = { .begin_ns = tr->commit_ns };
-	struct lh_spans spans;
 	int rc = lh_round_run(&tr->w, tr->strategy, epoch, &e, ret_void, err);
-	if (rc || *ret_void)
-		return rc;
-	tr->commit_ns = e.commit_ns;
-	lh_trace_round(tr->trace, e.epoch, e.commit_ns, &spans);
-	e.bytes_sent = tr->t->bytes_sent - tr->sent;
-	e.bytes_received = tr->t->bytes_received - tr->received;
-	tr->sent = tr->t->bytes_sent;
-	tr->received = tr->t->bytes_received;
-	e.state_hash = tr->ops->state_hash(tr->w.engine);
-	rc = emit(tr, &e, err);
-	return rc ? rc : emit_spans(tr, &spans, err);
+	return rc || *ret_void ? rc : tell_round(tr, &e, err);
 }
 
 /* ---- before and after ---- */
@@ -156,13 +172,16 @@ static uint32_t shown_every(const struct lh_peer_config *c)
 static int prepare(struct train *tr, struct lh_err *err)
 {
 	const struct lh_strategy_ops *strategy = lh_strategy_find(tr->c->sync.strategy);
+	int rc = tr->c->membership == LH_MEMBERSHIP_ELASTIC ? lh_elastic_check(tr->c, err) : 0;
+	if (rc)
+		return rc;
 	tr->w.ids = calloc(tr->c->microbatch, sizeof *tr->w.ids);
 	if (!tr->w.ids)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "microbatch");
 	if (!strategy)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "strategy %d: this program has none of that kind",
 				  (int)tr->c->sync.strategy);
-	int rc = lh_trace_new(tr->c->rank, shown_every(tr->c), &tr->trace, err);
+	rc = lh_trace_new(tr->c->rank, shown_every(tr->c), &tr->trace, err);
 	if (!rc)
 		rc = lh_tcp_listen(tr->c, &tr->t, err);
 	if (!rc)
@@ -190,10 +209,7 @@ static int join(struct train *tr, struct lh_err *err)
 	tr->go = tr->io.control_fd < 0;
 	while (!rc && !tr->go && !tr->stop && !tr->t->bye_seen)
 		rc = wait_until(tr, INT64_MAX, err);
-	tr->commit_ns = lh_clock_ns();
-	lh_trace_begin(tr->trace, tr->commit_ns);
-	tr->sent = tr->t->bytes_sent;
-	tr->received = tr->t->bytes_received;
+	begin_rounds(tr, lh_clock_ns());
 	return rc;
 }
 
@@ -220,11 +236,51 @@ static int evaluate(struct train *tr, struct lh_err *err)
 	return rc ? rc : emit(tr, &e, err);
 }
 
+/* ---- where the group may change ---- */
+
+static int tell_ctx(void *ctx, struct lh_event *e, struct lh_err *err) { return emit(ctx, e, err); }
+static int tell_round_ctx(void *ctx, struct lh_event *e, struct lh_err *err) { return tell_round(ctx, e, err); }
+static void begin_ctx(void *ctx, lh_ns now_ns) { begin_rounds(ctx, now_ns); }
+
+/* Who leaves the others behind does not wait for them, but for its last words to be on their way. */
+static int leave_ctx(void *ctx, uint32_t version, bool wait, struct lh_err *err)
+{
+	struct train *tr = ctx;
+	if (wait)
+		return leave(tr, version, err);
+	lh_ns until = lh_clock_ns() + GOODBYE_NS;
+	tr->t->ops->leave(tr->t, version);
+	while (!tr->signal && lh_clock_ns() < until)
+		if (wait_until(tr, until, err))
+			return tr->signal ? -EINTR : 0;
+	return 0;
+}
+
+static int live_elastic(struct train *tr, struct lh_err *err)
+{
+	const struct lh_elastic_host host = {
+		.w = &tr->w, .strategy = tr->strategy, .tell = tell_ctx, .tell_round = tell_round_ctx, .begin = begin_ctx,
+		.leave = leave_ctx, .ctx = tr, .go = &tr->go, .stop = &tr->stop, .notice = &tr->notice,
+	};
+	uint32_t version;
+	bool evaluates;
+	tr->go = tr->io.control_fd < 0;
+	tr->strategy = NULL; /* closed there */
+	int rc = lh_elastic_run(&host, &version, &evaluates, err);
+	if (!rc && evaluates)
+		rc = evaluate(tr, err);
+	if (!rc)
+		rc = emit(tr, &(struct lh_event){ .kind = LH_EVENT_FINISHED }, err);
+	return rc;
+}
+
 static int live(struct train *tr, struct lh_err *err)
 {
 	uint32_t epoch = 0;
 	bool is_over = false;
 	int rc = prepare(tr, err);
+	if (!rc && tr->c->membership == LH_MEMBERSHIP_ELASTIC)
+		return live_elastic(tr, err);
 	if (!rc)
 		rc = join(tr, err);
 	while (!rc && !tr->stop && !is_over && epoch < tr->c->epochs) {

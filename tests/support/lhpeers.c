@@ -95,6 +95,13 @@ static void take(struct lhpeer *p, const struct lh_event *e)
 		break;
 	case LH_EVENT_EVAL: p->eval = *e; p->has_eval = true; break;
 	case LH_EVENT_BENCH: break;
+	case LH_EVENT_VIEW:
+		if (p->nviews < LHPEERS_VIEWS)
+			p->views[p->nviews++] = *e;
+		break;
+	case LH_EVENT_SYNCED: p->synced = *e; p->has_synced = true; break;
+	case LH_EVENT_CHECKPOINT: p->checkpoint = *e; p->ncheckpoints++; break;
+	case LH_EVENT_LEFT: p->has_left = true; break;
 	case LH_EVENT_FINISHED: p->has_finished = true; break;
 	case LH_EVENT_FAILED: p->failed = *e; p->has_failed = true; break;
 	}

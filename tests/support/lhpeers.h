@@ -10,7 +10,7 @@
 
 #include "longhaul/peer.h"
 
-enum { LHPEERS_MAX = 8, LHPEERS_EVENTS = 256 };
+enum { LHPEERS_MAX = 8, LHPEERS_EVENTS = 256, LHPEERS_VIEWS = 32 };
 
 struct lhpeer {
 	pid_t pid;      /* 0: not started or reaped */
@@ -22,6 +22,10 @@ struct lhpeer {
 	unsigned nepochs, nspans;
 	struct lh_spans spans; /* the last */
 	struct lh_event joined, eval, failed;
+	/* Elastic. */
+	struct lh_event views[LHPEERS_VIEWS], synced, checkpoint;
+	unsigned nviews, ncheckpoints;
+	bool has_synced, has_left;
 	bool has_joined, has_eval, has_failed, has_finished;
 };
 

@@ -509,7 +509,7 @@ int tcp_join_timer(struct tcp *t, lh_ns now_ns, struct lh_err *err)
 	if (!t->joining && !t->elastic)
 		return 0;
 	/* Who comes to a group that is there already waits as long as its owner likes. */
-	if (t->joining && !(t->elastic && t->c->absent) && now_ns - t->progress_ns > t->c->deadline_ns)
+	if (t->joining && !(t->elastic && (t->c->absent || t->c->incarnation)) && now_ns - t->progress_ns > t->c->deadline_ns)
 		return nobody_new(t, err);
 	int rc = 0;
 	for (unsigned i = 0; !rc && !t->leaving && i < t->c->size; i++) {
