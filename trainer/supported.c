@@ -11,10 +11,6 @@ static int no(struct lh_err *err, const char *key, const char *value)
 /* Whoever adds a feature to the peer takes its line out; with the last one this file goes. */
 int lh_peer_supported(const struct lh_peer_config *c, struct lh_err *err)
 {
-	if (c->wire > LH_WIRE_FP16)
-		return no(err, "wire", lh_wire_names[c->wire]);
-	if (c->codec.error_feedback)
-		return no(err, "error_feedback", "error feedback");
 	if (c->sync.strategy != LH_STRATEGY_EXACT)
 		return no(err, "strategy", lh_strategy_names[c->sync.strategy]);
 	if (c->sync.optimizer != LH_OPTIMIZER_ADAMW)
