@@ -39,6 +39,10 @@ struct lh_engine_ops {
 	void (*forget)(struct lh_engine_state *s);
 	/* Divide the summed gradient by total_samples, take one optimiser step, zero the gradient. */
 	int (*update)(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err);
+	/* Blocks of the parameters. NULL: pseudo. */
+	int (*parameters_read)(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err);
+	int (*parameters_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
+				struct lh_err *err);
 	/* 64-bit hash of all parameters (and of what was written, for paced). */
 	uint64_t (*state_hash)(const struct lh_engine_state *s);
 	/* Held-out metric and its reference (chance, unigram entropy). -ENOTSUP: no evaluation. */

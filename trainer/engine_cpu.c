@@ -17,6 +17,7 @@
 #include "hash.h"
 #include "model/model.h"
 #include "optim/adamw.h"
+#include "optim/sgd.h"
 
 /* Samples that the model runs at a time: enough rows to fill the tiles of a matrix product, few enough that the
  * activations stay in the second-level cache. Changes no result. */
@@ -31,6 +32,7 @@ enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS };
 struct lh_engine_state {
 	struct lh_model *model;
 	struct lh_dataset data;
+	enum lh_optimizer optimizer;
 	struct lh_adamw optimiser;
 	double learning_rate;
 	uint64_t updates;
@@ -95,6 +97,7 @@ static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret
 	s->v = s->m + n;
 	s->targets = s->inputs + CHUNK_MAX * s->model->input_bytes;
 	s->optimiser = (struct lh_adamw)LH_ADAMW_INIT;
+	s->optimizer = c->sync.optimizer;
 	s->learning_rate = c->learning_rate;
 	s->sample_seed = stream(c->seed, STREAM_SAMPLES);
 	s->shift_seed = stream(c->seed, STREAM_SHIFTS);
@@ -160,7 +163,7 @@ static int check_block(const struct lh_engine_state *s, uint64_t offset, size_t 
 {
 	const uint64_t all = s->model->parameters;
 	if (offset > all || n > all - offset)
-		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "gradient block %llu + %zu of %llu",
+		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "block %llu + %zu of %llu",
 				  (unsigned long long)offset, n, (unsigned long long)all);
 	return 0;
 }
@@ -182,18 +185,39 @@ static int cpu_gradient_write(struct lh_engine_state *s, uint64_t offset, size_t
 	return rc;
 }
 
+static int cpu_parameters_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	int rc = check_block(s, offset, n, err);
+	if (!rc && n)
+		memcpy(dst, s->params + offset, n * sizeof *dst);
+	return rc;
+}
+
+static int cpu_parameters_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
+				struct lh_err *err)
+{
+	int rc = check_block(s, offset, n, err);
+	if (!rc && n)
+		memcpy(s->params + offset, src, n * sizeof *src);
+	return rc;
+}
+
 static int cpu_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
 {
 	if (!total_samples)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "model %s: an update over no samples", s->model->name);
-	lh_adamw_begin(&s->optimiser);
 	double rate = s->learning_rate;
 	if (s->updates++ < WARMUP_UPDATES)
 		rate *= (double)s->updates / (WARMUP_UPDATES + 1);
+	lh_adamw_begin(&s->optimiser);
 	for (size_t i = 0; i < s->model->nparams; i++) {
 		const struct lh_param *p = &s->model->params[i];
-		lh_adamw_apply(&s->optimiser, rate, p->decay, 1.0 / (double)total_samples, p->count,
-			       s->params + p->offset, s->grads + p->offset, s->m + p->offset, s->v + p->offset);
+		if (s->optimizer == LH_OPTIMIZER_SGD)
+			lh_sgd_apply(s->learning_rate / (double)total_samples, p->count, s->params + p->offset,
+				     s->grads + p->offset);
+		else
+			lh_adamw_apply(&s->optimiser, rate, p->decay, 1.0 / (double)total_samples, p->count,
+				       s->params + p->offset, s->grads + p->offset, s->m + p->offset, s->v + p->offset);
 	}
 	memset(s->grads, 0, s->model->parameters * sizeof *s->grads);
 	return 0;
@@ -292,6 +316,8 @@ const struct lh_engine_ops lh_engine_cpu = {
 	.step = cpu_step,
 	.gradient_read = cpu_gradient_read,
 	.gradient_write = cpu_gradient_write,
+	.parameters_read = cpu_parameters_read,
+	.parameters_write = cpu_parameters_write,
 	.update = cpu_update,
 	.state_hash = cpu_state_hash,
 	.evaluate = cpu_evaluate,

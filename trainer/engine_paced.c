@@ -18,11 +18,13 @@
 #include "engine.h"
 #include "hash.h"
 #include "pattern/pattern.h"
+#include "sync/fragment.h"
 
 enum { SPOTS = 6 };
 
 struct lh_engine_state {
 	uint64_t parameters, seed;
+	struct lh_fragments map; /* exchange k is of fragment (k - 1) % n; one fragment but for streaming */
 	unsigned rank, size;
 	unsigned *ranks;       /* [size] whose numbers are summed */
 	unsigned passed_on;    /* how often a partial sum is, at most */
@@ -111,6 +113,8 @@ static int paced_open(const struct lh_peer_config *c, struct lh_engine_state **r
 	*s = (struct lh_engine_state){
 		.parameters = c->parameters, .seed = c->seed, .rank = c->rank, .round = 1,
 		.coarse = coarse_tolerance(c, chain.up),
+		.map = lh_fragments_of(c->parameters, c->sync.strategy == LH_STRATEGY_STREAMING_DILOCO ?
+						      c->sync.fragments : 1),
 		.state = lh_mix64(c->parameters ^ lh_mix64(c->seed)),
 	};
 	rc = paced_among(s, 1, NULL, c->size, chain.up ? chain.up - 1 : 0, err);
@@ -178,10 +182,10 @@ static int paced_write(struct lh_engine_state *s, uint64_t offset, size_t n, con
 
 static int paced_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
 {
-	if (s->written != s->parameters)
+	if (s->written != lh_fragment_length(&s->map, (s->round - 1) % s->map.n))
 		return lh_err_set(err, LH_EXIT_BROKE, -EBADMSG, "round %u: %llu of %llu gradient elements came",
-				  s->round,
-				  (unsigned long long)s->written, (unsigned long long)s->parameters);
+				  s->round, (unsigned long long)s->written,
+				  (unsigned long long)lh_fragment_length(&s->map, (s->round - 1) % s->map.n));
 	s->state = lh_mix64(s->state ^ s->sum);
 	s->sum = s->written = 0;
 	s->round++;

@@ -19,7 +19,7 @@ struct lh_exchange {
  * parameters are some learning rates: times 2^10 they stay clear of fp16's subnormals, and up to 64 of its end. */
 static float scale_of(const struct lh_peer_config *c, enum lh_vector kind)
 {
-	if (c->wire != LH_WIRE_FP16 || c->engine == LH_ENGINE_PACED)
+	if (c->wire != LH_WIRE_FP16 || c->engine == LH_ENGINE_PACED || kind == LH_VECTOR_CONTROL)
 		return 1;
 	if (kind == LH_VECTOR_DIFFERENCE)
 		return 1024;
@@ -64,29 +64,37 @@ static int open_factors(struct lh_exchange *x, struct lh_worker *w, const struct
 	return rc;
 }
 
-static int open_exchange(struct lh_exchange *x, struct lh_worker *w, enum lh_vector kind, uint64_t n,
-			 const struct lh_exchange_io *io, struct lh_err *err)
+static int open_exchange(struct lh_exchange *x, struct lh_worker *w, const struct lh_exchange_port *port,
+			 enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io, struct lh_err *err)
 {
+	const bool control = kind == LH_VECTOR_CONTROL;
+	struct lh_transport *t = port ? lh_mux_port(port->mux, port->number) : w->t;
 	struct lh_group group;
 	struct lh_codec codec;
-	int rc = lh_codec_init(&codec, w->c->wire, &w->c->codec, err);
-	if (!rc && wants_feedback(w->c))
+	t->trace = w->t->trace;
+	if (w->c->wire == LH_WIRE_POWERSGD && port && !control)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "wire powersgd: not with strategy %s",
+				  lh_strategy_names[w->c->sync.strategy]);
+	int rc = lh_codec_init(&codec, control ? LH_WIRE_FP32 : w->c->wire, &w->c->codec, err);
+	if (!rc && !control && wants_feedback(w->c))
 		rc = lh_feedback_new(n, w->c->membership == LH_MEMBERSHIP_ELASTIC, &x->feedback, err);
 	if (!rc)
 		rc = lh_group_of(w->c, &group, err);
 	if (rc)
 		return rc;
 	struct lh_allreduce_config c = {
-		.pattern = lh_pattern_find(w->c->algorithm), .group = &group, .codec = &codec,
+		.pattern = lh_pattern_find(control ? LH_ALGORITHM_BUTTERFLY : w->c->algorithm), .group = &group,
+		.codec = &codec,
 		.feedback = x->feedback, .scale = scale_of(w->c, kind), .rank = w->c->rank, .n = n,
+		.first = port ? port->number + 1 : 0, .stride = port ? port->of : 0,
 		.read = io->read, .write = io->write, .ctx = io->ctx,
 	};
 	x->codec = codec;
 	x->c = c;
-	if (w->c->wire == LH_WIRE_POWERSGD && w->c->size > 1)
+	if (w->c->wire == LH_WIRE_POWERSGD && w->c->size > 1 && !control)
 		rc = open_factors(x, w, &group, n, io, err);
 	else
-		rc = lh_allreduce_new(&c, w->t, &x->a, err);
+		rc = lh_allreduce_new(&c, t, &x->a, err);
 	lh_group_done(&group);
 	return rc;
 }
@@ -103,19 +111,25 @@ int lh_exchange_regroup(struct lh_exchange *x, const struct lh_group *group, uns
 	return lh_allreduce_new(&c, t, &x->a, err);
 }
 
-int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,
-		    struct lh_exchange **ret, struct lh_err *err)
+int lh_exchange_new_port(struct lh_worker *w, const struct lh_exchange_port *port, enum lh_vector kind, uint64_t n,
+			 const struct lh_exchange_io *io, struct lh_exchange **ret, struct lh_err *err)
 {
 	struct lh_exchange *x = calloc(1, sizeof *x);
 	if (!x)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "exchange");
-	int rc = open_exchange(x, w, kind, n, io, err);
+	int rc = open_exchange(x, w, port, kind, n, io, err);
 	if (rc) {
 		lh_exchange_free(x);
 		return rc;
 	}
 	*ret = x;
 	return 0;
+}
+
+int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const struct lh_exchange_io *io,
+		    struct lh_exchange **ret, struct lh_err *err)
+{
+	return lh_exchange_new_port(w, NULL, kind, n, io, ret, err);
 }
 
 int lh_exchange_start(struct lh_exchange *x, uint32_t number, struct lh_err *err)

@@ -5,12 +5,14 @@
 #define TRAINER_SYNC_EXCHANGE_H
 
 #include "comm/allreduce.h"
+#include "comm/mux.h"
 #include "worker.h"
 
 /* What is in the vector decides the power of two that fp16 gets on the wire. */
 enum lh_vector {
 	LH_VECTOR_GRADIENT,   /* a sum over the samples of a batch */
 	LH_VECTOR_DIFFERENCE, /* of parameters over some rounds */
+	LH_VECTOR_CONTROL,    /* a few numbers that must come through unchanged */
 };
 
 struct lh_exchange_io {
@@ -40,5 +42,11 @@ uint64_t lh_exchange_bytes(const struct lh_exchange *x);
  * the peer. 0 without error feedback. */
 void lh_exchange_held_back(const struct lh_exchange *x, double *ret_l1, double *ret_l2);
 void lh_exchange_free(struct lh_exchange *x); /* NULL is fine */
+
+/* One of several that share the transport: it has number `number` (from 0) of `of`, and exchanges number + 1,
+ * number + 1 + of, ... LH_VECTOR_CONTROL goes as fp32 by the algorithm with the fewest trips. */
+struct lh_exchange_port { struct lh_mux *mux; unsigned number, of; };
+int lh_exchange_new_port(struct lh_worker *w, const struct lh_exchange_port *port, enum lh_vector kind, uint64_t n,
+			 const struct lh_exchange_io *io, struct lh_exchange **ret, struct lh_err *err);
 
 #endif

@@ -107,9 +107,23 @@ static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const str
 			if (!rc)
 				rc = w->wait(w->ctx, due, err);
 		} while (!rc && w->now(w->ctx) < due && !lh_worker_is_void(w, e->epoch));
-		p->enough = s->ops->enough && s->ops->enough(s, r, p->done);
+		if (!rc && s->ops->enough)
+			rc = s->ops->enough(s, r, p->done, err);
+		p->enough = rc > 0;
+		rc = rc < 0 ? rc : 0;
 	}
 	return rc;
+}
+
+/* What was calculated of it. */
+static void trim(struct lh_round *r, uint64_t done)
+{
+	r->samples = done;
+	for (size_t i = 0; i < r->nranges; i++) {
+		struct lh_range *range = &r->ranges[i];
+		range->count = range->count < done ? range->count : done;
+		done -= range->count;
+	}
 }
 
 static int calculate(struct lh_worker *w, struct lh_strategy *s, struct lh_round *r, struct lh_event *e,
@@ -121,7 +135,7 @@ static int calculate(struct lh_worker *w, struct lh_strategy *s, struct lh_round
 	lh_trace_enter(w->t->trace, LH_SPAN_CALCULATE);
 	for (size_t i = 0; !rc && i < r->nranges; i++)
 		rc = calculate_range(w, s, r, &r->ranges[i], &p, e, err);
-	r->samples = p.done;
+	trim(r, p.done);
 	lh_trace_enter(w->t->trace, LH_SPAN_OTHER); /* before the clock is read, so that nothing comes between */
 	e->calc_end_ns = w->now(w->ctx);
 	e->late_ns = lh_pace_late(&p.pace, p.done, e->calc_end_ns);
@@ -145,12 +159,28 @@ static int wait_until_ready(struct lh_worker *w, struct lh_strategy *s, const st
 	return rc;
 }
 
+/* Finding the group takes at least so long, and it is not looked for before the round begins: runs beside the calculation,
+ * and holds up an exchange whose batch was reached sooner. */
+static int match(struct lh_worker *w, const struct lh_round *r, const struct lh_event *e, struct lh_err *err)
+{
+	const lh_ns until = e->begin_ns + w->c->sync.match_floor_ns;
+	int rc = 0;
+	if (!w->c->sync.match_floor_ns || !r->exchanges)
+		return 0;
+	lh_trace_enter(w->t->trace, LH_SPAN_MATCH);
+	while (!rc && w->now(w->ctx) < until && !lh_worker_is_void(w, r->epoch))
+		rc = w->wait(w->ctx, until, err);
+	return rc;
+}
+
 /* 0: committed. 1: became void. */
 static int exchange_and_commit(struct lh_worker *w, struct lh_strategy *s, struct lh_round *r, struct lh_event *e,
 			       struct lh_err *err)
 {
+	int rc = match(w, r, e, err), again = 1;
 	lh_trace_enter(w->t->trace, LH_SPAN_WAIT);
-	int rc = s->ops->begin(s, r, err), again = 1;
+	if (!rc)
+		rc = s->ops->begin(s, r, err);
 	e->exchange_end_ns = e->calc_end_ns;
 	while (!rc && again) {
 		rc = wait_until_ready(w, s, r, err);

@@ -26,7 +26,8 @@ struct lh_round {
 	uint64_t samples;         /* in all of them: what this peer has calculated in the end */
 	uint64_t total_samples;   /* of all peers; eta: known when the round is ready */
 	uint32_t uses;            /* set by commit: the newest round whose exchange was applied; 0: none was */
-	bool waits;               /* this round waits for an exchange */
+	bool exchanges;           /* set by plan: one will begin at its end, so a group must be found */
+	bool waits;               /* set by begin: this round waits for an exchange */
 };
 
 struct lh_strategy;
@@ -36,8 +37,8 @@ struct lh_strategy_ops {
 	/* On error *ret is not written. */
 	int (*open)(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err);
 	int (*plan)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
-	/* After each microbatch: `done` samples of the round are calculated; true ends the calculation. NULL: never. */
-	bool (*enough)(struct lh_strategy *s, const struct lh_round *r, uint64_t done);
+	/* After each microbatch: `done` samples of the round are calculated; 1 ends the calculation. NULL: all of them. */
+	int (*enough)(struct lh_strategy *s, const struct lh_round *r, uint64_t done, struct lh_err *err);
 	/* The last part of the calculation: an update of this peer alone. NULL: there is none. */
 	int (*local)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
 	/* The calculation is over. Sets r->waits where the round has something to wait for. */
@@ -64,6 +65,14 @@ struct lh_strategy { /* each kind's own begins with this */
 /* Every target batch, exact: samples dealt before the round in proportion to the declared rates, every gradient
  * counts once, everybody averages at the end of each round. */
 extern const struct lh_strategy_ops lh_strategy_exact;
+/* The same, but nobody is dealt samples: a round ends when the peers' reports say that the batch must be complete. */
+extern const struct lh_strategy_ops lh_strategy_eta;
+/* As exact, but the sum of round e is exchanged during round e + 1 and applied at its end; the last round applies its
+ * own too. */
+extern const struct lh_strategy_ops lh_strategy_delayed;
+/* Each peer updates itself; what changed is averaged now and then (outer.c). */
+extern const struct lh_strategy_ops lh_strategy_local_sgd, lh_strategy_diloco, lh_strategy_streaming_diloco,
+	lh_strategy_async;
 
 /* NULL: this program has none of that kind. */
 const struct lh_strategy_ops *lh_strategy_find(enum lh_strategy_kind kind);

@@ -1,0 +1,206 @@
+/* Gradients, every target batch, as hivemind counts it: nobody is dealt samples, everybody reports how many it has and
+ * how fast it is, and each ends the round by itself when by the reports the batch must be complete.
+ *
+ * Reports are a small all-reduce of their own, beside that of the gradients: each half second, and at the
+ * beginning of a round, a peer adds its samples, its speed (a moving average over microbatches, as hivemind's) and
+ * whether it has ended the round. So all know the same sums S and V, of about the moment t when their own report left,
+ * and end when S + V (now - t) >= batch. Hivemind's peers read each other's reports from a hash table instead, as
+ * stale and as often; what they estimate is the same.
+ *
+ * Who has ended sends its gradient at once, and reports until all have ended: the first report in which everybody says
+ * so has the exact number of samples, which the sum is divided by. Its number is the same on all peers, so
+ * whatever is reported after it is of the next round. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exchange.h"
+#include "strategy.h"
+
+#define REPORT_NS (LH_NS_PER_S / 2)   /* hivemind's min_refresh_period */
+#define EMA_ALPHA 0.1                 /* hivemind's performance_ema_alpha */
+#define LONGEST_BATCHES 4             /* a round ends at the latest when a peer has calculated so many batches alone */
+#define SAMPLES_LOW 4096              /* samples travel as two floats, exact to 2^36 */
+
+enum { LOW, HIGH, SPEED, ENDED, FIELDS };
+
+struct eta {
+	struct lh_strategy base;
+	struct lh_mux *mux;
+	struct lh_exchange *report, *gradient;
+	uint32_t reports, gradients;       /* begun: their exchanges are 2 k - 1 and 2 k */
+	float mine[FIELDS], sum[FIELDS];   /* of the report under way, and what has come back of it */
+	float all[FIELDS];                 /* of the last one */
+	bool reporting, known;             /* one is under way; `all` is of this round */
+	lh_ns asked_ns, known_ns;          /* when the one under way left, and when `all` had left */
+	double ema_s, ema_weight;          /* seconds a sample */
+	lh_ns step_ns;                     /* the last microbatch ended */
+	uint64_t before, done;             /* samples of this peer: in earlier rounds, in this one */
+	bool ended, final;                 /* this peer's round is over; everybody's is, and `all` says so */
+};
+
+static struct eta *of(struct lh_strategy *s) { return (struct eta *)s; }
+
+static int read_mine(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	memcpy(dst, ((struct eta *)ctx)->mine + offset, n * sizeof *dst);
+	return 0;
+}
+
+static int write_sum(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	memcpy(((struct eta *)ctx)->sum + offset, src, n * sizeof *src);
+	return 0;
+}
+
+static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	const struct lh_worker *w = ((const struct eta *)ctx)->base.w;
+	return w->ops->gradient_read(w->engine, offset, n, dst, err);
+}
+
+static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	const struct lh_worker *w = ((const struct eta *)ctx)->base.w;
+	return w->ops->gradient_write(w->engine, offset, n, src, err);
+}
+
+/* ---- reports ---- */
+
+static int begin_report(struct eta *x, struct lh_err *err)
+{
+	const struct lh_worker *w = x->base.w;
+	x->mine[LOW] = (float)(x->done % SAMPLES_LOW);
+	x->mine[HIGH] = (float)(x->done / SAMPLES_LOW);
+	x->mine[SPEED] = x->ema_s > 0 ? (float)(x->ema_weight / x->ema_s) : 0;
+	x->mine[ENDED] = x->ended;
+	x->asked_ns = w->now(w->ctx);
+	x->reporting = true;
+	return lh_exchange_start(x->report, 2 * ++x->reports - 1, err);
+}
+
+static uint64_t reported_samples(const struct eta *x)
+{
+	return (uint64_t)x->all[LOW] + (uint64_t)x->all[HIGH] * SAMPLES_LOW;
+}
+
+static void end_report(struct eta *x)
+{
+	memcpy(x->all, x->sum, sizeof x->all);
+	x->reporting = false;
+	x->known = true;
+	x->known_ns = x->asked_ns;
+	x->final = x->all[ENDED] == (float)x->base.w->c->size;
+}
+
+static void measure_speed(struct eta *x, uint64_t samples, lh_ns now)
+{
+	if (!samples)
+		return;
+	x->ema_s += EMA_ALPHA * ((double)(now - x->step_ns) / 1e9 / (double)samples - x->ema_s);
+	x->ema_weight += EMA_ALPHA * (1 - x->ema_weight);
+}
+
+/* ---- the phases ---- */
+
+static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	struct eta *x = of(s);
+	const struct lh_worker *w = s->w;
+	r->exchanges = true;
+	x->before += x->done;
+	x->done = 0;
+	x->ended = x->known = x->final = false;
+	x->step_ns = w->now(w->ctx);
+	/* Every peer walks through passes of its own over the data. */
+	int rc = lh_round_add(r, ((uint64_t)w->c->rank << 40) + x->before, LONGEST_BATCHES * w->c->target_batch, err);
+	if (!rc && x->ema_s > 0)
+		rc = begin_report(x, err);
+	return rc;
+}
+
+static int enough(struct lh_strategy *s, const struct lh_round *r, uint64_t done, struct lh_err *err)
+{
+	struct eta *x = of(s);
+	const lh_ns now = s->w->now(s->w->ctx);
+	int rc = 0;
+	measure_speed(x, done - x->done, now);
+	x->done = done;
+	x->step_ns = now;
+	if (x->reporting && lh_exchange_done(x->report))
+		end_report(x);
+	if (!x->reporting && (!x->known || now - x->asked_ns >= REPORT_NS))
+		rc = begin_report(x, err);
+	if (rc)
+		return rc;
+	double expected = x->known ? (double)reported_samples(x) + x->all[SPEED] * ((double)(now - x->known_ns) / 1e9) : 0;
+	return expected >= (double)s->w->c->target_batch || done >= s->w->c->target_batch;
+}
+
+static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	struct eta *x = of(s);
+	r->waits = true;
+	x->ended = true;
+	int rc = lh_exchange_start(x->gradient, 2 * ++x->gradients, err);
+	return rc || x->reporting ? rc : begin_report(x, err);
+}
+
+static bool ready(const struct lh_strategy *s, const struct lh_round *r)
+{
+	const struct eta *x = (const struct eta *)s;
+	return lh_exchange_done(x->final ? x->gradient : x->report);
+}
+
+static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	struct eta *x = of(s);
+	if (!x->final) {
+		end_report(x);
+		int rc = x->final ? 0 : begin_report(x, err);
+		return rc ? rc : 1;
+	}
+	r->total_samples = reported_samples(x);
+	r->uses = r->epoch;
+	return s->w->ops->update(s->w->engine, r->total_samples, err);
+}
+
+static void close_eta(struct lh_strategy *s)
+{
+	struct eta *x = of(s);
+	if (!x)
+		return;
+	lh_exchange_free(x->report);
+	lh_exchange_free(x->gradient);
+	lh_mux_free(x->mux);
+	free(x);
+}
+
+static int open_eta(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
+{
+	struct eta *x = calloc(1, sizeof *x);
+	if (!x)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy eta");
+	const struct lh_exchange_io report = { .read = read_mine, .write = write_sum, .ctx = x };
+	const struct lh_exchange_io gradient = { .read = read_gradient, .write = write_gradient, .ctx = x };
+	x->base = (struct lh_strategy){ .ops = &lh_strategy_eta, .w = w };
+	int rc = lh_mux_new(w->t, w->c->size, 2, &x->mux, err);
+	if (!rc)
+		rc = lh_exchange_new_port(w, &(struct lh_exchange_port){ x->mux, 0, 2 }, LH_VECTOR_CONTROL, FIELDS,
+					  &report, &x->report, err);
+	if (!rc)
+		rc = lh_exchange_new_port(w, &(struct lh_exchange_port){ x->mux, 1, 2 }, LH_VECTOR_GRADIENT,
+					  w->ops->parameters(w->engine), &gradient, &x->gradient, err);
+	if (rc) {
+		close_eta(&x->base);
+		return rc;
+	}
+	*ret = &x->base;
+	return 0;
+}
+
+const struct lh_strategy_ops lh_strategy_eta = {
+	.name = "eta", .open = open_eta, .plan = plan, .enough = enough, .begin = begin, .ready = ready,
+	.commit = commit, .close = close_eta,
+};

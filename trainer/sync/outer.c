@@ -1,0 +1,366 @@
+/* Strategies of parameters: every peer updates its own replica each round, and what changed is averaged now and then.
+ *
+ * There is one mechanism. A fragment p of the model (all of it, but for streaming) has an anchor A, the same on all peers.
+ * When it departs, at the end of a round, its snapshot X_i is taken, and the exchange sums w_i (A - X_i), where w_i is
+ * the peer's part of the samples since the fragment departed last. With D the sum, which all peers have in the same
+ * bytes, the fragment lands, in that round or a later one:
+ *
+ *     V  = momentum V + D
+ *     A' = A - rate (D + momentum V)             Nesterov; with rate 1 and no momentum A - D, the mean
+ *     X  = A'                                    replace        local-sgd, diloco
+ *     X  = blend X + (1 - blend) A'              blend          streaming-diloco
+ *     X  = X + (A' - X_i)                        delta rule     async: what was learnt meanwhile is kept
+ *     A  = A'
+ *
+ * Differences travel, not parameters, because every codec loses less of a small number; a group of one exchanges nothing,
+ * so nothing is rounded there: its mean is X_i itself. Of an engine without a model nothing of this is held; its exchanges
+ * have the same lengths and moments.
+ *
+ * One exchange is under way at a time. At the end of a round there is a list of jobs: land what is due, let depart what is
+ * due, land what departed with no overlap. Only async looks at time: it lands at the first end of a round at which its
+ * exchange is over. After the last round all that is under way lands, and every fragment departs and lands once more
+ * without blending, so that the run ends with one model. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exchange.h"
+#include "fragment.h"
+#include "strategy.h"
+
+enum { STEP = 4096 }; /* parameters at a time */
+
+struct fragment {
+	struct lh_exchange *exchange;
+	struct outer *x;
+	uint32_t p;
+	uint32_t departed, due;    /* rounds; departed 0: at home */
+	bool arrived;              /* its exchange is over */
+	uint64_t own, all;         /* samples until it departed last */
+	float weight;
+};
+
+struct job { bool lands; uint32_t p; };
+
+struct outer {
+	struct lh_strategy base;
+	struct lh_mux *mux;
+	struct lh_fragments map;
+	struct fragment *fragments;
+	uint32_t every, overlap;
+	double rate, momentum;
+	float blend;
+	bool delta_rule, when_here;  /* async */
+	float *anchor, *velocity, *snapshot, *sum; /* [parameters], fragments in their places; NULL: pseudo */
+	uint32_t number;             /* exchanges begun */
+	struct fragment *flying;     /* the exchange under way */
+	uint64_t own, all;           /* samples until now */
+	struct job *jobs;            /* of this round, [2 * fragments + fragments] */
+	uint32_t njobs, next;
+	uint32_t shared_fragments;   /* replaced in this round */
+};
+
+static struct outer *of(struct lh_strategy *s) { return (struct outer *)s; }
+
+/* ---- what travels ---- */
+
+static int read_difference(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	const struct fragment *f = ctx;
+	const struct outer *x = f->x;
+	if (!x->anchor)
+		return x->base.w->ops->gradient_read(x->base.w->engine, offset, n, dst, err);
+	for (size_t done = 0; done < n;) {
+		uint64_t run, at = lh_fragment_at(&x->map, f->p, offset + done, &run);
+		run = run < n - done ? run : n - done;
+		for (uint64_t i = 0; i < run; i++)
+			dst[done + i] = f->weight * (x->anchor[at + i] - x->snapshot[at + i]);
+		done += run;
+	}
+	return 0;
+}
+
+static int write_sum(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
+{
+	const struct fragment *f = ctx;
+	const struct outer *x = f->x;
+	if (!x->anchor)
+		return x->base.w->ops->gradient_write(x->base.w->engine, offset, n, src, err);
+	for (size_t done = 0; done < n;) {
+		uint64_t run, at = lh_fragment_at(&x->map, f->p, offset + done, &run);
+		run = run < n - done ? run : n - done;
+		memcpy(x->sum + at, src + done, run * sizeof *src);
+		done += run;
+	}
+	return 0;
+}
+
+/* ---- departing and landing ---- */
+
+static int depart(struct outer *x, struct fragment *f, uint32_t epoch, struct lh_err *err)
+{
+	const struct lh_worker *w = x->base.w;
+	int rc = 0;
+	for (uint64_t k = 0, run, n = lh_fragment_length(&x->map, f->p); !rc && x->anchor && k < n; k += run) {
+		uint64_t at = lh_fragment_at(&x->map, f->p, k, &run);
+		rc = w->ops->parameters_read(w->engine, at, run, x->snapshot + at, err);
+	}
+	f->weight = x->all > f->all ? (float)((double)(x->own - f->own) / (double)(x->all - f->all)) : 0;
+	f->own = x->own;
+	f->all = x->all;
+	f->departed = epoch;
+	f->arrived = false;
+	bool last = epoch == w->c->epochs;
+	f->due = last ? epoch : epoch + x->overlap;
+	x->flying = f;
+	return rc ? rc : lh_exchange_start(f->exchange, ++x->number, err);
+}
+
+/* The exchange under way is over. What a pseudo engine was sent, it takes now: the next exchange is another number. */
+static int arrive(struct outer *x, struct lh_err *err)
+{
+	x->flying->arrived = true;
+	x->flying = NULL;
+	return x->anchor ? 0 : x->base.w->ops->update(x->base.w->engine, x->base.w->c->target_batch, err);
+}
+
+/* The anchor of `n` parameters from `at` on takes the outer step. */
+static void step_anchor(struct outer *x, uint64_t at, size_t n)
+{
+	const float rate = (float)x->rate, momentum = (float)x->momentum;
+	const bool alone = x->base.w->c->size == 1, plain = x->rate == 1 && x->momentum == 0;
+	for (size_t i = 0; i < n; i++) {
+		float *a = &x->anchor[at + i];
+		if (plain) {
+			*a = alone ? x->snapshot[at + i] : *a - x->sum[at + i];
+			continue;
+		}
+		float d = alone ? *a - x->snapshot[at + i] : x->sum[at + i];
+		x->velocity[at + i] = momentum * x->velocity[at + i] + d;
+		*a -= rate * (d + momentum * x->velocity[at + i]);
+	}
+}
+
+static int land_run(struct outer *x, uint64_t at, size_t n, float blend, struct lh_err *err)
+{
+	const struct lh_worker *w = x->base.w;
+	float now[STEP];
+	const float *anchor = x->anchor + at, *snapshot = x->snapshot + at;
+	step_anchor(x, at, n);
+	if (!x->delta_rule && blend == 0)
+		return w->ops->parameters_write(w->engine, at, n, anchor, err);
+	int rc = w->ops->parameters_read(w->engine, at, n, now, err);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < n; i++)
+		if (!x->delta_rule)
+			now[i] = blend * now[i] + (1 - blend) * anchor[i];
+		else if (now[i] == snapshot[i])
+			now[i] = anchor[i]; /* nothing was learnt meanwhile: no rounding either */
+		else
+			now[i] += anchor[i] - snapshot[i];
+	return w->ops->parameters_write(w->engine, at, n, now, err);
+}
+
+static int land(struct outer *x, struct fragment *f, struct lh_round *r, struct lh_err *err)
+{
+	/* The last departure of a run is for ending with one model. */
+	float blend = f->departed == x->base.w->c->epochs ? 0 : x->blend;
+	int rc = 0;
+	for (uint64_t k = 0, run, n = lh_fragment_length(&x->map, f->p); !rc && x->anchor && k < n; k += run) {
+		uint64_t at = lh_fragment_at(&x->map, f->p, k, &run);
+		run = run < STEP ? run : STEP;
+		rc = land_run(x, at, run, blend, err);
+	}
+	if (f->departed == r->epoch && blend == 0)
+		x->shared_fragments++;
+	r->uses = f->departed > r->uses ? f->departed : r->uses;
+	f->departed = 0;
+	return rc;
+}
+
+/* ---- the end of a round ---- */
+
+static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	const struct outer *x = of(s);
+	r->exchanges = r->epoch == s->w->c->epochs || lh_fragment_due(x->map.n, x->every, r->epoch) < x->map.n;
+	return lh_round_deal(s->w->c, r, err);
+}
+
+static int local(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	x->own += r->samples;
+	x->all += r->total_samples;
+	return r->samples && x->anchor ? s->w->ops->update(s->w->engine, r->samples, err) : 0;
+}
+
+static void add_job(struct outer *x, bool lands, uint32_t p)
+{
+	x->jobs[x->njobs++] = (struct job){ lands, p };
+}
+
+static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	const uint32_t n = x->map.n, e = r->epoch;
+	const bool last = e == s->w->c->epochs;
+	uint32_t departs = lh_fragment_due(n, x->every, e);
+	x->njobs = x->next = x->shared_fragments = 0;
+	for (uint32_t i = 0; i < n; i++) { /* the one that departed first lands first */
+		const struct fragment *f = &x->fragments[(x->number + i) % n];
+		bool here = x->when_here && f == x->flying && lh_exchange_done(f->exchange);
+		if (f->departed && (f->due <= e || last || here))
+			add_job(x, true, f->p);
+	}
+	r->waits = x->njobs || (x->flying && (departs < n || last));
+	/* They leave in turn, the same turn always: that is what the exchanges' numbers mean. */
+	for (uint32_t i = 0; i < (last ? n : departs < n); i++)
+		add_job(x, false, (x->number + i) % n);
+	for (uint32_t i = 0; i < (last ? n : departs < n && !x->overlap); i++) {
+		add_job(x, true, (x->number + i) % n);
+		r->waits = true;
+	}
+	return 0;
+}
+
+static bool ready(const struct lh_strategy *s, const struct lh_round *r)
+{
+	const struct outer *x = (const struct outer *)s;
+	if (x->next == x->njobs || !x->flying)
+		return true;
+	const struct job *j = &x->jobs[x->next];
+	return (j->lands && x->fragments[j->p].arrived) || lh_exchange_done(x->flying->exchange);
+}
+
+static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	int rc = 0;
+	while (!rc && x->next < x->njobs) {
+		const struct job *j = &x->jobs[x->next];
+		struct fragment *f = &x->fragments[j->p];
+		if (!ready(s, r))
+			return 1;
+		if (x->flying && !(j->lands && f->arrived))
+			rc = arrive(x, err);
+		if (!rc)
+			rc = j->lands ? land(x, f, r, err) : depart(x, f, r->epoch, err);
+		x->next++;
+	}
+	if (s->shared != LH_SHARED_NEVER)
+		s->shared = x->shared_fragments == x->map.n ? LH_SHARED_YES : LH_SHARED_NO;
+	return rc;
+}
+
+/* ---- life ---- */
+
+static void close_outer(struct lh_strategy *s)
+{
+	struct outer *x = of(s);
+	if (!x)
+		return;
+	for (uint32_t p = 0; x->fragments && p < x->map.n; p++)
+		lh_exchange_free(x->fragments[p].exchange);
+	lh_mux_free(x->mux);
+	free(x->fragments);
+	free(x->jobs);
+	free(x->anchor);
+	free(x);
+}
+
+static int allocate(struct outer *x, struct lh_err *err)
+{
+	const struct lh_worker *w = x->base.w;
+	const uint64_t n = x->map.parameters;
+	x->fragments = calloc(x->map.n, sizeof *x->fragments);
+	x->jobs = calloc(3 * (size_t)x->map.n, sizeof *x->jobs);
+	if (!w->ops->pseudo)
+		x->anchor = calloc(4 * n + 1, sizeof *x->anchor);
+	if (!x->fragments || !x->jobs || (!w->ops->pseudo && !x->anchor))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy %s", x->base.ops->name);
+	if (!x->anchor)
+		return 0;
+	x->velocity = x->anchor + n;
+	x->snapshot = x->velocity + n;
+	x->sum = x->snapshot + n;
+	return w->ops->parameters_read(w->engine, 0, n, x->anchor, err);
+}
+
+static int open_exchanges(struct outer *x, struct lh_err *err)
+{
+	struct lh_worker *w = x->base.w;
+	/* Alone it needs no mux, and may be one that takes several all-reduces in a row. */
+	int rc = x->map.n > 1 ? lh_mux_new(w->t, w->c->size, x->map.n, &x->mux, err) : 0;
+	for (uint32_t p = 0; !rc && p < x->map.n; p++) {
+		struct fragment *f = &x->fragments[p];
+		const struct lh_exchange_io io = { .read = read_difference, .write = write_sum, .ctx = f };
+		*f = (struct fragment){ .x = x, .p = p };
+		const struct lh_exchange_port port = { x->mux, p, x->map.n };
+		rc = lh_exchange_new_port(w, x->mux ? &port : NULL, LH_VECTOR_DIFFERENCE,
+					  lh_fragment_length(&x->map, p), &io, &f->exchange, err);
+	}
+	return rc;
+}
+
+/* *settings becomes the strategy's, or is not touched. */
+static int open_outer(struct lh_worker *w, const struct outer *settings, struct lh_strategy **ret, struct lh_err *err)
+{
+	struct outer *x = malloc(sizeof *x);
+	if (!x)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy");
+	*x = *settings;
+	x->base.w = w;
+	x->every = x->every ? x->every : 1;
+	int rc = allocate(x, err);
+	if (!rc)
+		rc = open_exchanges(x, err);
+	if (rc) {
+		close_outer(&x->base);
+		return rc;
+	}
+	*ret = &x->base;
+	return 0;
+}
+
+static int open_local_sgd(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
+{
+	return open_outer(w, &(struct outer){ .base.ops = &lh_strategy_local_sgd, .every = w->c->sync.every, .rate = 1,
+			  .map = lh_fragments_of(w->ops->parameters(w->engine), 1) }, ret, err);
+}
+
+static int open_diloco(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
+{
+	const struct lh_sync_options *o = &w->c->sync;
+	return open_outer(w, &(struct outer){ .base.ops = &lh_strategy_diloco, .every = o->every,
+			  .rate = o->outer_learning_rate, .momentum = o->outer_momentum,
+			  .map = lh_fragments_of(w->ops->parameters(w->engine), 1) }, ret, err);
+}
+
+static int open_streaming(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
+{
+	const struct lh_sync_options *o = &w->c->sync;
+	return open_outer(w, &(struct outer){ .base.ops = &lh_strategy_streaming_diloco, .every = o->every,
+			  .rate = o->outer_learning_rate, .momentum = o->outer_momentum, .blend = (float)o->blend,
+			  .overlap = o->overlap,
+			  .map = lh_fragments_of(w->ops->parameters(w->engine), o->fragments) }, ret, err);
+}
+
+/* The next exchange departs when the one before must have landed: so many rounds apart that both agree. */
+static int open_async(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
+{
+	const struct lh_sync_options *o = &w->c->sync;
+	return open_outer(w, &(struct outer){ .base = { .ops = &lh_strategy_async, .shared = LH_SHARED_NEVER },
+			  .every = o->every > o->staleness ? o->every : o->staleness, .overlap = o->staleness,
+			  .rate = 1, .delta_rule = true, .when_here = true,
+			  .map = lh_fragments_of(w->ops->parameters(w->engine), 1) }, ret, err);
+}
+
+#define OUTER(n, f) { .name = n, .open = f, .plan = plan, .local = local, .begin = begin, .ready = ready, \
+		      .commit = commit, .close = close_outer }
+
+const struct lh_strategy_ops lh_strategy_local_sgd = OUTER("local-sgd", open_local_sgd);
+const struct lh_strategy_ops lh_strategy_diloco = OUTER("diloco", open_diloco);
+const struct lh_strategy_ops lh_strategy_streaming_diloco = OUTER("streaming-diloco", open_streaming);
+const struct lh_strategy_ops lh_strategy_async = OUTER("async", open_async);
