@@ -41,7 +41,8 @@ F16C static size_t encode_f16c(uint16_t *dst, const float *src, size_t n, float 
 	for (; i + 8 <= n; i += 8) {
 		__m256 x = _mm256_mul_ps(_mm256_loadu_ps(src + i), by);
 		x = _mm256_min_ps(hi, _mm256_max_ps(lo, x));
-		x = _mm256_blendv_ps(x, nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+		__m256 is_nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q); /* blendv: without AVX2 gcc makes branches of it */
+		x = _mm256_or_ps(_mm256_andnot_ps(is_nan, x), _mm256_and_ps(is_nan, nan));
 		_mm_storeu_si128((__m128i *)(void *)(dst + i), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 	}
 	return i;
