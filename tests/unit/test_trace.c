@@ -20,6 +20,14 @@ static void spin(lh_ns ns)
 		;
 }
 
+/* At least so long. The counter that divides a round is not the clock: 2 %. */
+static bool near(lh_ns got, lh_ns least)
+{
+	if (got < least - least / 50)
+		printf("# %lld ns, wanted %lld\n", (long long)got, (long long)least);
+	return got >= least - least / 50;
+}
+
 /* What the line promises; printing refuses anything else. */
 static void check(const struct lh_spans *s)
 {
@@ -69,10 +77,10 @@ static void test_nesting(void)
 	CU_ASSERT_EQUAL(spans.begin_ns, begin);
 	CU_ASSERT_EQUAL(spans.end_ns, end);
 	CU_ASSERT_EQUAL(sum_of(spans.comm_ns), end - share);
-	CU_ASSERT_TRUE(spans.total_ns[LH_SPAN_CALCULATE] >= 3 * LH_NS_PER_MS);
-	CU_ASSERT_TRUE(spans.total_ns[LH_SPAN_RECEIVE] >= LH_NS_PER_MS);
-	CU_ASSERT_TRUE(spans.total_ns[LH_SPAN_WAIT] >= LH_NS_PER_MS);
-	CU_ASSERT_TRUE(spans.total_ns[LH_SPAN_WINDOW] >= LH_NS_PER_MS);
+	CU_ASSERT_TRUE(near(spans.total_ns[LH_SPAN_CALCULATE], 3 * LH_NS_PER_MS));
+	CU_ASSERT_TRUE(near(spans.total_ns[LH_SPAN_RECEIVE], LH_NS_PER_MS));
+	CU_ASSERT_TRUE(near(spans.total_ns[LH_SPAN_WAIT], LH_NS_PER_MS));
+	CU_ASSERT_TRUE(near(spans.total_ns[LH_SPAN_WINDOW], LH_NS_PER_MS));
 	CU_ASSERT_EQUAL(spans.comm_ns[LH_SPAN_CALCULATE], 0);
 	CU_ASSERT_EQUAL(spans.comm_ns[LH_SPAN_WINDOW], spans.total_ns[LH_SPAN_WINDOW]);
 	CU_ASSERT_EQUAL(spans.nexchanges, 1);
@@ -133,7 +141,7 @@ static void test_shown_rounds(void)
 		lh_trace_enter(tr, LH_SPAN_OTHER);
 		lh_trace_round(tr, epoch, lh_clock_ns(), &spans);
 		CU_ASSERT_EQUAL(spans.nspans > 0, epoch % 3 == 1);
-		CU_ASSERT_TRUE(spans.total_ns[LH_SPAN_CALCULATE] >= LH_NS_PER_MS / 10);
+		CU_ASSERT_TRUE(near(spans.total_ns[LH_SPAN_CALCULATE], LH_NS_PER_MS / 10));
 		check(&spans);
 	}
 	lh_trace_free(tr);

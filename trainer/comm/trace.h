@@ -8,8 +8,8 @@
  *     lh_trace_enter(tr, was);
  *
  * So every nanosecond of a round lies in exactly one kind, whatever is called from where, and the kinds add up to the
- * round. One clock reading a change; none when the kind stays. Memory is bounded: single spans are merged with their
- * neighbours when there are too many, the sums stay exact. Every function takes NULL for "nobody traces".
+ * round. One reading of the CPU's counter a change; none when the kind stays. Memory is bounded: single spans are merged
+ * with their neighbours when there are too many, the sums stay exact. Every function takes NULL for "nobody traces".
  */
 #ifndef TRAINER_COMM_TRACE_H
 #define TRAINER_COMM_TRACE_H
