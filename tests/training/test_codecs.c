@@ -333,6 +333,39 @@ static void test_undo(void)
 	lh_feedback_free(NULL);
 }
 
+/* Whoever is left alone by the others gets back what it held back, once. */
+static void test_alone(void)
+{
+	struct lh_group group;
+	struct lh_codec codec;
+	struct lh_feedback *f;
+	float vector[3] = { 1, 2, 3 }, meant[3] = { 8, 16, 32 }, sent[3] = { 0 };
+	struct peer p = { .vector = vector };
+	double l1, l2;
+	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&codec, LH_WIRE_TOPK, &(struct lh_codec_options){ .topk_fraction = 0.1 }, NULL),
+			      0);
+	CU_ASSERT_EQUAL_FATAL(lh_feedback_new(3, true, &f, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 1, NULL, NULL, NULL), 0);
+	lh_feedback_set(f, 0, 3, meant, sent);
+	lh_feedback_keep(f);
+	struct lh_allreduce_config c = {
+		.pattern = &lh_pattern_butterfly, .group = &group, .codec = &codec, .feedback = f, .scale = 1, .n = 3,
+		.read = read_vector, .write = write_vector, .ctx = &p,
+	};
+	CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, NULL, &p.a, NULL), 0);
+	for (uint32_t exchange = 1; exchange <= 2; exchange++) {
+		CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(p.a, exchange, NULL), 0);
+		CU_ASSERT_TRUE_FATAL(lh_allreduce_done(p.a));
+		lh_feedback_keep(f);
+		CU_ASSERT_TRUE(vector[0] == 9 && vector[1] == 18 && vector[2] == 35);
+	}
+	lh_feedback_mass(f, &l1, &l2);
+	CU_ASSERT_EQUAL(l1, 0);
+	lh_allreduce_free(p.a);
+	lh_feedback_free(f);
+	lh_group_done(&group);
+}
+
 /* Places that no encoder makes, from a peer that has joined: refused as they come, whatever waits for them. */
 static void test_malformed_topk(void)
 {
@@ -371,6 +404,7 @@ static const struct lh_test tests[] = {
 	{ "central", test_central, 0 },
 	{ "int8_conserves_exactly", test_int8_conserves_exactly, 0 },
 	{ "undo", test_undo, 0 },
+	{ "alone", test_alone, 0 },
 	{ "malformed_topk", test_malformed_topk, 0 },
 };
 

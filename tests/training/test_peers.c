@@ -128,6 +128,56 @@ static void test_paced(void)
 	}
 }
 
+/* Real processes with every codec: the paced engine accepts the sums, the real model trains, replicas are identical, and
+ * a peer of two sends half the elements each way. */
+static void test_codecs(void)
+{
+	enum { N = 2, PARAMETERS = 512 * 1024 }; /* halves of 256 Ki elements: one part of fp16, int8 and topk */
+	static const struct { enum lh_wire wire; struct lh_codec_options options; uint64_t half; } cases[] = {
+		{ LH_WIRE_BF16, { 0 }, 2 * 262144 }, { LH_WIRE_INT8, { 0 }, 262144 + 4 * 1024 },
+		{ LH_WIRE_INT8, { .error_feedback = true }, 262144 + 4 * 1024 },
+		{ LH_WIRE_TOPK, { .topk_fraction = 0.01, .error_feedback = true }, 4 * 4 + 6 * 2622 },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		lhpeers_init(&group, N);
+		group.config.engine = LH_ENGINE_PACED;
+		group.config.wire = cases[i].wire;
+		group.config.codec = cases[i].options;
+		group.config.parameters = PARAMETERS;
+		group.config.deadline_ns = 60 * LH_NS_PER_S; /* no pings among the bytes */
+		run_to_end(&group);
+		check_rounds(&group);
+		for (unsigned e = 0; e < group.config.epochs; e++)
+			CU_ASSERT_EQUAL(group.peer[0].epochs[e].bytes_sent, 2 * (cases[i].half + LH_FRAME_HEADER));
+	}
+	lhpeers_init(&group, 3);
+	group.config.wire = LH_WIRE_POWERSGD;
+	group.config.codec = (struct lh_codec_options){ .powersgd_rank = 2, .error_feedback = true };
+	group.config.epochs = 12;
+	run_to_end(&group);
+	check_rounds(&group);
+	CU_ASSERT_TRUE(loss_of(&group, 11) < 0.9 * loss_of(&group, 0));
+	CU_ASSERT_TRUE(group.peer[0].epochs[0].bytes_sent < 89546 * 4 * 4 / 3 / 10);
+}
+
+/* The paced engine has no matrices. */
+static void test_powersgd_needs_shapes(void)
+{
+	lhpeers_init(&group, 2);
+	group.config.engine = LH_ENGINE_PACED;
+	group.config.wire = LH_WIRE_POWERSGD;
+	group.config.codec = (struct lh_codec_options){ .powersgd_rank = 2, .error_feedback = true };
+	group.config.parameters = 1000;
+	lhpeers_start_all(&group);
+	lhpeers_wait_all(&group);
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(group.peer[i].status, 2);
+		CU_ASSERT_TRUE(group.peer[i].has_failed);
+		CU_ASSERT_PTR_NOT_NULL(strstr(group.peer[i].failed.reason, "engine paced does not know the shapes"));
+	}
+	lhpeers_done(&group);
+}
+
 /* Two sites of unequal size, not in order of ranks. */
 static void choose_algorithm(struct lhpeers *g, enum lh_algorithm a)
 {
@@ -344,6 +394,8 @@ static void test_port_in_use(void)
 static const struct lh_test tests[] = {
 	{ "four_equal_one_fp32", test_four_equal_one_fp32, LH_TEST_FORK },
 	{ "four_equal_one_fp16", test_four_equal_one_fp16, LH_TEST_FORK },
+	{ "codecs", test_codecs, 0 },
+	{ "powersgd_needs_shapes", test_powersgd_needs_shapes, 0 },
 	{ "paced", test_paced, LH_TEST_FORK },
 	{ "algorithms_paced", test_algorithms_paced, LH_TEST_FORK },
 	{ "algorithms_train", test_algorithms_train, LH_TEST_FORK },

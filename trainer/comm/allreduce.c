@@ -181,6 +181,14 @@ static void encode_sum(struct lh_allreduce *a, const struct flow *w, uint32_t q,
 		lh_feedback_set(f, part_offset(a, w, q), n, a->sum, a->term);
 }
 
+/* Nobody to encode for: what the codec took away before comes back whole. */
+static void give_back(struct lh_allreduce *a, const struct flow *w, uint32_t q)
+{
+	size_t n = part_length(a, &w->block, q);
+	lh_feedback_add(a->c.feedback, part_offset(a, w, q), n, a->sum);
+	lh_feedback_set(a->c.feedback, part_offset(a, w, q), n, a->sum, a->sum);
+}
+
 /* Our part q and those of our children, in the order of ranks, into a->sum. */
 static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
 {
@@ -251,6 +259,8 @@ static int finish_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struc
 		return rc;
 	if (a->npeers > 1)
 		encode_sum(a, w, q, p->kept, true);
+	else if (a->c.feedback)
+		give_back(a, w, q);
 	rc = write_result(a, w, q, n, a->npeers > 1 ? a->term : a->sum, err);
 	mark_given(a, w, q);
 	mark_result(a, w, q);
