@@ -38,6 +38,7 @@ static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
 	LH_FIELD(lh_event, loss_sum, LH_FIELD_REAL_OR_NULL),
 	NS(busy_ns), NS(late_ns),
+	LH_FIELD(lh_event, held_back_l1, LH_FIELD_REAL_OR_NULL, .optional = true),
 	LH_FIELD(lh_event, uses, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, shared, LH_FIELD_WORD, .words = shared, .optional = true),
 	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),

@@ -182,6 +182,9 @@ int lh_group_log_event(struct lh_group_log *g, const struct lh_event *e, struct 
 		g->checkpoint_ns += e->t_ns - e->begin_ns;
 		g->checkpoint_bytes += e->bytes;
 		break;
+	case LH_EVENT_EPOCH:
+		life->held_back_l1 = e->held_back_l1;
+		break;
 	case LH_EVENT_LEFT:
 		life->left = true;
 		life->left_ns = e->t_ns;

@@ -197,6 +197,7 @@ static void on_commit(void *ctx, uint32_t version, uint64_t hash)
 	x->e.samples = x->done;
 	x->e.total_samples = x->c->target_batch;
 	x->e.uses = x->round.uses;
+	x->e.held_back_l1 = x->h->strategy->ops->held_back ? x->h->strategy->ops->held_back(x->h->strategy) : 0;
 	lh_ns commit = x->e.commit_ns;
 	if (!x->rc)
 		keep(x, x->h->tell_round(x->h->ctx, &x->e, &err), &err);

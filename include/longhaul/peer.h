@@ -191,6 +191,7 @@ struct lh_event {
 	double loss_sum;           /* over its samples; NaN where the engine has no loss */
 	lh_ns busy_ns;             /* thread CPU time of the calculation */
 	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
+	double held_back_l1;       /* elastic: sum of |r| of what error feedback holds back: lost with this peer; else NaN */
 	uint32_t uses;             /* the newest round whose exchange this commit applied; 0: none */
 	enum lh_shared shared;     /* after this commit */
 	uint64_t state_hash;       /* of all parameters after the commit (JOINED too: of the initial ones) */

@@ -81,6 +81,13 @@ static int regroup(struct lh_strategy *s, const struct lh_group *group, unsigned
 
 static uint64_t result_hash(const struct lh_strategy *s) { return ((const struct exact *)s)->hash; }
 
+static double held_back(const struct lh_strategy *s)
+{
+	double l1, l2;
+	lh_exchange_held_back(((const struct exact *)s)->exchange, &l1, &l2);
+	return l1;
+}
+
 static void close_exact(struct lh_strategy *s)
 {
 	if (s) {
@@ -113,5 +120,5 @@ static int open_exact(struct lh_worker *w, struct lh_strategy **ret, struct lh_e
 
 const struct lh_strategy_ops lh_strategy_exact = {
 	.name = "exact", .open = open_exact, .plan = plan, .begin = begin, .ready = ready, .commit = commit,
-	.abort = abort_exact, .regroup = regroup, .result_hash = result_hash, .close = close_exact,
+	.abort = abort_exact, .regroup = regroup, .result_hash = result_hash, .held_back = held_back, .close = close_exact,
 };

@@ -1,5 +1,6 @@
 /* A round, phase by phase. See strategy.h. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -222,6 +223,7 @@ int lh_round_run(struct lh_worker *w, struct lh_strategy *s, uint32_t epoch, str
 	e->total_samples = r.total_samples;
 	tell_ranges(&r, e);
 	e->uses = r.uses;
+	e->held_back_l1 = NAN;
 	e->shared = s->shared;
 	lh_round_done(&r);
 	*ret_void = rc > 0;

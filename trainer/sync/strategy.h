@@ -53,6 +53,8 @@ struct lh_strategy_ops {
 		       struct lh_err *err);
 	/* Elastic, when ready: a hash of what the exchange brought, the same on all peers that it brought the same. */
 	uint64_t (*result_hash)(const struct lh_strategy *s);
+	/* Elastic: sum of |r| of what error feedback holds back. NULL: nothing ever. */
+	double (*held_back)(const struct lh_strategy *s);
 	void (*close)(struct lh_strategy *s); /* NULL is fine */
 };
 
