@@ -165,7 +165,8 @@ static int configure(const struct lh_bench_plan *plan, struct lh_peer_config *re
 	struct lh_peer_config c = {
 		.protocol = LH_PEER_PROTOCOL, .size = t->npeers, .engine = LH_ENGINE_PACED, .model = "bench",
 		.parameters = plan->elements, .bench_elements = plan->elements, .wire = tr->wire,
-		.algorithm = tr->algorithm, .codec = tr->codec, .streams = tr->streams, .sockets = tr->sockets,
+		.algorithm = tr->algorithm, .codec = tr->codec, .streams = lh_experiment_streams(plan->exp),
+		.sockets = tr->sockets, .part_bytes = lh_experiment_part_bytes(plan->exp),
 		.target_batch = 1, .microbatch = 1, .epochs = 1, .learning_rate = 1, .seed = tr->seed,
 		.deadline_ns = tr->deadline_ns, .data_dir = "-",
 	};

@@ -101,7 +101,8 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	struct lh_peer_config c = {
 		.protocol = LH_PEER_PROTOCOL, .size = exp->topology.npeers, .engine = tr->engine,
 		.parameters = paced_parameters(exp), .wire = tr->wire, .algorithm = tr->algorithm, .codec = tr->codec,
-		.sync = tr->sync, .streams = tr->streams, .sockets = tr->sockets, .membership = tr->membership,
+		.sync = tr->sync, .streams = lh_experiment_streams(exp), .sockets = tr->sockets,
+		.part_bytes = lh_experiment_part_bytes(exp), .membership = tr->membership,
 		.target_batch = tr->target_batch,
 		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate,
 		.seed = tr->seed, .deadline_ns = tr->deadline_ns,

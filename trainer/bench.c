@@ -189,7 +189,8 @@ static int prepare(struct bench *b, struct lh_err *err)
 		return rc;
 	struct lh_allreduce_config x = {
 		.pattern = lh_pattern_find(b->c->algorithm), .group = &group, .codec = &codec,
-		.scale = 1, .rank = b->c->rank, .n = b->c->bench_elements, .read = read_own, .write = take_sum, .ctx = b,
+		.scale = 1, .rank = b->c->rank, .n = b->c->bench_elements,
+		.part_bytes = b->c->part_bytes, .read = read_own, .write = take_sum, .ctx = b,
 	};
 	rc = set_tolerance(b, &codec, &group, err);
 	if (!rc)

@@ -11,8 +11,6 @@ static int no(struct lh_err *err, const char *key, const char *value)
 /* Whoever adds a feature to the peer takes its line out; with the last one this file goes. */
 int lh_peer_supported(const struct lh_peer_config *c, struct lh_err *err)
 {
-	if (c->sockets != LH_SOCKETS_STUDY)
-		return no(err, "sockets", lh_sockets_names[c->sockets]);
 	if (c->membership == LH_MEMBERSHIP_FIXED && (c->checkpoint_ns || c->interrupted_ns))
 		return no(err, "checkpoint_ns", "checkpoints of a fixed group");
 	return 0;

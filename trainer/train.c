@@ -64,6 +64,22 @@ static int emit_spans(struct train *tr, struct lh_spans *s, struct lh_err *err)
 	return tell(tr, line, len, err);
 }
 
+/* What TCP says of this round's streams. */
+static void add_tcp(struct train *tr, struct lh_spans *s)
+{
+	s->has_tcp = tr->c->size > 1;
+	for (unsigned i = 0; i < tr->c->size; i++) {
+		struct lh_tcp_round r;
+		if (i == tr->c->rank)
+			continue;
+		lh_tcp_round_info(tr->t, i, &r);
+		s->tcp_busy_ns = r.busy_ns > s->tcp_busy_ns ? r.busy_ns : s->tcp_busy_ns;
+		s->tcp_window_ns = r.window_ns > s->tcp_window_ns ? r.window_ns : s->tcp_window_ns;
+		s->tcp_buffer_ns = r.buffer_ns > s->tcp_buffer_ns ? r.buffer_ns : s->tcp_buffer_ns;
+		s->tcp_retransmits += r.retransmits;
+	}
+}
+
 /* ---- waiting ---- */
 
 static int read_control(struct train *tr, struct lh_err *err)
@@ -133,6 +149,7 @@ static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
 	struct lh_spans spans;
 	tr->commit_ns = e->commit_ns;
 	lh_trace_round(tr->trace, e->epoch, e->commit_ns, &spans);
+	add_tcp(tr, &spans);
 	e->bytes_sent = tr->t->bytes_sent - tr->sent;
 	e->bytes_received = tr->t->bytes_received - tr->received;
 	tr->sent = tr->t->bytes_sent;

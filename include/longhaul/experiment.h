@@ -99,7 +99,14 @@ int lh_experiment_load(const char *path, const struct lh_override *overrides, si
 int lh_experiment_load_text(const char *name, const char *text, size_t len,
 			    const struct lh_override *overrides, size_t noverrides,
 			    FILE *diag, struct lh_experiment *ret_exp, struct lh_err *err);
-/* After a caller changed the plain data (a sweep sets every RTT): make `canonical` again. */
+/* Where sockets are tuned: every peer's TCP settings from the rates and RTTs of its paths, instead of the file's buffers.
+ * Loading and renewing the canonical text do it. */
+void lh_experiment_tune(struct lh_experiment *exp);
+/* What `streams: auto` comes to: so many that the windows fill the longest path; else the file's number. */
+uint32_t lh_experiment_streams(const struct lh_experiment *exp);
+/* Of an exchange, on the wire: 512 KiB, and with tuned sockets less where paths are slow. */
+uint32_t lh_experiment_part_bytes(const struct lh_experiment *exp);
+/* After a caller changed the plain data (a sweep sets every RTT): tune again and make `canonical` again. */
 int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err);
 /* How often any peer is taken away, as the spot model and the schedule say: the sum of 1 / mean over the peers
  * with one, and the schedule's kills by the time of the last of them. 0: never. */

@@ -76,6 +76,7 @@ struct lh_sync_options {
 /* STUDY: the kernel's own settings, one stream unless `streams` says more. TUNED: buffers of the BDP, no idle
  * restart, pacing. */
 enum lh_sockets { LH_SOCKETS_STUDY, LH_SOCKETS_TUNED };
+#define LH_PEER_PART_MAX (512 * 1024)
 #define LH_STREAMS_MAX 64 /* TCP connections of one pair of peers */
 
 /* FIXED: the loss of a peer ends the run. ELASTIC: the others go on, and peers may come (back). */
@@ -106,6 +107,7 @@ struct lh_peer_config {
 	struct lh_sync_options sync;
 	uint32_t streams;           /* of each pair, 1 ... LH_STREAMS_MAX; 0: chosen from RTT, window and rate */
 	enum lh_sockets sockets;
+	uint32_t part_bytes;        /* of one part of an exchange on the wire, at most; 0: 512 KiB */
 	enum lh_membership membership;
 	bool absent;                /* elastic: this peer was not there when the run began; it joins a running group */
 	uint32_t incarnation;       /* elastic: how often this rank was started before */

@@ -109,6 +109,7 @@ static int load(struct lang *l, const struct input *in, FILE *diag, struct lh_er
 	}
 	if (l->errors)
 		return refuse(l, in->name, diag, err);
+	lh_experiment_tune(&l->exp);
 	return lang_canonical(&l->exp, err);
 }
 
@@ -209,6 +210,7 @@ double lh_experiment_interruptions_per_s(const struct lh_experiment *exp)
 
 int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err)
 {
+	lh_experiment_tune(exp);
 	struct lh_experiment fresh = *exp;
 	fresh.canonical = NULL;
 	int rc = lang_canonical(&fresh, err);

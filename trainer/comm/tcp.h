@@ -24,4 +24,16 @@ void lh_tcp_join(struct lh_transport *t);
 /* Connected with every peer; ELASTIC: with every one that is there from the beginning. */
 bool lh_tcp_joined(const struct lh_transport *t);
 
+/* What the kernel's TCP says of the streams to one peer, since the last time that it was asked (or the beginning). The
+ * times are those of the stream that has most of each, the others are sums. */
+struct lh_tcp_round {
+	lh_ns busy_ns;        /* with bytes to send or in flight */
+	lh_ns window_ns;      /* of it: stopped by the other side's receive window */
+	lh_ns buffer_ns;      /* of it: stopped by the own send buffer */
+	uint64_t retransmits; /* segments */
+	uint64_t bytes_sent;  /* payload, retransmitted bytes included */
+	lh_ns rtt_ns;         /* smoothed, as it is now; the largest */
+};
+void lh_tcp_round_info(struct lh_transport *t, unsigned peer, struct lh_tcp_round *ret);
+
 #endif

@@ -38,6 +38,7 @@ struct tcp_conn {
 	bool broken;           /* nothing can be sent any more */
 	bool held;             /* data of a view to come has begun: not read further */
 	lh_ns since_ns, last_tx_ns;
+	struct lh_tcp_round told; /* by the kernel, when it was asked last; since the connection began */
 	uint8_t hello[LH_HELLO_BYTES], welcome[LH_HELLO_BYTES]; /* of this greeting, as they were sent */
 	struct lh_frame_reader reader;
 	uint8_t small[4 + LH_FRAME_TEXT_MAX]; /* payload of the transport's own frames */

@@ -1,6 +1,6 @@
 /* What is asked of the kernel's TCP, and what it says. */
+#include <linux/tcp.h> /* the C library's tcp_info ends before what is wanted */
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "tcp_internal.h"
@@ -9,9 +9,12 @@
  * the one that gets rid of its bytes, and a slow one holds no more than this and one part. */
 enum { UNSENT_BYTES = 256 * 1024 };
 
+/* What the kernel's own receive buffer comes to as a window. */
+enum { AUTO_WINDOW = 3 * 1024 * 1024 };
+
 static bool has_several(const struct tcp *t)
 {
-	return t->c->streams > 1 || (!t->c->streams && t->c->sockets == LH_SOCKETS_TUNED);
+	return t->c->streams > 1 || t->c->sockets == LH_SOCKETS_TUNED;
 }
 
 void tcp_option_listener(const struct tcp *t, int fd)
@@ -31,16 +34,68 @@ void tcp_option_set(const struct tcp *t, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 }
 
+static bool ask(int fd, struct tcp_info *ret)
+{
+	socklen_t len = sizeof *ret;
+	*ret = (struct tcp_info){ 0 }; /* an older kernel writes less */
+	return !getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret, &len);
+}
+
 lh_ns tcp_option_rtt(int fd)
 {
 	struct tcp_info info;
-	socklen_t len = sizeof info;
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
-		return 0;
-	return (lh_ns)info.tcpi_rtt * LH_NS_PER_US;
+	return ask(fd, &info) ? (lh_ns)info.tcpi_rtt * LH_NS_PER_US : 0;
 }
 
+/* The harness knows the paths and says how many (topologies/tune.c). By hand and without a word: with what a socket's
+ * buffers may grow to, as many as carry 1 Gbit/s. */
 unsigned tcp_option_streams(const struct tcp *t, int fd)
 {
-	return t->c->streams ? t->c->streams : 1;
+	enum { BYTES_PER_S = 125000000 };
+	int bytes = 0;
+	socklen_t len = sizeof bytes;
+	if (t->c->streams || t->c->sockets == LH_SOCKETS_STUDY)
+		return t->c->streams ? t->c->streams : 1;
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &len) || bytes < AUTO_WINDOW)
+		bytes = AUTO_WINDOW;
+	double n = (double)tcp_option_rtt(fd) / 1e9 * BYTES_PER_S / bytes;
+	return n < 1 ? 1 : n > LH_STREAMS_AUTO_MAX ? LH_STREAMS_AUTO_MAX : (unsigned)n + 1;
+}
+
+static lh_ns more_ns(uint64_t now_us, lh_ns *was_ns)
+{
+	lh_ns now = (lh_ns)now_us * LH_NS_PER_US, more = now - *was_ns;
+	*was_ns = now;
+	return more;
+}
+
+static uint64_t more(uint64_t now, uint64_t *was)
+{
+	uint64_t n = now - *was;
+	*was = now;
+	return n;
+}
+
+static lh_ns larger(lh_ns a, lh_ns b)
+{
+	return a > b ? a : b;
+}
+
+void lh_tcp_round_info(struct lh_transport *base, unsigned peer, struct lh_tcp_round *ret)
+{
+	struct tcp_pair *p = &((struct tcp *)base)->pairs[peer];
+	struct lh_tcp_round r = { 0 };
+	for (unsigned i = 0; p->open && i < p->nstreams; i++) {
+		struct tcp_conn *c = p->conns[i];
+		struct tcp_info k;
+		if (c->fd < 0 || !ask(c->fd, &k))
+			continue;
+		r.busy_ns = larger(r.busy_ns, more_ns(k.tcpi_busy_time, &c->told.busy_ns));
+		r.window_ns = larger(r.window_ns, more_ns(k.tcpi_rwnd_limited, &c->told.window_ns));
+		r.buffer_ns = larger(r.buffer_ns, more_ns(k.tcpi_sndbuf_limited, &c->told.buffer_ns));
+		r.retransmits += more(k.tcpi_total_retrans, &c->told.retransmits);
+		r.bytes_sent += more(k.tcpi_bytes_sent, &c->told.bytes_sent);
+		r.rtt_ns = larger(r.rtt_ns, (lh_ns)k.tcpi_rtt * LH_NS_PER_US);
+	}
+	*ret = r;
 }

@@ -54,6 +54,7 @@ static int open_factors(struct lh_exchange *x, struct lh_worker *w, const struct
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "tensors");
 	struct lh_powersgd_config c = {
 		.pattern = lh_pattern_find(w->c->algorithm), .group = group, .rank = w->c->rank,
+		.part_bytes = w->c->part_bytes,
 		.columns = w->c->codec.powersgd_rank, .tensors = tensors,
 		.ntensors = w->ops->tensors(w->engine, tensors, TENSORS_MAX), .n = n, .seed = w->c->seed,
 		.read = io->read, .write = io->write, .ctx = io->ctx,
@@ -87,6 +88,7 @@ static int open_exchange(struct lh_exchange *x, struct lh_worker *w, const struc
 		.codec = &codec,
 		.feedback = x->feedback, .scale = scale_of(w->c, kind), .rank = w->c->rank, .n = n,
 		.first = port ? port->number + 1 : 0, .stride = port ? port->of : 0,
+		.part_bytes = w->c->part_bytes,
 		.read = io->read, .write = io->write, .ctx = io->ctx,
 	};
 	x->codec = codec;
