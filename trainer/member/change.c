@@ -48,14 +48,15 @@ static void send_proposal(struct lh_member *m, uint64_t to)
 		.kind = LH_MEMBER_PROPOSE, .ballot = m->ballot, .group = m->proposal });
 }
 
-/* Somebody else tries. Later again, unless it succeeds; lower ranks sooner, so that two do not meet again. */
+/* Somebody else tries. Later again, unless it succeeds; lower ranks sooner, and later each time, so that two do not go on
+ * meeting however long their messages take. */
 static void stand_back(struct lh_member *m, lh_ns now_ns)
 {
 	unsigned turn = 1 + count(m->view.members & (bit(m->c.rank) - 1));
 	if (m->phase == LH_CHANGE_IDLE)
 		return;
 	m->phase = LH_CHANGE_IDLE;
-	m->retry_at_ns = now_ns + m->c.retry_ns * turn + 1;
+	m->retry_at_ns = now_ns + m->c.retry_ns * turn * (m->ballot / LH_MEMBERS_MAX) + 1;
 }
 
 /* ---- the value ---- */

@@ -223,15 +223,21 @@ static bool settle(struct lh_member *m, const struct lh_view *v)
 	return !mine;
 }
 
-static void leave_view(struct lh_member *m, lh_ns now_ns)
+static void leave_view(struct lh_member *m, const struct lh_view *v, lh_ns now_ns)
 {
 	bool was = m->in_view;
-	m->in_view = m->synced = false;
+	/* The last round that it was part of is committed: it is this peer's, too. */
+	if (was && m->synced && m->version + 1 == v->version && m->has_result && (!v->hash || m->result == v->hash))
+		apply(m, m->result);
+	m->in_view = false;
+	if (was && m->notice) {
+		lh_member_end(m, LH_MEMBER_LEFT);
+		return;
+	}
+	m->synced = false;
 	m->version = 0;
 	next_round(m);
-	if (was && m->notice)
-		lh_member_end(m, LH_MEMBER_LEFT);
-	else if (was && !m->is_over)
+	if (was && !m->is_over)
 		m->ops->excluded(m->ctx);
 }
 
@@ -273,7 +279,7 @@ void lh_member_take_view(struct lh_member *m, const struct lh_view *v, lh_ns now
 	if (mine)
 		install(m, v, now_ns);
 	else
-		leave_view(m, now_ns);
+		leave_view(m, v, now_ns);
 	lh_member_consider(m, now_ns);
 }
 
