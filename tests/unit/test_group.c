@@ -62,6 +62,9 @@ static struct lh_interruption *interruptions(const struct lh_group_log *g, size_
 static void killed_and_back(void)
 {
 	struct lh_group_log g = four();
+	tell(&g, (struct lh_event){ .kind = LH_EVENT_EPOCH, .rank = 3, .epoch = 3, .held_back_l1 = 9 });
+	tell(&g, (struct lh_event){ .kind = LH_EVENT_EPOCH, .rank = 3, .epoch = 4, .held_back_l1 = 2.5 });
+	tell(&g, (struct lh_event){ .kind = LH_EVENT_EPOCH, .rank = 2, .epoch = 4, .held_back_l1 = 7 });
 	lh_group_log_change(&g, LH_CHANGE_NOTICE, 3, 8000 * MS);
 	lh_group_log_change(&g, LH_CHANGE_KILL, 3, 10000 * MS);
 	view(&g, (struct lh_event){ .view = 2, .members = 7, .gone = 8, .cause = LH_VIEW_LOST, .version = 4,
@@ -78,6 +81,7 @@ static void killed_and_back(void)
 	CU_ASSERT(i->detected_ns == 10012 * MS && i->regrouped_ns == 10102 * MS); /* the last of the survivors */
 	CU_ASSERT(i->restart_ns == 15000 * MS && i->synced_ns == 15900 * MS && i->sync_ns == 700 * MS);
 	CU_ASSERT(i->sync_bytes == 777 && i->back_ns == 16003 * MS); /* its own word */
+	CU_ASSERT_EQUAL(i->held_back_l1, 2.5); /* after its last commit */
 	CU_ASSERT_EQUAL(lh_group_log_view(&g)->number, 3);
 	free(i);
 	lh_group_log_done(&g);
