@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "lhcli.h"
@@ -152,6 +153,51 @@ static void test_flipped_bit(void)
 	lh_cli_close(&c);
 }
 
+enum { ROUNDS = 9 };
+
+/* The losses of all rounds, as bits, of a strategy across a link of this delay. */
+static void losses(const char *strategy, const char *rtt, uint64_t ret[ROUNDS])
+{
+	char set_strategy[64], set_rtt[64];
+	const char *const args[] = { "run", topology, "-o", "run", "-q", "--json", "--set", set_strategy, "--set", set_rtt,
+				     "--set", "training.epochs=9", NULL };
+	struct lh_cli c;
+	const json_t *epoch;
+	size_t i;
+
+	snprintf(set_strategy, sizeof set_strategy, "training.strategy=%s", strategy);
+	snprintf(set_rtt, sizeof set_rtt, "matrix.rtt={us: {eu: %s}}", rtt);
+	lh_cli_open(&c);
+	run(&c, args, NULL, 0, 0);
+	expect(&c, 0, NULL);
+	json_t *doc = json_loads(c.out, 0, NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
+	json_array_foreach(json_object_get(doc, "epochs"), i, epoch) {
+		double loss = number(json_object_get(epoch, "loss"));
+		CU_ASSERT_TRUE(isfinite(loss));
+		if (i < ROUNDS)
+			memcpy(&ret[i], &loss, sizeof loss);
+	}
+	CU_ASSERT_EQUAL(i, ROUNDS);
+	CU_ASSERT_TRUE(json_is_true(at(doc, "summary", "replicas_identical")));
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
+/* The network decides when, not what: five times the delay, the same bits. tests/training/test_strategies.c has
+ * every strategy in simulated time; these leave exchanges under way while they calculate. */
+static void test_delay_changes_no_bit(void)
+{
+	static const char *const strategies[] = { "delayed", "streaming-diloco" };
+	for (size_t s = 0; s < 2; s++) {
+		uint64_t near[ROUNDS] = { 0 }, far[ROUNDS] = { 0 };
+		losses(strategies[s], "40ms", near);
+		losses(strategies[s], "200ms", far);
+		CU_ASSERT_EQUAL(memcmp(near, far, sizeof near), 0);
+		CU_ASSERT_NOT_EQUAL(near[0], near[ROUNDS - 1]);
+	}
+}
+
 static void test_sweep_over_delay(void)
 {
 	const char *const args[] = {"sweep",
@@ -190,6 +236,7 @@ int main(int argc, char **argv)
 		{ "cut", test_cut, LH_TEST_FORK },
 		{ "interrupted", test_interrupted, LH_TEST_FORK },
 		{ "flipped_bit", test_flipped_bit, LH_TEST_FORK },
+		{ "delay_changes_no_bit", test_delay_changes_no_bit, LH_TEST_FORK },
 		{ "sweep_over_delay", test_sweep_over_delay, LH_TEST_FORK },
 	};
 
