@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "models_cmd.h"
 #include "supported.h"
 #include "train.h"
 
@@ -22,6 +23,7 @@
 static const char help[] =
 	"usage: longhaul-peer --config FILE [--rank N]\n"
 	"       longhaul-peer --config-fd N [--event-fd N] [--control-fd N]\n"
+	"       longhaul-peer models [--json] [MODEL...]\n"
 	"\n"
 	"One peer of a data-parallel training run: it joins the peers that its configuration\n"
 	"lists, trains, and tells what happened as one JSON object a line. `longhaul run` starts\n"
@@ -190,6 +192,8 @@ int main(int argc, char **argv)
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_peer_config config = { 0 };
 	int stopped_by = 0;
+	if (argc > 1 && !strcmp(argv[1], "models"))
+		return lh_models_main(argc - 1, argv + 1);
 	int rc = parse_options(argc, argv, &o, &err);
 	if (rc)
 		return rc < 0 ? complain(&err) : 0;

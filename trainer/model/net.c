@@ -1,0 +1,257 @@
+/* The interpreter: nodes forward in order, backward in reverse order, over memory that the plan laid out. */
+#include "model/net.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a node is told about one microbatch at most; ids live on the caller's side. */
+struct pass {
+	struct lh_net *net;
+	const uint64_t *ids;
+	size_t n;
+};
+
+static void *at(const struct lh_net *net, size_t offset)
+{
+	return offset == LH_PLAN_NONE ? NULL : (char *)net->arena + offset;
+}
+
+static size_t tensor_bytes(const struct lh_net *net, int t, size_t n)
+{
+	const struct lh_graph_tensor *tensor = &net->graph->tensors[t];
+	return n * lh_shape_count(tensor->shape) * (tensor->integer ? sizeof(int32_t) : net->ops->element_bytes);
+}
+
+static void *in_vector(const struct lh_net *net, void *vector, size_t offset)
+{
+	return (char *)vector + offset * net->ops->element_bytes;
+}
+
+static struct lh_op_run bind(const struct pass *pass, size_t i)
+{
+	const struct lh_net *net = pass->net;
+	const struct lh_graph *g = net->graph;
+	const struct lh_plan *plan = net->plan;
+	const struct lh_node *node = &g->nodes[i];
+	struct lh_op_run r = {.node = node,
+			      .n = pass->n,
+			      .training = net->training,
+			      .seed = net->seed,
+			      .ids = pass->ids,
+			      .y = at(net, plan->value[node->out]),
+			      .dy = at(net, plan->gradient[node->out]),
+			      .state = at(net, plan->state[i]),
+			      .scratch = at(net, plan->scratch)};
+	for (unsigned k = 0; k < node->inputs; k++) {
+		r.x[k] = at(net, plan->value[node->in[k]]);
+		r.dx[k] = at(net, plan->gradient[node->in[k]]);
+		r.dx_add[k] = plan->adds[i * LH_NODE_INPUTS_MAX + k];
+	}
+	for (unsigned k = 0; k < node->params; k++) {
+		if (node->param[k] < 0)
+			continue;
+		const struct lh_graph_param *p = &g->params[node->param[k]];
+		r.param[k] = in_vector(net, net->params, p->offset);
+		r.dparam[k] = p->frozen ? NULL : in_vector(net, net->grads, p->offset);
+	}
+	for (unsigned k = 0; k < node->buffers; k++)
+		r.buffer[k] = in_vector(net, net->buffers, g->buffers[node->buffer[k]].offset);
+	return r;
+}
+
+static int check_integers(const struct lh_graph *g, int t, const int32_t *v, size_t n, struct lh_err *err)
+{
+	const struct lh_graph_tensor *tensor = &g->tensors[t];
+	for (size_t i = 0; i < n; i++)
+		if ((v[i] < 0 || v[i] >= tensor->limit) && !(tensor->ignorable && v[i] == LH_TARGET_IGNORED))
+			return lh_err_set(err, LH_EXIT_INPUT, -ERANGE, "model %s: an input has symbol %ld of %ld",
+					  g->name, (long)v[i], (long)tensor->limit);
+	return 0;
+}
+
+static int put_inputs(struct lh_net *net, const void *const *inputs, size_t n, struct lh_err *err)
+{
+	const struct lh_graph *g = net->graph;
+	int rc = 0;
+	for (size_t t = 0, i = 0; t < g->ntensors && !rc; t++) {
+		if (g->tensors[t].producer >= 0)
+			continue;
+		if (g->tensors[t].integer)
+			rc = check_integers(g, (int)t, inputs[i], n * lh_shape_count(g->tensors[t].shape), err);
+		if (!rc)
+			rc = net->ops->put(net->backend, at(net, net->plan->value[t]), inputs[i],
+					   tensor_bytes(net, (int)t, n), err);
+		i++;
+	}
+	return rc;
+}
+
+/* The loss tensor, {loss, hits} of each sample, in the backend's element. */
+static int read_loss(struct lh_net *net, size_t n, struct lh_net_result *result, struct lh_err *err)
+{
+	const size_t size = net->ops->element_bytes;
+	char *host = malloc(2 * n * size);
+	if (!host)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", net->graph->name);
+	int rc = lh_net_get(net, net->graph->loss, n, host, err);
+	for (size_t i = 0; i < n && !rc; i++) {
+		double d[2];
+		float f[2];
+		memcpy(size == sizeof *d ? (void *)d : (void *)f, host + 2 * i * size, 2 * size);
+		result->loss_sum += size == sizeof *d ? d[0] : (double)f[0];
+		result->hits += (size_t)(size == sizeof *d ? d[1] : (double)f[1]);
+	}
+	free(host);
+	return rc;
+}
+
+/* ids given, or 0, 1, ...: a list that the caller frees. */
+static int begin_pass(struct lh_net *net, const uint64_t *ids, size_t n, struct pass *pass, uint64_t **ret_own,
+		      struct lh_err *err)
+{
+	if (!n || n > net->plan->microbatch)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: %zu samples in a microbatch of %zu",
+				  net->graph->name, n, net->plan->microbatch);
+	uint64_t *own = NULL;
+	if (!ids) {
+		own = malloc(n * sizeof *own);
+		if (!own)
+			return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", net->graph->name);
+		for (size_t i = 0; i < n; i++)
+			own[i] = i;
+	}
+	*ret_own = own;
+	*pass = (struct pass){ .net = net, .ids = own ? own : ids, .n = n };
+	return 0;
+}
+
+int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		   struct lh_net_result *result, struct lh_err *err)
+{
+	const struct lh_graph *g = net->graph;
+	struct pass pass;
+	uint64_t *own = NULL;
+	int rc = begin_pass(net, ids, n, &pass, &own, err);
+	if (!rc)
+		rc = put_inputs(net, inputs, n, err);
+	for (size_t i = 0; i < g->nnodes && !rc; i++) {
+		const struct lh_op_run r = bind(&pass, i);
+		rc = net->ops->op[g->nodes[i].op]->forward(net->backend, &r, err);
+	}
+	free(own);
+	return rc ? rc : read_loss(net, n, result, err);
+}
+
+/* d loss / d {loss, hits} = {1, 0} for each sample. */
+static int put_root(struct lh_net *net, size_t n, struct lh_err *err)
+{
+	const size_t size = net->ops->element_bytes;
+	const double d[2] = { 1, 0 };
+	const float f[2] = { 1, 0 };
+	char *host = malloc(2 * n * size);
+	if (!host)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", net->graph->name);
+	for (size_t i = 0; i < n; i++)
+		memcpy(host + 2 * i * size, size == sizeof *d ? (const void *)d : (const void *)f, 2 * size);
+	int rc = net->ops->put(net->backend, at(net, net->plan->gradient[net->graph->loss]), host, 2 * n * size, err);
+	free(host);
+	return rc;
+}
+
+int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh_err *err)
+{
+	const struct lh_graph *g = net->graph;
+	struct pass pass;
+	uint64_t *own = NULL;
+	int rc = begin_pass(net, ids, n, &pass, &own, err);
+	if (!rc && g->tensors[g->loss].gradient)
+		rc = put_root(net, n, err);
+	for (size_t i = g->nnodes; i-- > 0 && !rc;) {
+		const struct lh_op_run r = bind(&pass, i);
+		if (r.dy) /* else nothing trainable is above it */
+			rc = net->ops->op[g->nodes[i].op]->backward(net->backend, &r, err);
+	}
+	free(own);
+	return rc;
+}
+
+int lh_net_get(struct lh_net *net, int tensor, size_t n, void *host, struct lh_err *err)
+{
+	return net->ops->get(net->backend, host, at(net, net->plan->value[tensor]), tensor_bytes(net, tensor, n), err);
+}
+
+int lh_net_put_params(struct lh_net *net, const void *host, struct lh_err *err)
+{
+	return net->ops->put(net->backend, net->params, host, net->plan->weights, err);
+}
+
+int lh_net_get_grads(struct lh_net *net, void *host, struct lh_err *err)
+{
+	return net->ops->get(net->backend, host, net->grads, net->plan->gradients, err);
+}
+
+int lh_net_zero_grads(struct lh_net *net, struct lh_err *err)
+{
+	return net->ops->zero(net->backend, net->grads, net->plan->gradients, err);
+}
+
+static int put_buffers(struct lh_net *net, struct lh_err *err)
+{
+	const struct lh_graph *g = net->graph;
+	const size_t size = net->ops->element_bytes;
+	char *host = malloc(net->plan->buffers + 1);
+	if (!host)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", g->name);
+	for (size_t k = 0; k < g->nbuffers; k++)
+		for (size_t i = 0; i < g->buffers[k].count; i++) {
+			const double d = g->buffers[k].initial;
+			const float f = (float)d;
+			memcpy(host + (g->buffers[k].offset + i) * size,
+			       size == sizeof d ? (const void *)&d : (const void *)&f, size);
+		}
+	int rc = net->ops->put(net->backend, net->buffers, host, net->plan->buffers, err);
+	free(host);
+	return rc;
+}
+
+int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, bool share,
+	       struct lh_net **ret, struct lh_err *err)
+{
+	struct lh_net *net = calloc(1, sizeof *net);
+	if (!net)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", graph->name);
+	net->graph = graph;
+	net->ops = ops;
+	net->training = true;
+	int rc = ops->open(&net->backend, err);
+	if (!rc)
+		rc = lh_plan_new(graph, ops, microbatch, share, &net->plan, err);
+	const struct lh_plan *p = net->plan;
+	if (!rc && ((rc = ops->alloc(net->backend, p->weights, &net->params, err)) ||
+		    (rc = ops->alloc(net->backend, p->gradients, &net->grads, err)) ||
+		    (rc = ops->alloc(net->backend, p->buffers, &net->buffers, err)) ||
+		    (rc = ops->alloc(net->backend, p->activations, &net->arena, err))))
+		lh_err_wrap(err, "model %s, microbatch %zu", graph->name, microbatch);
+	if (!rc)
+		rc = put_buffers(net, err);
+	if (rc) {
+		lh_net_free(net);
+		return rc;
+	}
+	*ret = net;
+	return 0;
+}
+
+void lh_net_free(struct lh_net *net)
+{
+	if (!net)
+		return;
+	void *memory[] = { net->params, net->grads, net->buffers, net->arena };
+	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+		if (memory[i])
+			net->ops->release(net->backend, memory[i]);
+	net->ops->close(net->backend);
+	lh_plan_free(net->plan);
+	free(net);
+}

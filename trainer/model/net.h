@@ -1,0 +1,41 @@
+/* net.h - a model's table run on a backend. */
+#ifndef MODEL_NET_H
+#define MODEL_NET_H
+
+#include "model/plan.h"
+
+struct lh_net {
+	const struct lh_graph *graph;
+	const struct lh_backend_ops *ops;
+	struct lh_backend *backend;
+	struct lh_plan *plan;
+	void *params, *grads, *buffers, *arena; /* the backend's memory */
+	bool training;                          /* batch statistics and random choices; true when made */
+	uint64_t seed;                          /* of the random choices */
+};
+
+struct lh_net_result {
+	double loss_sum;                        /* over samples, in nats */
+	size_t hits;                            /* targets that the largest logit hit */
+};
+
+/* graph must outlive the net. */
+int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, bool share,
+	       struct lh_net **ret, struct lh_err *err);
+void lh_net_free(struct lh_net *net); /* NULL is fine */
+
+/* Parameters and gradients of all tensors, in our layout; elements of the backend's size. */
+int lh_net_put_params(struct lh_net *net, const void *host, struct lh_err *err);
+int lh_net_get_grads(struct lh_net *net, void *host, struct lh_err *err);
+int lh_net_zero_grads(struct lh_net *net, struct lh_err *err);
+
+/* inputs[i]: input tensors in the order in which the table made them, n samples each: reals of the backend's size, or
+ * int32_t, which are checked. ids: global sample ids [n] (NULL: 0, 1, ...). Adds to *result. */
+int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		   struct lh_net_result *result, struct lh_err *err);
+/* After forward of the same samples: adds the gradient of loss_sum. */
+int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh_err *err);
+/* A tensor's value, as far as it is still there; right after forward the logits are. */
+int lh_net_get(struct lh_net *net, int tensor, size_t n, void *host, struct lh_err *err);
+
+#endif
