@@ -237,32 +237,56 @@ int lh_compare_add(struct lh_compare *c, const char *path, struct lh_err *err)
 
 /* ---- all of them ---- */
 
+/* A run's last epoch that ends at `samples` or before. */
 static const struct lh_compare_epoch *epoch_at(const struct lh_compare_run *r, uint64_t samples)
 {
-	for (size_t i = r->nepochs; i-- && r->epochs[i].samples >= samples;)
-		if (r->epochs[i].samples == samples)
-			return &r->epochs[i];
-	return NULL;
+	size_t i = r->nepochs;
+
+	while (i && r->epochs[i - 1].samples > samples)
+		i--;
+	return i ? &r->epochs[i - 1] : NULL;
+}
+
+/* Does an epoch of every run that has any end there? */
+static bool all_have(const struct lh_compare *c, uint64_t samples)
+{
+	for (size_t i = 0; i < c->nruns; i++) {
+		const struct lh_compare_epoch *e = epoch_at(&c->runs[i], samples);
+		if (c->runs[i].nepochs && (!e || e->samples != samples))
+			return false;
+	}
+	return true;
 }
 
 void lh_compare_settle(struct lh_compare *c)
 {
-	const struct lh_compare_run *first = c->nruns ? &c->runs[0] : NULL;
+	const struct lh_compare_run *shortest = NULL;
 
 	c->loss_samples = 0;
-	for (size_t i = first ? first->nepochs : 0; i-- && !c->loss_samples;) {
-		bool all = true;
-		for (size_t k = 1; all && k < c->nruns; k++)
-			all = epoch_at(&c->runs[k], first->epochs[i].samples);
-		if (all)
-			c->loss_samples = first->epochs[i].samples;
+	for (size_t i = 0; i < c->nruns; i++) {
+		const struct lh_compare_run *r = &c->runs[i];
+		if (r->nepochs && (!shortest || r->epochs[r->nepochs - 1].samples <
+						 shortest->epochs[shortest->nepochs - 1].samples))
+			shortest = r;
 	}
+	if (!shortest)
+		return;
+	uint64_t reached = shortest->epochs[shortest->nepochs - 1].samples;
+	/* Epochs of the target batch meet; those that end when it is predicted to be full do not. */
+	for (size_t i = shortest->nepochs; i-- && shortest->epochs[i].samples >= reached - reached / 10;)
+		if (all_have(c, shortest->epochs[i].samples)) {
+			c->loss_samples = shortest->epochs[i].samples;
+			return;
+		}
+	c->loss_samples = reached;
 }
 
-double lh_compare_loss(const struct lh_compare *c, size_t run)
+double lh_compare_loss(const struct lh_compare *c, size_t run, uint64_t *ret_samples)
 {
 	const struct lh_compare_epoch *e = c->loss_samples ? epoch_at(&c->runs[run], c->loss_samples) : NULL;
 
+	if (ret_samples)
+		*ret_samples = e ? e->samples : 0;
 	return e ? e->loss : NAN;
 }
 

@@ -38,7 +38,7 @@ struct lh_compare_run {
 struct lh_compare {
 	size_t nruns;
 	struct lh_compare_run *runs;
-	/* Loss at equal samples: the largest number that all runs had at the end of an epoch; 0: there is none. */
+	/* Loss at equal samples: that of each run's last epoch that ends at so many or fewer; 0: nothing to compare. */
 	uint64_t loss_samples;
 };
 
@@ -51,8 +51,8 @@ int lh_compare_add_docs(struct lh_compare *c, const char *path, const struct jso
 void lh_compare_settle(struct lh_compare *c);
 void lh_compare_done(struct lh_compare *c);
 
-/* Loss of a run's epoch that ended at loss_samples. */
-double lh_compare_loss(const struct lh_compare *c, size_t run);
+/* Loss of a run's epoch at loss_samples, and where that epoch ended (may be NULL; 0: there is none). */
+double lh_compare_loss(const struct lh_compare *c, size_t run, uint64_t *ret_samples);
 /* value / the first run's; NaN unless both runs are valid. */
 double lh_compare_ratio(const struct lh_compare *c, size_t run, double value, double first);
 

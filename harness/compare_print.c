@@ -149,9 +149,28 @@ static void put_run(const struct lh_compare *c, size_t i, struct table *t)
 	put_number(t, row, ++k, r->wan_bytes / 1e6, -4, " MB");
 	put_number(t, row, ++k, r->bytes_per_sample / 1e3, -4, "");
 	put_ratio(t, row, ++k, lh_compare_ratio(c, i, r->bytes_per_sample, first->bytes_per_sample));
-	put_number(t, row, ++k, lh_compare_loss(c, i), 4, "");
+	put_number(t, row, ++k, lh_compare_loss(c, i, NULL), 4, "");
 	if (any_metric(c))
 		put_number(t, row, ++k, r->row.value, -3, "");
+}
+
+/* "loss: of the epoch that ends at 6144 samples (B: 6109), which all runs reached" */
+static void print_loss_note(const struct lh_compare *c, FILE *out)
+{
+	bool any = false;
+
+	if (!c->loss_samples)
+		return;
+	fprintf(out, "loss: of the epoch that ends at %llu samples", (unsigned long long)c->loss_samples);
+	for (size_t i = 0; i < c->nruns; i++) {
+		uint64_t at;
+		lh_compare_loss(c, i, &at);
+		if (!at || at == c->loss_samples)
+			continue;
+		fprintf(out, "%s%c: %llu", any ? ", " : " (last before it, ", letter(i), (unsigned long long)at);
+		any = true;
+	}
+	fprintf(out, "%s, which all runs reached\n", any ? ")" : "");
 }
 
 static void print_runs(const struct lh_compare *c, FILE *out)
@@ -170,11 +189,7 @@ static void print_runs(const struct lh_compare *c, FILE *out)
 	table_print(&t, 1, out);
 	if (c->nruns > 1)
 		fputs("x: ratio to A, of valid runs\n", out);
-	if (c->loss_samples)
-		fprintf(out, "loss: of the epoch that ends at %llu samples, the last that all runs have\n",
-			(unsigned long long)c->loss_samples);
-	else
-		fputs("loss: the runs have no number of samples in common at the end of an epoch\n", out);
+	print_loss_note(c, out);
 	for (size_t i = 0; i < c->nruns; i++) {
 		char text[256];
 		const struct lh_compare_run *r = &c->runs[i];
@@ -322,6 +337,7 @@ static json_t *run_json(const struct lh_compare *c, size_t i)
 	const struct lh_compare_run *r = &c->runs[i], *first = &c->runs[0];
 	json_t *o = lh_result_row_json(&r->row), *pairs = json_array();
 	char name[2] = { letter(i), 0 };
+	uint64_t loss_at;
 
 	for (size_t k = 0; k < r->npairs; k++)
 		json_array_append_new(pairs, json_pack("{s:s, s:o}", "sites", r->pairs[k].name, "bytes",
@@ -334,7 +350,8 @@ static json_t *run_json(const struct lh_compare *c, size_t i)
 	json_object_set_new(o, "bytes_inside_sites", lh_json_number(r->lan_bytes));
 	json_object_set_new(o, "bytes_per_sample", lh_json_number(r->bytes_per_sample));
 	json_object_set_new(o, "bytes_by_pair", pairs);
-	json_object_set_new(o, "loss_at_equal_samples", lh_json_number(lh_compare_loss(c, i)));
+	json_object_set_new(o, "loss_at_equal_samples", lh_json_number(lh_compare_loss(c, i, &loss_at)));
+	json_object_set_new(o, "loss_samples", loss_at ? json_integer((json_int_t)loss_at) : json_null());
 	json_object_set_new(o, "throughput_ratio",
 			    ratio(c, i, r->row.throughput_sps, first->row.throughput_sps));
 	json_object_set_new(o, "comm_ratio", ratio(c, i, per_epoch(&r->row, r->row.comm_s),

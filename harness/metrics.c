@@ -225,7 +225,7 @@ static void sum_shares(const struct lh_series *s, const struct lh_metrics_input 
 	for (uint32_t epoch = in->warmup + 1; epoch <= nepochs; epoch++)
 		for (unsigned i = 0; i < s->npeers; i++) {
 			const struct lh_span_sums *of = lh_series_sums(s, epoch, i);
-			known = known && of;
+			known = known && (of || !lh_series_at(s, epoch, i));
 			for (unsigned k = 0; of && k < LH_SPAN_KINDS; k++) {
 				sum->time_share[k] += seconds(of->total_ns[k]);
 				total_s += seconds(of->total_ns[k]);

@@ -99,7 +99,7 @@ static void test_three_runs(void)
 
 	three_runs(&c);
 	CU_ASSERT_EQUAL(c.loss_samples, 200); /* the second went on to 300 */
-	CU_ASSERT_DOUBLE_EQUAL(lh_compare_loss(&c, 1), 1.51, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(lh_compare_loss(&c, 1, NULL), 1.51, 1e-9);
 	CU_ASSERT_DOUBLE_EQUAL(lh_compare_ratio(&c, 1, 200, 100), 2, 1e-12);
 	CU_ASSERT_TRUE(isnan(lh_compare_ratio(&c, 2, 200, 100))); /* it is not valid */
 	CU_ASSERT_DOUBLE_EQUAL(c.runs[1].wan_bytes, 2 * 2100 + 800000, 1e-9);
@@ -118,21 +118,34 @@ static void test_three_runs(void)
 	lh_compare_done(&c);
 }
 
-/* Cumulative samples that never meet: no loss is compared. */
+/* Cumulative samples that do not meet: each run's last epoch until then, and where that was. */
 static void test_no_common_samples(void)
 {
+	uint64_t at;
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_compare c = { 0 };
 	json_t *a = result(), *b = result(), *epoch;
 	size_t i;
 
 	json_array_foreach(json_object_get(b, "epochs"), i, epoch)
-		json_object_set_new(epoch, "samples", json_integer(77));
+		json_object_set_new(epoch, "samples", json_integer(77 + (json_int_t)i));
 	CU_ASSERT_EQUAL(lh_compare_add_docs(&c, "a", a, NULL, &err), 0);
 	CU_ASSERT_EQUAL(lh_compare_add_docs(&c, "b", b, NULL, &err), 0);
 	lh_compare_settle(&c);
-	CU_ASSERT_EQUAL(c.loss_samples, 0);
-	CU_ASSERT_TRUE(isnan(lh_compare_loss(&c, 0)));
+	CU_ASSERT_EQUAL(c.loss_samples, 77 + 78);
+	CU_ASSERT_DOUBLE_EQUAL(lh_compare_loss(&c, 0, &at), 1.51, 1e-9);
+	CU_ASSERT_EQUAL(at, 100);
+	CU_ASSERT_DOUBLE_EQUAL(lh_compare_loss(&c, 1, &at), 1.51, 1e-9);
+	CU_ASSERT_EQUAL(at, 77 + 78);
+	lh_compare_done(&c);
+	/* Nothing was trained: no loss, and it holds nobody back. */
+	json_object_set_new(b, "epochs", json_array());
+	CU_ASSERT_EQUAL(lh_compare_add_docs(&c, "a", a, NULL, &err), 0);
+	CU_ASSERT_EQUAL(lh_compare_add_docs(&c, "b", b, NULL, &err), 0);
+	lh_compare_settle(&c);
+	CU_ASSERT_EQUAL(c.loss_samples, 200);
+	CU_ASSERT_TRUE(isnan(lh_compare_loss(&c, 1, &at)));
+	CU_ASSERT_EQUAL(at, 0);
 	lh_compare_done(&c);
 	json_decref(a);
 	json_decref(b);
