@@ -241,7 +241,8 @@ static int aborted(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 
 static int left(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 {
-	c->pair->gone = true;
+	/* With elastic membership its rank may be started again, and waits to be connected to. */
+	c->pair->gone = !t->elastic || t->leaving;
 	if (t->elastic && !t->leaving)
 		return tcp_pair_fail(t, c->pair, err, -ECONNRESET, "it has left");
 	c->state = TCP_LEFT;
