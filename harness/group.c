@@ -127,6 +127,16 @@ static void latest(lh_ns *t, lh_ns candidate)
 		*t = candidate;
 }
 
+/* From the view before, as the teller saw it. */
+static void take_change(struct lh_view_record *v, const struct lh_event *e)
+{
+	v->gone = e->gone;
+	v->came = e->came;
+	v->cause = e->cause;
+	v->aborted_round = e->aborted_round;
+	v->samples_redealt = e->samples_redealt;
+}
+
 static int add_view(struct lh_group_log *g, const struct lh_event *e, struct lh_err *err)
 {
 	struct lh_view_record *v = find_view(g, e->view);
@@ -135,24 +145,26 @@ static int add_view(struct lh_group_log *g, const struct lh_event *e, struct lh_
 
 	if (e->rank >= LH_MEMBERS_MAX || !(e->members & BIT(e->rank)) || e->members & ~all || e->gone & ~all)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "tells of view %u with members that cannot be", e->view);
+	/* To who comes, all come. */
+	bool was_there = !(e->came & BIT(e->rank));
 	if (!v) {
 		rc = new_view(g, e->view, &v, err);
 		if (rc < 0)
 			return rc;
 		v->members = e->members;
-		v->gone = e->gone;
-		v->came = e->came;
-		v->cause = e->cause;
 		v->version = e->version;
-		v->aborted_round = e->aborted_round;
-		v->samples_redealt = e->samples_redealt;
+		take_change(v, e);
 	} else if (v->members != e->members || v->version != e->version) {
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "tells of another view %u than the others: there are two "
 				  "groups", e->view);
 	}
+	if (was_there && !(v->told & ~v->came)) {
+		take_change(v, e);
+		v->first_ns = v->last_ns = v->noticed_first_ns = v->noticed_last_ns = 0;
+	}
 	v->told |= BIT(e->rank);
 	v->began_ns[e->rank] = e->t_ns;
-	if (!(v->came & BIT(e->rank)) || !(v->members & ~v->came)) {
+	if (was_there || !(v->members & ~v->came)) {
 		earliest(&v->first_ns, e->t_ns);
 		latest(&v->last_ns, e->t_ns);
 		earliest(&v->noticed_first_ns, e->noticed_ns);
@@ -252,7 +264,7 @@ static struct lh_interruption describe(const struct lh_group_log *g, size_t inde
 	if (life->left) {
 		i.why = LH_GONE_LEFT;
 		i.gone_ns = life->left_ns;
-		i.detected_ns = 0; /* it said so itself */
+		i.detected_ns = i.regrouped_ns = 0; /* it said so itself, and left when the others were ready */
 	} else if (life->kill_ns && (!v || life->kill_ns <= v->last_ns)) {
 		i.why = LH_GONE_KILLED;
 		i.gone_ns = life->kill_ns;

@@ -132,6 +132,7 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 	m.calc_s = seconds(calc_end - begin);
 	m.comm_s = seconds(end - calc_end);
 	m.loss = m.samples ? loss_sum / (double)m.samples : NAN;
+	m.samples += m.unreported; /* they count, though nobody told their loss */
 	m.calc_wait_s = m.calc_s - own_s / (m.peers ? m.peers : 1);
 	split_communication(s, in, epoch, calc_end, exchange_end > calc_end ? exchange_end : calc_end, end, &m);
 	*ret = m;
@@ -321,7 +322,7 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 	for (uint32_t i = 0; i < m->nepochs; i++)
 		sum->shared_epochs += m->epochs[i].shared;
 	for (uint32_t i = m->nepochs; i > 0; i--)
-		if (!in->estimated && m->epochs[i - 1].samples + m->epochs[i - 1].unreported != in->target_batch)
+		if (!in->estimated && m->epochs[i - 1].samples != in->target_batch)
 			sum->short_epoch = i;
 }
 

@@ -60,6 +60,7 @@ struct lh_run {
 	struct lh_group_log group;    /* elastic */
 	struct lh_interruption *interruptions;
 	lh_ns drained_ns;             /* elastic: the group had finished; who is not of it was told to end */
+	uint32_t shown_view;          /* elastic: the newest that the user was told of */
 	char gave_up[512];            /* elastic: the first peer that did, and why */
 	bool cut_off;                 /* elastic: the schedule has cut a link, so that a peer may rightly give up */
 	struct lh_series series;

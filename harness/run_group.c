@@ -80,16 +80,16 @@ static void show_view(struct lh_run *r, const struct lh_event *e)
 
 void lh_run_group_told(struct lh_run *r, const struct lh_event *e)
 {
-	const struct lh_view_record *v = lh_group_log_view(&r->group);
-	uint32_t before = v ? v->number : 0;
 	struct lh_err err = LH_ERR_INIT;
 
 	if (!elastic(r))
 		return;
 	if (lh_group_log_event(&r->group, e, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", name_of(r, e->rank), err.text);
-	else if (e->kind == LH_EVENT_VIEW && e->view > before && e->cause != LH_VIEW_START)
+	else if (e->kind == LH_EVENT_VIEW && e->view > r->shown_view && !(e->came >> e->rank & 1)) {
+		r->shown_view = e->view;
 		show_view(r, e);
+	}
 }
 
 bool lh_run_group_exited(struct lh_run *r, unsigned peer, const char *how)

@@ -108,6 +108,9 @@ static void peer_failed(struct lh_run *r, const struct lh_event *e)
 	char own[LH_NAME_MAX + 8], after[300] = "";
 	const char *reason = e->reason;
 
+	snprintf(own, sizeof own, "peer %s: ", peer_name(r, (int)e->rank));
+	if (!strncmp(reason, own, strlen(own)))
+		reason += strlen(own);
 	/* The others go on without it, unless nobody is left. */
 	if (r->exp->training.membership == LH_MEMBERSHIP_ELASTIC && r->state >= LH_RUN_TRAINING) {
 		if (!*r->gave_up)

@@ -145,6 +145,70 @@ static void fixed_ends_at_the_first_death(void)
 	lh_cli_close(&c);
 }
 
+/* ---- with peers that train ---- */
+
+static const char spot_file[] =
+	"longhaul: 1\n"
+	"name: here\n"
+	"sites: {us: {peers: 4, lan: {rtt: 0ms}}, eu: {peers: 4, lan: {rtt: 0ms}}}\n"
+	"matrix: {rtt: 0ms}\n"
+	"spot: {trace: spot.csv}\n"
+	"training: {engine: cpu, model: digits, target-batch: 64, microbatch: 8, epochs: 14, warmup: 1, pace: 20/s,\n"
+	"  deadline: 5s, membership: elastic, checkpoint: 1s}\n"
+	"probe: {pings: 3, goodput: 0s}\n";
+static const char spot_trace[] =
+	"time, peer, what\n"
+	"1200ms, us-1, notice\n"
+	"2100ms, us-1, kill\n"
+	"2300ms, eu-0, kill\n"
+	"3500ms, us-1, add\n"
+	"4000ms, us-0, kill\n"
+	"4600ms, eu-0, add\n";
+
+/* Three of eight are taken away, one of them told before, two come back. */
+static void a_spot_trace(void)
+{
+	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", NULL };
+	struct lh_cli c;
+	open_here(&c);
+	unsetenv("LONGHAUL_PEER_PROGRAM");
+	lh_cli_write(&c, "here.yaml", spot_file);
+	lh_cli_write(&c, "spot.csv", spot_trace);
+	lh_cli_run_patiently(&c, args, NULL);
+	if (c.status)
+		printf("# status %d\n# out: %s\n# err: %s\n", c.status, c.out, c.err);
+	CU_ASSERT_EQUAL(c.status, 0);
+	json_t *doc = lh_cli_result(&c);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
+	const json_t *group = json_object_get(doc, "group"), *sum = json_object_get(doc, "summary");
+	const json_t *list = json_object_get(group, "interruptions"), *epochs = json_object_get(doc, "epochs");
+	CU_ASSERT_TRUE(json_is_true(json_object_get(sum, "valid")));
+	CU_ASSERT_TRUE(json_is_true(json_object_get(sum, "replicas_identical")));
+	CU_ASSERT_TRUE(json_is_true(json_object_get(sum, "samples_each_once")));
+	CU_ASSERT_EQUAL(json_array_size(epochs), 14);
+	for (size_t k = 0; k < json_array_size(epochs); k++) {
+		CU_ASSERT_EQUAL(number(json_array_get(epochs, k), "samples"), 64);
+		CU_ASSERT_TRUE(json_is_true(json_object_get(json_array_get(epochs, k), "replicas_identical")));
+	}
+	CU_ASSERT_EQUAL_FATAL(json_array_size(list), 3);
+	static const char *const who[] = { "us-1", "eu-0", "us-0" }, *const why[] = { "left", "killed", "killed" };
+	for (size_t k = 0; k < 3; k++) {
+		const json_t *i = json_array_get(list, k);
+		CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(i, "peer")), who[k]);
+		CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(i, "why")), why[k]);
+		CU_ASSERT_EQUAL(json_is_number(json_object_get(i, "back_s")), k < 2);
+		CU_ASSERT_EQUAL(json_is_number(json_object_get(i, "sync_s")), k < 2);
+		if (k)
+			CU_ASSERT_TRUE(number(i, "detect_s") >= 0 && number(i, "regroup_s") < 2);
+	}
+	CU_ASSERT_EQUAL(number(json_array_get(epochs, 0), "peers"), 8);
+	CU_ASSERT_EQUAL(number(json_array_get(epochs, 13), "peers"), 7);
+	CU_ASSERT_TRUE(number(json_object_get(group, "checkpoints"), "count") > 8);
+	CU_ASSERT_TRUE(number(group, "samples_redealt") > 0);
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct lh_test tests[] = {
@@ -154,6 +218,7 @@ int main(int argc, char **argv)
 		{ "nobody_is_left", nobody_is_left, LH_TEST_FORK },
 		{ "a_sample_twice", a_sample_twice, LH_TEST_FORK },
 		{ "fixed_ends_at_the_first_death", fixed_ends_at_the_first_death, LH_TEST_FORK },
+		{ "a_spot_trace", a_spot_trace, LH_TEST_FORK },
 	};
 	return lh_test_main(argc, argv, "elastic", tests, sizeof tests / sizeof *tests);
 }

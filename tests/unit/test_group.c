@@ -102,6 +102,26 @@ static void gone_and_back_in_one_view(void)
 	lh_group_log_done(&g);
 }
 
+/* To the one that joins, everybody came; what the others say counts, whoever tells first. */
+static void the_joiner_tells_first(void)
+{
+	struct lh_group_log g = four();
+	lh_group_log_change(&g, LH_CHANGE_KILL, 0, 5000 * MS);
+	lh_group_log_exit(&g, 0, 5001 * MS);
+	view(&g, (struct lh_event){ .view = 2, .members = 14, .gone = 1, .version = 3 }, 5010, 5020);
+	start(&g, 0, 6000, false, 1);
+	tell(&g, (struct lh_event){ .kind = LH_EVENT_VIEW, .rank = 0, .view = 3, .members = 15, .came = 15, .version = 5,
+				    .noticed_ns = 6100 * MS, .t_ns = 6500 * MS });
+	for (unsigned i = 1; i < 4; i++)
+		tell(&g, (struct lh_event){ .kind = LH_EVENT_VIEW, .rank = i, .view = 3, .members = 15, .came = 1,
+					    .version = 5, .noticed_ns = 6200 * MS, .t_ns = (6500 + i) * MS });
+	CU_ASSERT(g.views[2].came == 1 && g.views[2].first_ns == 6501 * MS && g.views[2].noticed_first_ns == 6200 * MS);
+	struct lh_interruption *i = interruptions(&g, 1);
+	CU_ASSERT(i->peer == 0 && i->back_ns == 6500 * MS);
+	free(i);
+	lh_group_log_done(&g);
+}
+
 static void every_way_to_go(void)
 {
 	struct lh_group_log g = four();
@@ -346,6 +366,7 @@ int main(int argc, char **argv)
 	static const struct lh_test tests[] = {
 		{ "killed_and_back", killed_and_back },
 		{ "gone_and_back_in_one_view", gone_and_back_in_one_view },
+		{ "the_joiner_tells_first", the_joiner_tells_first },
 		{ "every_way_to_go", every_way_to_go },
 		{ "cut_off_and_back", cut_off_and_back },
 		{ "contradictions", contradictions },
