@@ -172,6 +172,11 @@ int lh_series_add_spans(struct lh_series *s, const struct lh_spans *spans, struc
 	sums->known = true;
 	memcpy(sums->total_ns, spans->total_ns, sizeof sums->total_ns);
 	memcpy(sums->comm_ns, spans->comm_ns, sizeof sums->comm_ns);
+	sums->has_tcp = spans->has_tcp;
+	sums->tcp_busy_ns = spans->tcp_busy_ns;
+	sums->tcp_window_ns = spans->tcp_window_ns;
+	sums->tcp_buffer_ns = spans->tcp_buffer_ns;
+	sums->tcp_retransmits = spans->tcp_retransmits;
 	return 0;
 }
 

@@ -26,6 +26,9 @@ struct lh_peer_series {
 struct lh_span_sums {
 	bool known;
 	lh_ns total_ns[LH_SPAN_KINDS], comm_ns[LH_SPAN_KINDS];
+	bool has_tcp;
+	lh_ns tcp_busy_ns, tcp_window_ns, tcp_buffer_ns;
+	uint64_t tcp_retransmits;
 };
 
 struct lh_series {

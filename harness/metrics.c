@@ -168,12 +168,24 @@ double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics
 	return sum;
 }
 
+static void sum_tcp(const struct lh_span_sums *of, struct lh_peer_metrics *m)
+{
+	m->has_tcp = m->has_tcp && of && of->has_tcp;
+	if (!m->has_tcp)
+		return;
+	m->tcp_busy_s += seconds(of->tcp_busy_ns);
+	m->tcp_window_s += seconds(of->tcp_window_ns);
+	m->tcp_buffer_s += seconds(of->tcp_buffer_ns);
+	m->tcp_retransmits += of->tcp_retransmits;
+}
+
 /* The epochs in which the peer was there. */
 static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *in, const struct lh_metrics *all,
 		     unsigned peer, struct lh_peer_metrics *m)
 {
 	double wall_s = 0;
 
+	m->has_tcp = all->nepochs > in->warmup;
 	for (uint32_t epoch = 1; epoch <= all->nepochs; epoch++) {
 		const struct lh_event *e = lh_series_at(s, epoch, peer);
 		if (!e)
@@ -188,6 +200,7 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 		m->update_s += seconds(e->commit_ns - e->exchange_end_ns);
 		m->busy_s += seconds(e->busy_ns);
 		m->late_s += seconds(e->late_ns);
+		sum_tcp(lh_series_sums(s, epoch, peer), m);
 	}
 	m->lateness = wall_s > 0 ? m->late_s / wall_s : NAN;
 	m->solo_sps = m->calc_s + m->update_s > 0 ? (double)m->samples / (m->calc_s + m->update_s) : NAN;

@@ -52,6 +52,9 @@ struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
 	double lateness;          /* late_s / wall of the same epochs; NaN without any */
 	double solo_sps;          /* samples / (calc_s + update_s): this peer alone, without communication */
 	uint64_t bytes_sent, bytes_received; /* all epochs, warm-up included */
+	bool has_tcp;             /* in every counted epoch */
+	double tcp_busy_s, tcp_window_s, tcp_buffer_s;
+	uint64_t tcp_retransmits;
 };
 
 struct lh_summary {

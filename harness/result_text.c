@@ -116,6 +116,33 @@ static void print_split(const struct lh_summary *s, FILE *out)
 	fputc('\n', out);
 }
 
+/* The peer whose streams were stopped by a window or a buffer for the largest share of their busy time. */
+static void print_tcp(const struct lh_result *r, FILE *out)
+{
+	const struct lh_metrics *m = r->metrics;
+	uint64_t retransmits = 0;
+	unsigned worst = m->npeers;
+	double most = -1;
+
+	for (unsigned i = 0; i < m->npeers; i++) {
+		const struct lh_peer_metrics *p = &m->peers[i];
+		if (!p->has_tcp)
+			return;
+		retransmits += p->tcp_retransmits;
+		double share = p->tcp_busy_s > 0 ? (p->tcp_window_s + p->tcp_buffer_s) / p->tcp_busy_s : 0;
+		if (share > most) {
+			most = share;
+			worst = i;
+		}
+	}
+	if (worst == m->npeers)
+		return;
+	const struct lh_peer_metrics *p = &m->peers[worst];
+	fprintf(out, "  %-22s %s: busy %.3f s, of it stopped by the window %.3f s, by its buffer %.3f s; "
+		"%llu segments sent again by all\n", "TCP says", r->exp->topology.peers[worst].name, p->tcp_busy_s,
+		p->tcp_window_s, p->tcp_buffer_s, (unsigned long long)retransmits);
+}
+
 static void print_summary(const struct lh_result *r, FILE *out)
 {
 	const struct lh_summary *s = r->metrics ? &r->metrics->summary : NULL;
@@ -127,6 +154,7 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	fprintf(out, "  %-22s %.3f s\n", "calculation", s->calc_s);
 	fprintf(out, "  %-22s %.3f s", "communication", s->comm_s);
 	print_split(s, out);
+	print_tcp(r, out);
 	if (r->comm_cpu_busy >= LH_HOST_LIMITED)
 		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n",
 			"", r->comm_cpu_busy * 100);

@@ -80,6 +80,8 @@ static void add_spans(struct scene *c, uint32_t epoch, unsigned rank)
 			      [LH_SPAN_ENCODE] = coding, [LH_SPAN_OPTIMISE] = 20 * MS },
 		.comm_ns = { [LH_SPAN_WAIT] = 480 * MS - coding, [LH_SPAN_ENCODE] = coding,
 			     [LH_SPAN_OPTIMISE] = 20 * MS },
+		.has_tcp = true, .tcp_busy_ns = 400 * MS, .tcp_window_ns = (rank ? 300 : 100) * MS,
+		.tcp_buffer_ns = 10 * MS, .tcp_retransmits = 2 + rank,
 	};
 	struct lh_err err = LH_ERR_INIT;
 
