@@ -448,6 +448,31 @@ static void test_paced(void)
 	}
 }
 
+/* Every fragment departs once a period, in its round, and its result is used just `overlap` rounds later. */
+static void test_overlap(void)
+{
+	enum { EVERY = 4, ROUNDS = 4 * EVERY };
+	for (uint32_t fragments = 1; fragments <= EVERY; fragments++)
+		for (uint32_t overlap = 0; overlap < EVERY; overlap++) {
+			init_toy(2, LH_STRATEGY_STREAMING_DILOCO);
+			sim.config.epochs = ROUNDS;
+			sim.config.sync.every = EVERY;
+			sim.config.sync.fragments = fragments;
+			sim.config.sync.overlap = overlap;
+			CU_ASSERT_EQUAL_FATAL(lhsim_run(&sim), 0);
+			for (uint32_t e = 1; e < ROUNDS; e++) {
+				bool departed = e > overlap && lh_fragment_due(fragments, EVERY, e - overlap) < fragments;
+				for (unsigned r = 0; r < 2; r++)
+					CU_ASSERT_EQUAL(lhsim_event(&sim, e, r)->uses, departed ? e - overlap : 0);
+			}
+			for (unsigned r = 0; r < 2; r++) {
+				CU_ASSERT_EQUAL(lhsim_event(&sim, ROUNDS, r)->uses, ROUNDS);
+				CU_ASSERT_EQUAL(lhsim_event(&sim, ROUNDS, r)->shared, LH_SHARED_YES);
+			}
+		}
+	lhsim_done(&sim);
+}
+
 /* ---- eta ---- */
 
 static void test_eta(void)
@@ -601,6 +626,7 @@ static const struct lh_test tests[] = {
 	{ "diloco_is_synchronous_sgd", test_diloco_is_synchronous_sgd, LH_TEST_FORK },
 	{ "time_changes_nothing", test_time_changes_nothing, LH_TEST_FORK },
 	{ "paced", test_paced, LH_TEST_FORK },
+	{ "overlap", test_overlap, LH_TEST_FORK },
 	{ "eta", test_eta, LH_TEST_FORK },
 	{ "match_floor", test_match_floor, LH_TEST_FORK },
 	{ "converges_digits", test_converges_digits, LH_TEST_FORK },
