@@ -2,8 +2,8 @@
  *
  * A world is the machines of all peers, what is on its way between them, and which failures are still to come. From the
  * first world every enabled event is tried: deliver the next message of a pair, complete an exchange or a transfer of
- * state, notice a loss, meet a peer, kill one, cut a link. Worlds that were seen are not entered again (hashes of 128
- * bits). So what holds in every world met holds for every order of events, however slow or stopped a peer is: a stall
+ * state, notice a loss, meet a peer, kill one, cut a link. Worlds that were seen are not entered again (by a hash of 64
+ * bits: that one of five million is taken for another has a chance of 1e-6). So what holds in every world met holds for every order of events, however slow or stopped a peer is: a stall
  * is an order in which nothing of that peer happens for long.
  *
  * Exchanges are modelled by what they promise: a result can be complete at a peer once every member of its view is in that
@@ -395,35 +395,37 @@ static bool happen(unsigned kind, unsigned a, unsigned b)
 
 /* ---- the search ---- */
 
-struct key { uint64_t a, b; };
-static struct key *seen;
-static uint64_t seen_size, nseen;
+static uint64_t *seen, seen_size, nseen; /* hashes; 0: free */
+
+static void make_room(void)
+{
+	uint64_t old_size = seen_size, *old = seen;
+	if (nseen * 4 < seen_size * 3)
+		return;
+	seen_size = seen_size ? seen_size * 2 : 1 << 16;
+	seen = calloc(seen_size, sizeof *seen);
+	if (!seen)
+		abort();
+	for (uint64_t i = 0; i < old_size; i++) {
+		uint64_t at = old[i] % seen_size;
+		while (old[i] && seen[at])
+			at = (at + 1) % seen_size;
+		if (old[i])
+			seen[at] = old[i];
+	}
+	free(old);
+}
 
 static bool is_new(void)
 {
-	struct key k = { lh_hash64(&w, sizeof w, 11) | 1, lh_hash64(&w, sizeof w, 12) };
-	if (nseen * 4 >= seen_size * 3) {
-		uint64_t old_size = seen_size;
-		struct key *old = seen;
-		seen_size = seen_size ? seen_size * 2 : 1 << 16;
-		seen = calloc(seen_size, sizeof *seen);
-		if (!seen)
-			abort();
-		for (uint64_t i = 0; i < old_size; i++) {
-			if (!old[i].a)
-				continue;
-			uint64_t at = old[i].a % seen_size;
-			while (seen[at].a)
-				at = (at + 1) % seen_size;
-			seen[at] = old[i];
-		}
-		free(old);
-	}
-	uint64_t at = k.a % seen_size;
-	for (; seen[at].a; at = (at + 1) % seen_size)
-		if (seen[at].a == k.a && seen[at].b == k.b)
+	uint64_t h = lh_hash64(&w, sizeof w, 11);
+	h += !h;
+	make_room();
+	uint64_t at = h % seen_size;
+	for (; seen[at]; at = (at + 1) % seen_size)
+		if (seen[at] == h)
 			return false;
-	seen[at] = k;
+	seen[at] = h;
 	nseen++;
 	return true;
 }
