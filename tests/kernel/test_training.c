@@ -9,6 +9,7 @@
 
 #include "lhcli.h"
 #include "lhtest.h"
+#include "lhtrace.h"
 
 static char topology[512];
 
@@ -66,6 +67,41 @@ static void check_links(const json_t *links)
 	CU_ASSERT_EQUAL(i, 4);
 }
 
+static void check_parts(const json_t *epoch)
+{
+	static const char *const parts[] = { "comm_latency_s", "comm_bandwidth_s", "comm_wait_s", "comm_coding_s",
+					     "comm_update_s" };
+	double sum = 0;
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		double part = number(json_object_get(epoch, parts[i]));
+		CU_ASSERT_TRUE(part >= 0);
+		sum += part;
+	}
+	CU_ASSERT_DOUBLE_EQUAL(sum, number(json_object_get(epoch, "comm_s")), 1e-9);
+}
+
+/* In the guest, too, the counter that divides rounds does so, and the timeline is one. */
+static void check_trace(const struct lh_cli *c, const json_t *shares)
+{
+	const char *kind;
+	double sum = 0;
+	char path[128];
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)shares, kind, v)
+		sum += number(v);
+	CU_ASSERT_DOUBLE_EQUAL(sum, 1, 1e-9);
+	/* Of a round of 0.32 + 0.11 s or a bit more, the peers calculate for the first part and wait in the other. */
+	CU_ASSERT_TRUE(number(json_object_get(shares, "calculate")) > 0.5);
+	CU_ASSERT_TRUE(number(json_object_get(shares, "wait")) + number(json_object_get(shares, "window")) > 0.15);
+	snprintf(path, sizeof path, "%s/run/trace.json", c->dir);
+	json_t *doc = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
+	lhtrace_check(doc);
+	json_decref(doc);
+}
+
 static void test_transatlantic(void)
 {
 	const char *const args[] = { "run", topology, "-o", "run", "--json", NULL };
@@ -99,11 +135,15 @@ static void test_transatlantic(void)
 		    number(json_object_get(epoch, "calc_s")) + number(json_object_get(epoch, "comm_s")), 1e-9);
 		CU_ASSERT_EQUAL(number(json_object_get(epoch, "samples")), 256);
 		CU_ASSERT_TRUE(number(json_object_get(epoch, "comm_latency_s")) >= 0.103);
+		check_parts(epoch);
 	}
 	CU_ASSERT_EQUAL(i, 24);
-	json_array_foreach(json_object_get(doc, "peers"), i, epoch)
+	json_array_foreach(json_object_get(doc, "peers"), i, epoch) {
 		CU_ASSERT_TRUE(number(json_object_get(epoch, "lateness")) < 0.02);
+		CU_ASSERT_TRUE(number(json_object_get(epoch, "tcp_busy_s")) > 0);
+	}
 	CU_ASSERT_EQUAL(i, 4);
+	check_trace(&c, at(doc, "summary", "time_share"));
 	json_decref(doc);
 	lh_cli_close(&c);
 }
