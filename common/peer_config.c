@@ -8,11 +8,13 @@
 #include <string.h>
 
 #include "json_fields.h"
+#include "peer_trees.h"
 
 #define NANOSECONDS_MAX (INT64_C(7) * 24 * 3600 * LH_NS_PER_S)
 
 static const char *const engines[] = { "cpu", "paced", NULL };
-const char *const lh_algorithm_names[] = { "butterfly", "ring", "halving-doubling", "two-level", "central", NULL };
+const char *const lh_algorithm_names[] = { "butterfly", "ring", "halving-doubling", "two-level", "central",
+					  "weighted-butterfly", "packed-trees", NULL };
 const char *const lh_wire_names[] = { "fp32", "fp16", "bf16", "int8", "topk", "powersgd", NULL };
 const char *const lh_strategy_names[] = {
 	"exact", "eta", "delayed", "local-sgd", "diloco", "streaming-diloco", "async", NULL,
@@ -176,7 +178,7 @@ static int read_peers(const json_t *root, struct lh_peer_config *c, struct lh_er
 
 int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret, struct lh_err *err)
 {
-	static const char *const others[] = { "peers", NULL };
+	static const char *const others[] = { "peers", "trees", NULL };
 	if (len > LH_PEER_CONFIG_MAX)
 		return lh_err_set(err, LH_EXIT_INPUT, -EMSGSIZE, "peer configuration: longer than %d bytes",
 				  LH_PEER_CONFIG_MAX);
@@ -189,6 +191,8 @@ int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret
 	int rc = lh_fields_read(root, config_fields, COUNT(config_fields), others, &c, err);
 	if (!rc)
 		rc = read_peers(root, &c, err);
+	if (!rc)
+		rc = lh_peer_trees_read(json_object_get(root, "trees"), c.size, &c.trees, err);
 	if (!rc)
 		rc = check(&c, err);
 	json_decref(root);
@@ -229,6 +233,8 @@ int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct
 		rc = check(c, err);
 	if (!rc)
 		rc = print_peers(c, root, err);
+	if (!rc && c->trees.n && json_object_set_new(root, "trees", lh_peer_trees_print(&c->trees)))
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"trees\"");
 	char *text = rc ? NULL : json_dumps(root, JSON_INDENT(1));
 	if (!rc && !text)
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "print");
@@ -254,5 +260,6 @@ void lh_peer_config_done(struct lh_peer_config *c)
 	if (!c)
 		return;
 	free(c->peers);
+	lh_trees_done(&c->trees);
 	memset(c, 0, sizeof *c);
 }

@@ -35,3 +35,7 @@ static unsigned to_owner(const struct lh_group *g, unsigned b, unsigned rank)
 const struct lh_pattern lh_pattern_butterfly = {
 	.name = "butterfly", .blocks = blocks, .block = block, .root = owner, .up = to_owner, .down = to_owner,
 };
+
+const struct lh_pattern lh_pattern_weighted_butterfly = {
+	.name = "weighted-butterfly", .blocks = blocks, .block = block, .root = owner, .up = to_owner, .down = to_owner,
+};

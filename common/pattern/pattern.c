@@ -76,6 +76,8 @@ int lh_group_of(const struct lh_peer_config *c, struct lh_group *ret, struct lh_
 	}
 	int rc = lh_group_init(ret, c->size, numbers, numbers + c->size, err);
 	free(numbers);
+	if (!rc)
+		ret->trees = c->trees.n ? &c->trees : NULL;
 	return rc;
 }
 
@@ -87,6 +89,8 @@ const struct lh_pattern *lh_pattern_find(enum lh_algorithm a)
 		[LH_ALGORITHM_BUTTERFLY] = &lh_pattern_butterfly, [LH_ALGORITHM_RING] = &lh_pattern_ring,
 		[LH_ALGORITHM_HALVING_DOUBLING] = &lh_pattern_halving_doubling,
 		[LH_ALGORITHM_TWO_LEVEL] = &lh_pattern_two_level, [LH_ALGORITHM_CENTRAL] = &lh_pattern_central,
+		[LH_ALGORITHM_WEIGHTED_BUTTERFLY] = &lh_pattern_weighted_butterfly,
+		[LH_ALGORITHM_PACKED_TREES] = &lh_pattern_packed_trees,
 	};
 	return all[a];
 }
@@ -131,6 +135,24 @@ size_t lh_pattern_transfers(const struct lh_pattern *p, const struct lh_group *g
 				add(&l, (struct lh_transfer){ LH_TRANSFER_RESULT, b, rank, r });
 	}
 	return l.n;
+}
+
+unsigned lh_pattern_places(const struct lh_pattern *p, const struct lh_group *g)
+{
+	unsigned most = 1, nblocks = p->blocks(g);
+	for (unsigned rank = 0; rank < g->npeers; rank++) {
+		unsigned places = 0;
+		for (unsigned b = 0; b < nblocks; b++) {
+			unsigned root = p->root(g, b), children = 0, heirs = 0;
+			for (unsigned r = 0; r < g->npeers; r++) {
+				children += r != root && p->up(g, b, r) == rank;
+				heirs += r != root && p->down(g, b, r) == rank;
+			}
+			places += children + (p->relays && rank != root && heirs);
+		}
+		most = places > most ? places : most;
+	}
+	return most;
 }
 
 /* ---- length ---- */

@@ -27,13 +27,14 @@ struct lh_group {
 	unsigned *members; /* [npeers] ranks, by site, then by rank */
 	unsigned *first;   /* [nsites + 1] where a site begins in `members` */
 	uint64_t *shares;  /* [npeers + 1] sum of the shares of all ranks below; NULL: equal shares */
+	const struct lh_trees *trees; /* packed-trees; NULL: none; not the group's own */
 };
 
 /* site: any numbers, equal at the same site; NULL: all at one. share: weights; NULL, or all 0: equal. */
 int lh_group_init(struct lh_group *g, unsigned npeers, const uint32_t *site, const uint32_t *share,
 		  struct lh_err *err);
 void lh_group_done(struct lh_group *g);
-/* The group that a configuration describes. */
+/* The group that a configuration describes; it points into the configuration. */
 int lh_group_of(const struct lh_peer_config *c, struct lh_group *ret, struct lh_err *err);
 
 struct lh_block {
@@ -43,7 +44,7 @@ struct lh_block {
 struct lh_pattern {
 	const char *name;
 	bool relays; /* a result may reach a peer through another one than the root */
-	unsigned (*blocks)(const struct lh_group *g);                              /* 1 ... npeers */
+	unsigned (*blocks)(const struct lh_group *g);                              /* 1 ... npeers; packed trees: ... LH_TREES_MAX */
 	struct lh_block (*block)(const struct lh_group *g, uint64_t n, unsigned block);
 	unsigned (*root)(const struct lh_group *g, unsigned block);
 	/* For a rank that is not the root: who gets its partial sum, and who gives it the result. */
@@ -52,7 +53,7 @@ struct lh_pattern {
 };
 
 extern const struct lh_pattern lh_pattern_butterfly, lh_pattern_ring, lh_pattern_halving_doubling,
-	lh_pattern_two_level, lh_pattern_central;
+	lh_pattern_two_level, lh_pattern_central, lh_pattern_weighted_butterfly, lh_pattern_packed_trees;
 
 const struct lh_pattern *lh_pattern_find(enum lh_algorithm a);
 
@@ -69,6 +70,10 @@ struct lh_transfer {
  * returns how many there are. Transfers of empty blocks are listed too; nothing is sent for them. */
 size_t lh_pattern_transfers(const struct lh_pattern *p, const struct lh_group *g, unsigned rank,
 			    struct lh_transfer *ret, size_t cap);
+
+/* The most neighbours' parts that any one peer holds at a time, for each part that may be under way in a block: one for
+ * each child in each block, and one for each block whose result it passes on. At least 1. */
+unsigned lh_pattern_places(const struct lh_pattern *p, const struct lh_group *g);
 
 /* ---- how long it takes at least ---- */
 

@@ -36,7 +36,10 @@ enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16, LH_WIRE_BF16, LH_WIRE_INT8, LH_WIRE_T
 enum lh_algorithm {
 	LH_ALGORITHM_BUTTERFLY, LH_ALGORITHM_RING, LH_ALGORITHM_HALVING_DOUBLING, LH_ALGORITHM_TWO_LEVEL,
 	LH_ALGORITHM_CENTRAL,
+	LH_ALGORITHM_WEIGHTED_BUTTERFLY, /* shares by the harness, from what it measured */
+	LH_ALGORITHM_PACKED_TREES,       /* trees by the harness */
 };
+#define LH_ALGORITHMS (LH_ALGORITHM_PACKED_TREES + 1)
 /* As in files: "butterfly", "ring", ... */
 extern const char *const lh_algorithm_names[]; /* by enum, NULL-terminated; so are the following */
 extern const char *const lh_wire_names[];
@@ -83,6 +86,20 @@ enum lh_sockets { LH_SOCKETS_STUDY, LH_SOCKETS_TUNED };
 enum lh_membership { LH_MEMBERSHIP_FIXED, LH_MEMBERSHIP_ELASTIC };
 extern const char *const lh_sockets_names[], *const lh_membership_names[];
 
+/* Algorithm packed-trees: each block of the vector has trees of its own. Read by every peer, the same for all. */
+#define LH_TREES_MAX 1024    /* blocks */
+#define LH_TREES_PEERS_MAX 64
+struct lh_trees {
+	unsigned n, npeers;     /* n 0: none */
+	uint32_t *weight;       /* [n] of the block's length; >= 1 */
+	uint16_t *root;         /* [n] */
+	uint16_t *up, *down;    /* [n * npeers] who gets a peer's partial sum, and who gives it the result; root: itself */
+};
+int lh_trees_init(struct lh_trees *t, unsigned n, unsigned npeers, struct lh_err *err);
+void lh_trees_done(struct lh_trees *t);
+/* Every block has a weight, and trees that lead from every peer to its root. */
+int lh_trees_check(const struct lh_trees *t, struct lh_err *err);
+
 struct lh_peer_endpoint {
 	char name[32];
 	char host[64];        /* numeric address */
@@ -103,6 +120,7 @@ struct lh_peer_config {
 	uint64_t parameters;        /* paced: elements of the pseudo-gradient; cpu: 0 */
 	enum lh_wire wire;
 	enum lh_algorithm algorithm;
+	struct lh_trees trees;      /* packed-trees; with none of them it is a butterfly */
 	struct lh_codec_options codec;
 	struct lh_sync_options sync;
 	uint32_t streams;           /* of each pair, 1 ... LH_STREAMS_MAX; 0: chosen from RTT, window and rate */

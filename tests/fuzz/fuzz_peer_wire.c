@@ -140,7 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (lh_group_init(&group, npeers, site, NULL, NULL))
 		abort();
 	struct lh_allreduce_config c = {
-		.pattern = lh_pattern_find((enum lh_algorithm)(data[1] >> 1 & 7) % (LH_ALGORITHM_CENTRAL + 1)),
+		.pattern = lh_pattern_find((enum lh_algorithm)(data[1] >> 1 & 7) % LH_ALGORITHMS),
 		.group = &group, .codec = lh_codec_find(LH_WIRE_FP16), .scale = 1, .n = N,
 		.part_bytes = PART, .window = WINDOW, .read = read_vector, .write = write_vector,
 	};

@@ -13,8 +13,9 @@
 #include "comm/mux.h"
 #include "hash.h"
 #include "lhtest.h"
+#include "lhtrees.h"
 
-enum { PEERS_MAX = 16, ROUNDS = 3, ALGORITHMS = LH_ALGORITHM_CENTRAL + 1 };
+enum { PEERS_MAX = 16, ROUNDS = 3, ALGORITHMS = LH_ALGORITHMS };
 
 struct peer {
 	struct lh_allreduce *a;
@@ -167,7 +168,9 @@ static void check_job(struct job *j)
 	struct lh_err err = LH_ERR_INIT;
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(j->npeers, j->depth, lh_test_seed() + j->salt, &hub, &err), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_streams(hub, j->streams ? j->streams : 1, &err), 0);
+	struct lh_trees trees = lhtrees_random(j->npeers, 1 + j->npeers % 5 * 5, lh_test_seed() + j->n);
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&j->group, j->npeers, j->site, j->share, &err), 0);
+	j->group.trees = j->algorithm == LH_ALGORITHM_PACKED_TREES ? &trees : NULL;
 	for (unsigned i = 0; i < j->npeers; i++) {
 		struct peer *p = &j->peers[i];
 		*p = (struct peer){ 0 };
@@ -204,6 +207,7 @@ static void check_job(struct job *j)
 	CU_ASSERT_EQUAL(sent, received);
 	lh_loopback_free(hub);
 	lh_group_done(&j->group);
+	lh_trees_done(&trees);
 }
 
 /* Sites that differ in size and do not lie in order of ranks. */
@@ -236,6 +240,7 @@ static void test_every_size_ring(void) { every_size(LH_ALGORITHM_RING); }
 static void test_every_size_halving_doubling(void) { every_size(LH_ALGORITHM_HALVING_DOUBLING); }
 static void test_every_size_two_level(void) { every_size(LH_ALGORITHM_TWO_LEVEL); }
 static void test_every_size_central(void) { every_size(LH_ALGORITHM_CENTRAL); }
+static void test_every_size_packed_trees(void) { every_size(LH_ALGORITHM_PACKED_TREES); }
 
 static void test_shares(void)
 {
@@ -539,6 +544,7 @@ static const struct lh_test tests[] = {
 	{ "every_size_halving_doubling", test_every_size_halving_doubling, 0 },
 	{ "every_size_two_level", test_every_size_two_level, 0 },
 	{ "every_size_central", test_every_size_central, 0 },
+	{ "every_size_packed_trees", test_every_size_packed_trees, 0 },
 	{ "shares", test_shares, 0 },
 	{ "reals", test_reals, 0 },
 	{ "bits_independent_of_arrival", test_bits_independent_of_arrival, 0 },

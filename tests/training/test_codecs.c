@@ -12,8 +12,9 @@
 #include "comm/loopback.h"
 #include "hash.h"
 #include "lhtest.h"
+#include "lhtrees.h"
 
-enum { PEERS_MAX = 16, ROUNDS = 3, ALGORITHMS = LH_ALGORITHM_CENTRAL + 1 };
+enum { PEERS_MAX = 16, ROUNDS = 3, ALGORITHMS = LH_ALGORITHMS };
 
 static const struct kind { enum lh_wire wire; double fraction; bool feedback; } kinds[] = {
 	{ LH_WIRE_FP32, 0, false }, { LH_WIRE_FP16, 0, false }, { LH_WIRE_BF16, 0, false }, { LH_WIRE_INT8, 0, false },
@@ -237,7 +238,9 @@ static void check_job(struct job *j)
 	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&j->codec, j->kind->wire, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(j->npeers, j->depth, lh_test_seed(), &hub, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_streams(hub, j->streams, NULL), 0);
+	struct lh_trees trees = lhtrees_random(j->npeers, 1 + j->npeers % 5 * 5, lh_test_seed() + j->n);
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&j->group, j->npeers, sites, NULL, NULL), 0);
+	j->group.trees = j->algorithm == LH_ALGORITHM_PACKED_TREES ? &trees : NULL;
 	for (unsigned i = 0; i < j->npeers; i++)
 		open_peer(j, hub, i);
 	run(j, hub);
@@ -261,6 +264,7 @@ static void check_job(struct job *j)
 	}
 	lh_loopback_free(hub);
 	lh_group_done(&j->group);
+	lh_trees_done(&trees);
 }
 
 static void matrix(enum lh_algorithm algorithm)
@@ -285,6 +289,7 @@ static void test_ring(void) { matrix(LH_ALGORITHM_RING); }
 static void test_halving_doubling(void) { matrix(LH_ALGORITHM_HALVING_DOUBLING); }
 static void test_two_level(void) { matrix(LH_ALGORITHM_TWO_LEVEL); }
 static void test_central(void) { matrix(LH_ALGORITHM_CENTRAL); }
+static void test_packed_trees(void) { matrix(LH_ALGORITHM_PACKED_TREES); }
 
 /* int8, where its steps are whole numbers: results and residuals then are, too, and nothing is lost to the last bit. */
 static void test_int8_conserves_exactly(void)
@@ -402,6 +407,7 @@ static const struct lh_test tests[] = {
 	{ "halving_doubling", test_halving_doubling, 0 },
 	{ "two_level", test_two_level, 0 },
 	{ "central", test_central, 0 },
+	{ "packed_trees", test_packed_trees, 0 },
 	{ "int8_conserves_exactly", test_int8_conserves_exactly, 0 },
 	{ "undo", test_undo, 0 },
 	{ "alone", test_alone, 0 },

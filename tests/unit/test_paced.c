@@ -126,7 +126,7 @@ static void wrong_sums(void)
 
 static void test_wrong_sums(void)
 {
-	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++) {
+	for (int a = 0; a < LH_ALGORITHMS; a++) {
 		algorithm = (enum lh_algorithm)a;
 		wrong_sums();
 	}

@@ -3,15 +3,17 @@
  * and the result reaches every peer once; the lists of all ranks say the same; what is sent is what the definition
  * says.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lhtest.h"
+#include "lhtrees.h"
 #include "pattern/pattern.h"
 
 static const uint64_t lengths[] = { 0, 1, 2, 3, 5, 7, 15, 16, 17, 31, 97, 1000, 1023, 89546, UINT64_C(560142482) };
 
-enum { PEERS_MAX = 16, ALGORITHMS = LH_ALGORITHM_CENTRAL + 1, SITINGS = 4 };
+enum { PEERS_MAX = 16, ALGORITHMS = LH_ALGORITHMS, SITINGS = 4 };
 enum { NLENGTHS = sizeof lengths / sizeof *lengths };
 
 /* How N peers lie: all at one site; two, alternating; threes; one large site and every other peer alone. */
@@ -97,6 +99,61 @@ static void check_sums(const struct lh_pattern *p, const struct lh_group *g, uns
 				result[r] = result[p->down(g, block, r)];
 	for (unsigned r = 0; r < n; r++)
 		CU_ASSERT_TRUE(result[r]);
+}
+
+/* Blocks of packed trees: as long as their weights say. */
+static void check_weights(const struct lh_pattern *p, const struct lh_group *g)
+{
+	double all = 0;
+	for (unsigned b = 0; b < g->trees->n; b++)
+		all += g->trees->weight[b];
+	CU_ASSERT_EQUAL_FATAL(p->blocks(g), g->trees->n);
+	for (size_t k = 0; k < NLENGTHS; k++) {
+		uint64_t at = 0;
+		for (unsigned b = 0; b < g->trees->n; b++) {
+			struct lh_block x = p->block(g, lengths[k], b);
+			CU_ASSERT_EQUAL(x.offset, at);
+			CU_ASSERT_TRUE(fabs((double)x.length - (double)lengths[k] * g->trees->weight[b] / all) < 1.001);
+			at += x.length;
+		}
+		CU_ASSERT_EQUAL(at, lengths[k]);
+	}
+}
+
+/* Random trees: every peer's numbers reach the root once, the result everybody, and the lists say so. */
+static void test_packed_trees(void)
+{
+	const struct lh_pattern *p = &lh_pattern_packed_trees;
+	for (unsigned n = 1; n <= PEERS_MAX; n++) {
+		struct lh_group g = group_of(n, 1);
+		struct lh_trees t = lhtrees_random(n, 1 + n % 7 * 4, lh_test_seed() + n), few = lhtrees_random(n + 1, 1, 1);
+		size_t listed = 0;
+		g.trees = &t;
+		check_weights(p, &g);
+		for (unsigned b = 0; b < t.n; b++)
+			check_sums(p, &g, b);
+		for (unsigned r = 0; r < n; r++)
+			listed += check_list(p, &g, r);
+		CU_ASSERT_EQUAL(listed, 4u * t.n * (n - 1));
+		g.trees = &few; /* of another number of peers: as if there were none */
+		check_blocks(p, &g);
+		lh_trees_done(&few);
+		lh_trees_done(&t);
+		lh_group_done(&g);
+	}
+}
+
+/* The windows of the executor: how many neighbours' parts the fullest peer holds. */
+static void test_places(void)
+{
+	for (unsigned n = 1; n <= PEERS_MAX; n++) {
+		struct lh_group g = group_of(n, 0);
+		CU_ASSERT_EQUAL(lh_pattern_places(&lh_pattern_butterfly, &g), n > 1 ? n - 1 : 1);
+		CU_ASSERT_EQUAL(lh_pattern_places(&lh_pattern_central, &g), n > 1 ? n - 1 : 1);
+		/* One child in each block but the one that begins at the peer, results passed on but the last time, at home. */
+		CU_ASSERT_EQUAL(lh_pattern_places(&lh_pattern_ring, &g), n > 1 ? 2 * n - 3 : 1);
+		lh_group_done(&g);
+	}
 }
 
 static void test_tables(void)
@@ -261,6 +318,8 @@ static void test_chains(void)
 
 static const struct lh_test tests[] = {
 	{ "tables", test_tables, 0 },
+	{ "packed_trees", test_packed_trees, 0 },
+	{ "places", test_places, 0 },
 	{ "volumes", test_volumes, 0 },
 	{ "two_level_crossings", test_two_level_crossings, 0 },
 	{ "shares", test_shares, 0 },

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lhtest.h"
+#include "lhtrees.h"
 #include "longhaul/peer.h"
 
 static struct lh_peer_endpoint endpoints[3] = {
@@ -85,6 +86,33 @@ static int read_edited(const char *from, const char *to, struct lh_err *err)
 	free(edited);
 	free(text);
 	return rc;
+}
+
+static void test_config_trees(void)
+{
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_peer_config a = sample, c;
+	char *text = NULL;
+	a.algorithm = LH_ALGORITHM_PACKED_TREES;
+	a.trees = lhtrees_random(a.size, 5, 3);
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_print(&a, &text, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(lh_peer_config_read(text, strlen(text), &c, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(c.trees.n, 5);
+	CU_ASSERT_EQUAL(c.trees.npeers, a.size);
+	for (unsigned b = 0; b < 5; b++)
+		CU_ASSERT(c.trees.weight[b] == a.trees.weight[b] && c.trees.root[b] == a.trees.root[b]);
+	CU_ASSERT_EQUAL(memcmp(c.trees.up, a.trees.up, 5 * a.size * sizeof *c.trees.up), 0);
+	CU_ASSERT_EQUAL(memcmp(c.trees.down, a.trees.down, 5 * a.size * sizeof *c.trees.down), 0);
+	/* A root that is nobody, a tree that is none. */
+	char *at = strstr(text, "\"root\": ");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+	at[8] = '9';
+	struct lh_peer_config bad;
+	CU_ASSERT_TRUE(lh_peer_config_read(text, strlen(text), &bad, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "trees[0]"));
+	lh_peer_config_done(&c);
+	lh_trees_done(&a.trees);
+	free(text);
 }
 
 static void test_config_averaging(void)
@@ -477,6 +505,7 @@ static const struct lh_test tests[] = {
 	{ "config_round_trip", test_config_round_trip, 0 },
 	{ "config_refusals", test_config_refusals, 0 },
 	{ "config_averaging", test_config_averaging },
+	{ "config_trees", test_config_trees },
 	{ "config_averaging_refusals", test_config_averaging_refusals },
 	{ "young", test_young },
 	{ "event_round_trip", test_event_round_trip, 0 },

@@ -298,7 +298,7 @@ static void put_training(FILE *out, const struct lh_training *t)
 	fprintf(out, "training: {engine: %s, model: %s%s", t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model,
 		t->hivemind ? ", profile: hivemind" : "");
 	put_wire(out, t);
-	fprintf(out, ", algorithm: %s", lh_algorithm_names[t->algorithm]);
+	fprintf(out, ", algorithm: %s", t->choose ? "auto" : lh_algorithm_names[t->algorithm]);
 	put_sync(out, &t->sync);
 	put_transport(out, t);
 	fprintf(out, ",\n  target-batch: %" PRIu64 ", microbatch: %" PRIu32 ", epochs: %" PRIu32 ", warmup: %" PRIu32,

@@ -189,8 +189,10 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_TRAINING), "error-feedback", { T_BOOL }, false, NULL,
 	  "what the wire's rounding took away is added the next time; default: yes for topk and powersgd, which need "
 	  "it, else no" },
-	{ IN(S_TRAINING), "algorithm", { T_CHOICE, .choices = "butterfly ring halving-doubling two-level central" }, false,
-	  "butterfly", "how peers sum up: who sends which part of the gradient to whom" },
+	{ IN(S_TRAINING), "algorithm", { T_CHOICE, .choices = "butterfly ring halving-doubling two-level central weighted-butterfly packed-trees auto" },
+	  false, "butterfly",
+	  "how peers sum up: who sends which part of the gradient to whom; `auto`: what is fastest by prediction from the "
+	  "probe" },
 	{ IN(S_TRAINING), "strategy",
 	  { T_CHOICE, .choices = "exact eta delayed local-sgd diloco streaming-diloco async" }, false, "exact",
 	  "what is averaged and when: gradients each round (`exact`), when the batch is predicted to be full (`eta`), or "

@@ -106,7 +106,9 @@ void lang_training(struct lang *l)
 	if ((n = lang_good(map, "model")))
 		snprintf(t->model, sizeof t->model, "%s", n->text);
 	t->wire = (enum lh_wire)key(l, map, "wire")->v.choice;
-	t->algorithm = (enum lh_algorithm)key(l, map, "algorithm")->v.choice;
+	unsigned algorithm = (unsigned)key(l, map, "algorithm")->v.choice;
+	t->choose = algorithm == LH_ALGORITHMS; /* auto stands last */
+	t->algorithm = t->choose ? LH_ALGORITHM_BUTTERFLY : (enum lh_algorithm)algorithm;
 	t->sync.strategy = (enum lh_strategy_kind)key(l, map, "strategy")->v.choice;
 	t->sync.match_floor_ns = key(l, map, "match-floor")->v.ns;
 	build_transport(l, map, t);

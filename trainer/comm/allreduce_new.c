@@ -117,8 +117,8 @@ static unsigned choose_window(const struct lh_allreduce *a)
 {
 	if (a->c.window)
 		return a->c.window;
-	uint64_t others = a->npeers > 1 ? a->npeers - 1 : 1;
-	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (others * lh_allreduce_wire_bytes(a, a->part_elements) * (a->c.pattern->relays ? 2 : 1));
+	uint64_t places = lh_pattern_places(a->c.pattern, a->c.group);
+	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (places * lh_allreduce_wire_bytes(a, a->part_elements));
 	w = w < LH_ALLREDUCE_WINDOW_MIN ? LH_ALLREDUCE_WINDOW_MIN : w;
 	return (unsigned)(w > LH_ALLREDUCE_WINDOW_MAX ? LH_ALLREDUCE_WINDOW_MAX : w);
 }

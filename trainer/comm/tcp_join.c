@@ -63,6 +63,10 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 		lh_hash64_update(&h, &c->peers[i].samples_per_s, sizeof c->peers[i].samples_per_s);
 		lh_hash64_update(&h, group, sizeof group);
 	}
+	lh_hash64_update(&h, c->trees.weight, c->trees.n * sizeof *c->trees.weight);
+	lh_hash64_update(&h, c->trees.root, c->trees.n * sizeof *c->trees.root);
+	lh_hash64_update(&h, c->trees.up, (size_t)c->trees.n * c->trees.npeers * sizeof *c->trees.up);
+	lh_hash64_update(&h, c->trees.down, (size_t)c->trees.n * c->trees.npeers * sizeof *c->trees.down);
 	return lh_hash64_final(&h);
 }
 
