@@ -164,8 +164,8 @@ static int configure(const struct lh_bench_plan *plan, struct lh_peer_config *re
 	const struct lh_training *tr = &plan->exp->training;
 	struct lh_peer_config c = {
 		.protocol = LH_PEER_PROTOCOL, .size = t->npeers, .engine = LH_ENGINE_PACED, .model = "bench",
-		.parameters = plan->elements, .bench_elements = plan->elements, .wire = tr->wire,
-		.algorithm = tr->algorithm, .codec = tr->codec, .streams = lh_experiment_streams(plan->exp),
+		.parameters = plan->exchange->elements, .bench_elements = plan->exchange->elements, .wire = tr->wire,
+		.algorithm = plan->exchange->algorithm, .codec = tr->codec, .streams = lh_experiment_streams(plan->exp),
 		.sockets = tr->sockets, .part_bytes = lh_experiment_part_bytes(plan->exp),
 		.target_batch = 1, .microbatch = 1, .epochs = 1, .learning_rate = 1, .seed = tr->seed,
 		.deadline_ns = tr->deadline_ns, .data_dir = "-",
@@ -178,6 +178,8 @@ static int configure(const struct lh_bench_plan *plan, struct lh_peer_config *re
 		p->samples_per_s = 1;
 		rc = lh_run_endpoint(plan->exp, i, p, err);
 	}
+	if (!rc)
+		rc = lh_exchange_configure(plan->exchange, &c, err);
 	if (rc)
 		lh_peer_config_done(&c);
 	else

@@ -6,7 +6,7 @@
 #ifndef HARNESS_BENCH_H
 #define HARNESS_BENCH_H
 
-#include "longhaul/experiment.h"
+#include "exchange.h"
 #include "longhaul/network.h"
 #include "session.h"
 
@@ -15,8 +15,8 @@
 struct lh_bench_plan {
 	struct lh_session *session;
 	struct lh_net *net;
-	const struct lh_experiment *exp; /* algorithm, wire, streams, ... of its training section are what is measured */
-	uint64_t elements;
+	const struct lh_experiment *exp; /* wire, streams, sockets of its training section are what is measured */
+	const struct lh_exchange_plan *exchange; /* its algorithm, shares and trees; for so many elements */
 	unsigned warmup, runs;
 	lh_ns pause_ns;                  /* silence before every exchange */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "exchange.h"
 #include "probe/probe.h"
 #include "result.h"
 #include "stats.h"
@@ -21,21 +22,31 @@
  * sum it bounds by a share of all memory. */
 #define PEER_BYTES ((lh_bytes)512 << 20)
 
+/* Beside the algorithms: the one that should be fastest. */
+#define AUTO LH_ALGORITHMS
+
 struct row {
+	unsigned asked;                /* enum lh_algorithm, or AUTO */
 	enum lh_algorithm algorithm;
 	lh_bytes bytes;
 	uint64_t elements;
 	struct lh_bench_times times;
+	struct lh_prediction prediction;
+	struct lh_bound bound;
+	char bound_text[256], busiest_text[128];
+	double predicted_s[LH_ALGORITHMS];
 };
 
 struct table {
 	struct lh_session *s;
 	struct lh_experiment exp;   /* a copy, with what the command line says of the training */
-	enum lh_algorithm algorithms[ALGORITHMS_MAX];
+	unsigned algorithms[ALGORITHMS_MAX]; /* as `asked` of a row */
 	size_t nalgorithms;
 	lh_bytes begin, end;
 	unsigned factor, warmup, runs;
 	lh_ns pause_ns;
+	struct lh_wires wires;
+	bool host_known;
 	struct row rows[ROWS_MAX];
 	size_t nrows;
 };
@@ -59,23 +70,34 @@ static int refuse_word(const char *option, const char *word, size_t len, const c
 	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s: '%.*s' is none of %s", option, (int)len, word, list);
 }
 
+/* lh_algorithm_names, then "auto" and "all". */
+static const char *const *algorithm_words(void)
+{
+	static const char *words[LH_ALGORITHMS + 3];
+	for (unsigned i = 0; i < LH_ALGORITHMS; i++)
+		words[i] = lh_algorithm_names[i];
+	words[AUTO] = "auto";
+	words[AUTO + 1] = "all";
+	return words;
+}
+
 static int read_algorithms(const char *text, struct table *t, struct lh_err *err)
 {
 	t->nalgorithms = 0;
 	if (!text) {
-		t->algorithms[t->nalgorithms++] = t->exp.training.algorithm;
+		t->algorithms[t->nalgorithms++] = t->exp.training.choose ? AUTO : t->exp.training.algorithm;
 		return 0;
 	}
 	for (size_t len; *text; text += len + (text[len] == ',')) {
 		len = strcspn(text, ",");
-		int i = find_word(lh_algorithm_names, text, len);
-		bool all = len == 3 && !memcmp(text, "all", 3);
-		if (i < 0 && !all)
-			return refuse_word("algorithm", text, len, lh_algorithm_names, err);
-		for (int k = all ? 0 : i; lh_algorithm_names[k] && (all || k == i); k++) {
+		int word = find_word(algorithm_words(), text, len);
+		if (word < 0)
+			return refuse_word("algorithm", text, len, algorithm_words(), err);
+		unsigned from = word > AUTO ? 0 : (unsigned)word, to = word > AUTO ? AUTO : (unsigned)word;
+		for (unsigned k = from; k <= to; k++) {
 			if (t->nalgorithms == ALGORITHMS_MAX)
 				return lh_err_set(err, LH_EXIT_INPUT, -E2BIG, "--algorithm: at most %d", ALGORITHMS_MAX);
-			t->algorithms[t->nalgorithms++] = (enum lh_algorithm)k;
+			t->algorithms[t->nalgorithms++] = k;
 		}
 	}
 	return t->nalgorithms ? 0 : lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--algorithm: none is named");
@@ -98,14 +120,18 @@ static int read_streams(const char *text, uint32_t *ret, struct lh_err *err)
 	return 0;
 }
 
-static int read_codec(const char *text, enum lh_wire *ret, struct lh_err *err)
+static int read_codec(const char *text, struct lh_training *t, struct lh_err *err)
 {
-	static const char *const names[] = { "fp32", "fp16", NULL };
-	int i = text ? find_word(names, text, strlen(text)) : -1;
-	if (text && i < 0)
-		return refuse_word("codec", text, strlen(text), names, err);
-	if (text)
-		*ret = (enum lh_wire)i;
+	int i = text ? find_word(lh_wire_names, text, strlen(text)) : (int)t->wire;
+	if (i < 0)
+		return refuse_word("codec", text, strlen(text), lh_wire_names, err);
+	t->wire = (enum lh_wire)i;
+	if (t->wire == LH_WIRE_POWERSGD)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP,
+				  "codec powersgd: it is two exchanges of the factors of a model's tensors, and here is no model");
+	if (t->wire == LH_WIRE_TOPK && !(t->codec.topk_fraction > 0))
+		t->codec.topk_fraction = 0.01; /* the file's default, which it has for wire topk only */
+	t->codec.error_feedback = false;
 	return 0;
 }
 
@@ -117,9 +143,9 @@ static int read_size(const char *option, const char *text, lh_bytes *ret, struct
 	return rc;
 }
 
-static unsigned element_bytes(const struct table *t)
+static double element_bytes(const struct table *t)
 {
-	return t->exp.training.wire == LH_WIRE_FP16 ? 2 : 4;
+	return lh_exchange_element_bytes(&t->exp.training);
 }
 
 static int read_sizes(const struct lh_invocation *inv, struct table *t, struct lh_err *err)
@@ -134,8 +160,8 @@ static int read_sizes(const struct lh_invocation *inv, struct table *t, struct l
 		rc = read_size("end", inv->end, &t->end, err);
 	if (!rc && inv->end && !inv->begin && t->begin > t->end)
 		t->begin = t->end;
-	if (!rc && (t->begin < element_bytes(t) || t->end < t->begin || t->factor < 2 ||
-		    t->end / element_bytes(t) > LH_PEER_PARAMETERS_MAX))
+	if (!rc && ((double)t->begin < element_bytes(t) || t->end < t->begin || t->factor < 2 ||
+		    (double)t->end / element_bytes(t) > (double)LH_PEER_PARAMETERS_MAX))
 		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
 				"--begin, --end, --factor: no sizes from %llu to %llu bytes by factors of %u",
 				(unsigned long long)t->begin, (unsigned long long)t->end, t->factor);
@@ -155,7 +181,7 @@ static int read_options(const struct lh_invocation *inv, const struct lh_experim
 	if (!rc)
 		rc = read_streams(inv->streams, &t->exp.training.streams, err);
 	if (!rc)
-		rc = read_codec(inv->codec, &t->exp.training.wire, err);
+		rc = read_codec(inv->codec, &t->exp.training, err);
 	if (!rc && inv->pause && (rc = lh_ns_parse(inv->pause, &t->pause_ns, err)))
 		lh_err_wrap(err, "--pause");
 	if (!rc)
@@ -185,45 +211,110 @@ static double bus_rate(const struct table *t, const struct row *r)
 	return algorithm_rate(r) * 2 * (n - 1) / n;
 }
 
+static double bound_fraction(const struct row *r)
+{
+	return r->bound.total_s > 0 ? r->bound.total_s / r->times.median_s : NAN;
+}
+
+static const char *asked_name(const struct row *r)
+{
+	return r->asked == AUTO ? "auto" : lh_algorithm_names[r->asked];
+}
+
 static void print_head(const struct table *t)
 {
-	printf("# %s: %u peers, wire %s, median of %u exchanges after %u\n", t->exp.topology.name,
-	       t->exp.topology.npeers, lh_wire_name(t->exp.training.wire), t->runs, t->warmup);
-	printf("#%12s %12s %6s %-17s %12s %8s %8s %7s\n", "size", "count", "type", "algorithm", "time", "algbw", "busbw",
-	       "#wrong");
-	printf("#%12s %12s %6s %-17s %12s %8s %8s %7s\n", "(B)", "(elements)", "", "", "(us)", "(GB/s)", "(GB/s)", "");
+	const struct lh_training *tr = &t->exp.training;
+	char streams[16] = "auto";
+	if (tr->streams)
+		snprintf(streams, sizeof streams, "%u", tr->streams);
+	printf("# %s: %u peers, wire %s, streams %s, sockets %s; median of %u exchanges after %u", t->exp.topology.name,
+	       t->exp.topology.npeers, lh_wire_names[tr->wire], streams, lh_sockets_names[tr->sockets], t->runs, t->warmup);
+	if (t->host_known)
+		printf("; this machine carries %.3g Gbit/s", t->wires.host * 8e-9);
+	printf("\n#%12s %12s %6s %-18s %11s %8s %8s %7s %11s %6s %11s\n", "size", "count", "type", "algorithm", "time",
+	       "algbw", "busbw", "#wrong", "bound", "of it", "predicted");
+	printf("#%12s %12s %6s %-18s %11s %8s %8s %7s %11s %6s %11s\n", "(B)", "(elements)", "", "", "(us)", "(GB/s)",
+	       "(GB/s)", "", "(us)", "(%)", "(us)");
+}
+
+/* What `auto` weighed: every algorithm with its prediction. */
+static void print_choice(const struct row *r)
+{
+	if (r->asked != AUTO)
+		return;
+	printf("# auto:");
+	for (unsigned a = 0; a < LH_ALGORITHMS; a++)
+		if (!isnan(r->predicted_s[a]))
+			printf("%s %s %.4g s", a ? "," : "", lh_algorithm_names[a], r->predicted_s[a]);
+	printf("; taken: %s, limited by %s\n", lh_algorithm_names[r->algorithm], r->busiest_text);
+}
+
+static void print_bound(const struct table *t, const struct row *r)
+{
+	printf("# bound: node %.4g s, cut %.4g s, delay %.4g s, host ", r->bound.node_s, r->bound.cut_s,
+	       r->bound.delay_s);
+	if (t->host_known)
+		printf("%.4g s; %s\n", r->bound.host_s, r->bound_text);
+	else
+		printf("not known; %s\n", r->bound_text);
 }
 
 static void print_row(const struct table *t, const struct row *r)
 {
-	printf(" %12llu %12llu %6s %-17s %12.0f %8.4f %8.4f %7llu\n", (unsigned long long)r->bytes,
-	       (unsigned long long)r->elements, lh_wire_name(t->exp.training.wire), lh_algorithm_names[r->algorithm],
+	bool first = r == t->rows || r[-1].bytes != r->bytes;
+	if (first)
+		print_bound(t, r);
+	print_choice(r);
+	printf(" %12llu %12llu %6s %-18s %11.0f %8.4f %8.4f %7llu %11.0f %6.1f %11.0f%s\n", (unsigned long long)r->bytes,
+	       (unsigned long long)r->elements, lh_wire_names[t->exp.training.wire], asked_name(r),
 	       r->times.median_s * 1e6, algorithm_rate(r) / 1e9, bus_rate(t, r) / 1e9,
-	       (unsigned long long)r->times.wrong);
+	       (unsigned long long)r->times.wrong, r->bound.total_s * 1e6, bound_fraction(r) * 100,
+	       r->prediction.total_s * 1e6, r->bound.host_limited ? "  host-limited" : "");
 	fflush(stdout);
+}
+
+static json_t *predictions_json(const struct row *r)
+{
+	json_t *o = json_object();
+	for (unsigned a = 0; a < LH_ALGORITHMS; a++)
+		if (!isnan(r->predicted_s[a]))
+			json_object_set_new(o, lh_algorithm_names[a], lh_json_number(r->predicted_s[a]));
+	return o;
 }
 
 static json_t *row_json(const struct table *t, const struct row *r)
 {
-	return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I}", "algorithm",
-			 lh_algorithm_names[r->algorithm], "size_bytes", (json_int_t)r->bytes, "count",
-			 (json_int_t)r->elements, "type", lh_wire_name(t->exp.training.wire), "time_s",
-			 lh_json_number(r->times.median_s), "time_min_s", lh_json_number(r->times.least_s), "time_max_s",
-			 lh_json_number(r->times.most_s), "runs", (int)r->times.runs, "algbw_byte_per_s",
-			 lh_json_number(algorithm_rate(r)), "busbw_byte_per_s", lh_json_number(bus_rate(t, r)), "wrong",
-			 (json_int_t)r->times.wrong, "bytes_sent", (json_int_t)r->times.bytes_sent);
+	json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I}", "algorithm",
+			      asked_name(r), "taken", lh_algorithm_names[r->algorithm], "size_bytes",
+			      (json_int_t)r->bytes, "count", (json_int_t)r->elements, "type",
+			      lh_wire_names[t->exp.training.wire], "time_s", lh_json_number(r->times.median_s),
+			      "time_min_s", lh_json_number(r->times.least_s), "time_max_s",
+			      lh_json_number(r->times.most_s), "runs", (int)r->times.runs, "algbw_byte_per_s",
+			      lh_json_number(algorithm_rate(r)), "busbw_byte_per_s", lh_json_number(bus_rate(t, r)), "wrong",
+			      (json_int_t)r->times.wrong, "bytes_sent", (json_int_t)r->times.bytes_sent);
+	json_t *more = json_pack("{s:o, s:o, s:o, s:b, s:s, s:o, s:s, s:o}", "bound_s", lh_json_number(r->bound.total_s),
+				 "bound_terms_s", lh_exchange_bound_json(&r->bound, t->host_known), "bound_fraction",
+				 lh_json_number(bound_fraction(r)), "host_limited", r->bound.host_limited, "bound_by",
+				 r->bound_text, "predicted_s", lh_json_number(r->prediction.total_s), "predicted_limit",
+				 r->busiest_text, "predictions_s", predictions_json(r));
+	json_object_update(o, more);
+	json_decref(more);
+	return o;
 }
 
 static void print_json(const struct table *t, const struct lh_err *why)
 {
 	const struct lh_session *s = t->s;
+	const struct lh_training *tr = &t->exp.training;
 	json_t *rows = json_array();
 	for (size_t i = 0; i < t->nrows; i++)
 		json_array_append_new(rows, row_json(t, &t->rows[i]));
-	json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:{s:s, s:s}, s:o, s:o}", "schema", "longhaul-bench/1", "version",
-				LH_VERSION, "name", t->exp.topology.name, "peers", (int)t->exp.topology.npeers,
-				"environment", "kernel_release", s->caps.kernel_release, "netem",
-				lh_netem_where_name(s->where), "rows", rows, "error",
+	json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:{s:s, s:s}, s:o, s:o, s:o}", "schema",
+				"longhaul-bench/1", "version", LH_VERSION, "name", t->exp.topology.name, "peers",
+				(int)t->exp.topology.npeers, "streams", (int)tr->streams, "sockets",
+				lh_sockets_names[tr->sockets], "environment", "kernel_release",
+				s->caps.kernel_release, "netem", lh_netem_where_name(s->where), "capacity_byte_per_s",
+				t->host_known ? lh_json_number(t->wires.host) : json_null(), "rows", rows, "error",
 				why->code ? json_string(why->text) : json_null());
 	json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
@@ -234,38 +325,58 @@ static void print_json(const struct table *t, const struct lh_err *why)
 
 static int measure_row(struct table *t, struct lh_net *net, struct row *r, struct lh_err *err)
 {
-	t->exp.training.algorithm = r->algorithm;
+	struct lh_exchange_plan x;
+	t->exp.training.choose = r->asked == AUTO;
+	t->exp.training.algorithm = r->asked == AUTO ? LH_ALGORITHM_BUTTERFLY : (enum lh_algorithm)r->asked;
+	int rc = lh_exchange_plan(&t->exp, &t->wires, r->elements, &x, err);
+	if (rc)
+		return rc;
 	const struct lh_bench_plan plan = {
-		.session = t->s, .net = net, .exp = &t->exp, .elements = r->elements, .warmup = t->warmup,
-		.runs = t->runs, .pause_ns = t->pause_ns,
+		.session = t->s, .net = net, .exp = &t->exp, .exchange = &x, .warmup = t->warmup, .runs = t->runs,
+		.pause_ns = t->pause_ns,
 	};
-	return lh_bench_measure(&plan, &r->times, err);
+	r->algorithm = x.algorithm;
+	r->prediction = x.prediction;
+	r->bound = x.bound;
+	memcpy(r->predicted_s, x.predicted_s, sizeof r->predicted_s);
+	lh_exchange_bound_text(&x, &t->exp.topology, r->bound_text, sizeof r->bound_text);
+	lh_exchange_busiest_text(&x, &t->wires, &t->exp.topology, r->busiest_text, sizeof r->busiest_text);
+	rc = lh_bench_measure(&plan, &r->times, err);
+	lh_exchange_plan_done(&x);
+	return rc;
 }
 
-static int measure_all(struct table *t, struct lh_net *net, struct lh_err *err)
+static int measure_size(struct table *t, struct lh_net *net, lh_bytes size, struct lh_err *err)
 {
-	bool text = !t->s->inv->json;
 	int rc = 0;
-	if (text)
+	for (size_t a = 0; !rc && a < t->nalgorithms && t->nrows < ROWS_MAX; a++) {
+		struct row *r = &t->rows[t->nrows];
+		*r = (struct row){ .asked = t->algorithms[a] };
+		r->elements = (uint64_t)((double)size / element_bytes(t));
+		r->bytes = (lh_bytes)((double)r->elements * element_bytes(t));
+		if (t->s->inv->json && !t->s->inv->quiet)
+			fprintf(stderr, "longhaul: %s, %llu bytes\n", asked_name(r), (unsigned long long)r->bytes);
+		rc = measure_row(t, net, r, err);
+		if (rc) {
+			lh_err_wrap(err, "%s, %llu bytes", asked_name(r), (unsigned long long)r->bytes);
+			break;
+		}
+		t->nrows++;
+		if (!t->s->inv->json)
+			print_row(t, r);
+	}
+	return rc;
+}
+
+static int measure_all(struct table *t, struct lh_net *net, const struct lh_probe_report *rep, struct lh_err *err)
+{
+	/* Silence for longer than a retransmission timeout, which is never less, closes windows again. */
+	int rc = lh_exchange_wires(&t->exp, rep, t->pause_ns > LH_NS_PER_S / 5, &t->wires, err);
+	t->host_known = !rc && isfinite(t->wires.host);
+	if (!rc && !t->s->inv->json)
 		print_head(t);
 	for (lh_bytes size = t->begin; !rc && size <= t->end; size *= t->factor) {
-		for (size_t a = 0; !rc && a < t->nalgorithms && t->nrows < ROWS_MAX; a++) {
-			struct row *r = &t->rows[t->nrows];
-			*r = (struct row){ .algorithm = t->algorithms[a], .elements = size / element_bytes(t) };
-			r->bytes = r->elements * element_bytes(t);
-			if (t->s->inv->json && !t->s->inv->quiet)
-				fprintf(stderr, "longhaul: %s, %llu bytes\n", lh_algorithm_names[r->algorithm],
-					(unsigned long long)r->bytes);
-			rc = measure_row(t, net, r, err);
-			if (rc) {
-				lh_err_wrap(err, "%s, %llu bytes", lh_algorithm_names[r->algorithm],
-					    (unsigned long long)r->bytes);
-				break;
-			}
-			t->nrows++;
-			if (text)
-				print_row(t, r);
-		}
+		rc = measure_size(t, net, size, err);
 		if (size > t->end / t->factor)
 			break;
 	}
@@ -281,10 +392,11 @@ static int bench_body(struct lh_session *s)
 	int rc = t ? read_options(s->inv, &s->exp, t, &err) : lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "bench");
 	if (!rc) {
 		t->s = s;
+		t->exp.training.choose = true; /* so that the machine is measured too */
 		rc = lh_probe_network_up(&t->exp, NULL, NULL, &net, &rep, &err);
 	}
 	if (!rc)
-		rc = measure_all(t, net, &err);
+		rc = measure_all(t, net, &rep, &err);
 	if (net)
 		lh_net_down(net, NULL);
 	uint64_t wrong = 0;
@@ -295,6 +407,8 @@ static int bench_body(struct lh_session *s)
 				(unsigned long long)wrong);
 	if (s->inv->json && t && t->s)
 		print_json(t, &err);
+	if (t)
+		lh_wires_done(&t->wires);
 	free(t);
 	lh_probe_report_done(&rep);
 	int signalled = rc == -EINTR ? lh_session_interrupted(s) : 0;

@@ -58,6 +58,7 @@ struct flow {
 	unsigned from, to, streams; /* peers */
 	lh_ns rtt_ns, measure_ns;
 	double bound; /* bit/s */
+	bool copies;   /* the receiver reads what it gets, as a program would */
 	int ready_fd; /* write end: one byte when the port is set */
 	struct outcome *out;
 	pid_t pid[2];
@@ -162,6 +163,7 @@ static int receiver_accept(struct flow *f, struct pollfd *streams)
 /* Take what is there, at most until `until`; returns the bytes, or -errno when a stream ended. */
 static int64_t receive_until(struct flow *f, struct pollfd *streams, lh_ns until)
 {
+	static char chunk[CHUNK_BYTES];
 	int64_t bytes = 0;
 	for (;;) {
 		lh_ns left = until - lh_clock_ns();
@@ -175,7 +177,8 @@ static int64_t receive_until(struct flow *f, struct pollfd *streams, lh_ns until
 			if (!streams[i].revents)
 				continue;
 			/* MSG_TRUNC: the kernel counts and drops; copying would only load the machine. */
-			ssize_t got = recv(streams[i].fd, NULL, CHUNK_BYTES, MSG_DONTWAIT | MSG_TRUNC);
+			ssize_t got = recv(streams[i].fd, f->copies ? chunk : NULL, CHUNK_BYTES,
+					   MSG_DONTWAIT | (f->copies ? 0 : MSG_TRUNC));
 			if (got == 0)
 				return -ECONNRESET;
 			if (got < 0 && errno != EAGAIN && errno != EINTR)
@@ -468,5 +471,57 @@ int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp, lh_pro
 		munmap(p.out, bytes);
 	free(p.todo);
 	free(p.again);
+	return rc;
+}
+
+/* ---- the machine ---- */
+
+#define CAPACITY_NS (LH_NS_PER_S / 2)
+/* Nothing can be said of the machine from a CPU that did less. */
+#define BUSY_LEAST 0.05
+
+/* Payload a second that the cards and access ways of these flows let through together, about: delays are 0. */
+static double all_rates(const struct lh_topology *t, const struct flow *flows, unsigned n)
+{
+	double sum = 0;
+	for (unsigned i = 0; i < n; i++) {
+		const struct lh_site *from = &t->sites[flows[i].link->from], *to = &t->sites[flows[i].link->to];
+		double rate = least_rate(least_rate(INFINITY, t->peers[flows[i].from].nic_bps),
+					 t->peers[flows[i].to].nic_bps);
+		if (from != to) { /* shared by the site's peers */
+			rate = fmin(rate, least_rate(INFINITY, from->access.up_bps) / from->npeers);
+			rate = fmin(rate, least_rate(INFINITY, to->access.down_bps) / to->npeers);
+		}
+		sum += rate;
+	}
+	return sum / 8;
+}
+
+int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *ret_byte_per_s, struct lh_err *err)
+{
+	unsigned n = t->npeers < TOGETHER_MAX ? t->npeers : TOGETHER_MAX;
+	struct flow flows[TOGETHER_MAX];
+	struct lh_link_result links[TOGETHER_MAX];
+	size_t bytes = n * sizeof(struct outcome);
+	struct outcome *out = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (out == MAP_FAILED)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "probe");
+	for (unsigned i = 0; i < n; i++) {
+		unsigned to = (i + n / 2) % n;
+		links[i] = (struct lh_link_result){ .from = t->peers[i].site, .to = t->peers[to].site };
+		flows[i] = (struct flow){
+			.t = t, .link = &links[i], .from = i, .to = to, .streams = 1, .out = &out[i],
+			.measure_ns = CAPACITY_NS, .copies = true,
+		};
+	}
+	int rc = flows_run(net, flows, n, err);
+	double sum = 0, idle = 1;
+	for (unsigned i = 0; !rc && i < n; i++) {
+		sum += (double)out[i].steady_bytes * 1e9 / (double)out[i].steady_ns;
+		idle = isnan(out[i].idle) ? idle : fmin(idle, out[i].idle);
+	}
+	if (!rc)
+		*ret_byte_per_s = sum < BOUND_SHARE * all_rates(t, flows, n) ? sum : sum / fmax(1 - idle, BUSY_LEAST);
+	munmap(out, bytes);
 	return rc;
 }

@@ -3,6 +3,7 @@
 #include "probe.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 struct steps {
@@ -28,6 +29,7 @@ static void say(struct steps *s, const char *what)
 static int measure(struct lh_net *net, const struct lh_experiment *exp, struct steps *s, lh_ns *floors,
 		   struct lh_probe_report *ret_rep, struct lh_err *err)
 {
+	double capacity = NAN;
 	size_t n = (size_t)exp->topology.nsites * exp->topology.nsites;
 	lh_ns *known = calloc(n, sizeof *known);
 	int rc = known ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "probe");
@@ -36,6 +38,10 @@ static int measure(struct lh_net *net, const struct lh_experiment *exp, struct s
 		rc = lh_net_verify(net, NULL, NULL, err);
 	if (!rc)
 		rc = lh_probe_floors(net, &exp->topology, floors, err);
+	if (!rc && exp->training.choose && exp->topology.npeers > 1) {
+		say(s, "what this machine carries");
+		rc = lh_probe_capacity(net, &exp->topology, &capacity, err);
+	}
 	for (size_t i = 0; i < n && !rc; i++) /* nothing is known of a LAN with one peer, and nothing crosses it */
 		known[i] = floors[i] > 0 ? floors[i] : 0;
 	if (!rc)
@@ -43,7 +49,10 @@ static int measure(struct lh_net *net, const struct lh_experiment *exp, struct s
 	if (!rc)
 		rc = lh_net_verify(net, NULL, NULL, err);
 	free(known);
-	return rc ? rc : lh_probe_rtt(net, exp, floors, s->progress, s->ctx, ret_rep, err);
+	if (!rc)
+		rc = lh_probe_rtt(net, exp, floors, s->progress, s->ctx, ret_rep, err);
+	ret_rep->capacity_byte_per_s = capacity;
+	return rc;
 }
 
 int lh_probe_network_up(const struct lh_experiment *exp, lh_probe_progress_fn *progress, void *ctx,
@@ -55,7 +64,7 @@ int lh_probe_network_up(const struct lh_experiment *exp, lh_probe_progress_fn *p
 	struct lh_net *net = NULL;
 	size_t n = (size_t)exp->topology.nsites * exp->topology.nsites;
 	lh_ns *floors = calloc(n, sizeof *floors);
-	*ret_rep = (struct lh_probe_report){ 0 };
+	*ret_rep = (struct lh_probe_report){ .capacity_byte_per_s = NAN };
 	int rc = floors ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "probe");
 	if (!rc)
 		rc = lh_plan_new(&exp->topology, &opt, &plan, err);

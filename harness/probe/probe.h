@@ -38,6 +38,7 @@ struct lh_link_result {
 struct lh_probe_report {
 	struct lh_link_result *links; size_t nlinks; /* nsites x nsites, row-major */
 	lh_ns *peer_rtt_ns; unsigned npeers;         /* each peer to its neighbour in rank: RTT median, -1 lost */
+	double capacity_byte_per_s;                  /* what this machine carries in all; NaN: not measured */
 };
 
 typedef void lh_probe_progress_fn(void *ctx, const char *what, size_t done, size_t total);
@@ -52,9 +53,13 @@ int lh_probe_rtt(struct lh_net *net, const struct lh_experiment *exp, const lh_n
 /* 3. Goodput with one and with k streams into a report of step 2. */
 int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp,
 		     lh_probe_progress_fn *progress, void *ctx, struct lh_probe_report *rep, struct lh_err *err);
+/* What the machine carries between all peers together, delays being 0: TCP payload a second, a stream from every peer to
+ * one half-way round; where the peers' own rates were the limit, divided by the busy share of the busiest CPU. */
+int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *ret_byte_per_s, struct lh_err *err);
 void lh_probe_report_done(struct lh_probe_report *rep);
 
-/* Plan, apply, verify, floors, compensation, verify again, RTT gate: the network as every command uses it.
+/* Plan, apply, verify, floors (and the capacity where the algorithm is to be chosen), compensation, verify again, RTT
+ * gate: the network as every command uses it.
  * On failure nothing is left up, but *ret_rep holds what was measured so far. *ret_net to lh_net_down(). */
 int lh_probe_network_up(const struct lh_experiment *exp, lh_probe_progress_fn *progress, void *ctx,
 			struct lh_net **ret_net, struct lh_probe_report *ret_rep, struct lh_err *err);
