@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "changes.h"
 #include "result_group.h"
 #include "stats.h"
 #include "watch.h"
@@ -41,6 +42,50 @@ static json_t *hash_text(uint64_t h)
 	return json_sprintf("%016" PRIx64, h);
 }
 
+double lh_result_bound_fraction(const struct lh_result *r)
+{
+	const struct lh_training *tr = &r->exp->training;
+	const struct lh_summary *s = r->metrics ? &r->metrics->summary : NULL;
+	bool blocks = (tr->sync.strategy == LH_STRATEGY_EXACT || tr->sync.strategy == LH_STRATEGY_ETA) &&
+		      !tr->sync.match_floor_ns && tr->membership == LH_MEMBERSHIP_FIXED;
+
+	if (!r->exchange || !s || !s->epochs || !blocks || !lh_changes_keep_delays(r->exp))
+		return NAN;
+	double took = (s->comm_s - s->update_s) / s->epochs;
+	return took > 0 && r->exchange->bound.total_s > 0 ? r->exchange->bound.total_s / took : NAN;
+}
+
+const char *lh_result_algorithm(const struct lh_result *r)
+{
+	const struct lh_training *tr = &r->exp->training;
+
+	return r->exchange ? lh_algorithm_names[r->exchange->algorithm] :
+	       tr->choose  ? "auto" : lh_algorithm_names[tr->algorithm];
+}
+
+/* What was predicted before, and what any algorithm would have needed. */
+static json_t *exchange_json(const struct lh_result *r)
+{
+	const struct lh_exchange_plan *x = r->exchange;
+	const struct lh_training *tr = &r->exp->training;
+	char limit[256];
+
+	if (!x)
+		return json_null();
+	json_t *all = json_object();
+	for (unsigned a = 0; a < LH_ALGORITHMS; a++)
+		if (isfinite(x->predicted_s[a]))
+			json_object_set_new(all, lh_algorithm_names[a], number(x->predicted_s[a]));
+	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o}", "asked",
+			 tr->choose ? "auto" : lh_algorithm_names[tr->algorithm], "algorithm", lh_result_algorithm(r),
+			 "elements", (json_int_t)x->elements, "size_bytes", number((double)x->elements * x->element_bytes),
+			 "predicted_s", number(x->prediction.total_s), "predictions_s", all, "bound_s",
+			 lh_exchange_bound_json(&x->bound, r->host_known), "bound_by",
+			 lh_exchange_bound_text(x, &r->exp->topology, limit, sizeof limit), "predicted_limit",
+			 r->predicted_limit, "host_limited", x->bound.host_limited, "bound_fraction",
+			 number(lh_result_bound_fraction(r)));
+}
+
 static json_t *experiment_json(const struct lh_result *r)
 {
 	const struct lh_experiment *exp = r->exp;
@@ -49,7 +94,7 @@ static json_t *experiment_json(const struct lh_result *r)
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "name", exp->topology.name,
 			 "engine", lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire),
-			 "algorithm", lh_algorithm_names[tr->algorithm], "trips", r->trips ? count(r->trips) : json_null(),
+			 "algorithm", lh_result_algorithm(r), "trips", r->trips ? count(r->trips) : json_null(),
 			 "target_batch", (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch,
 			 "epochs", (json_int_t)tr->epochs, "warmup_epochs", (json_int_t)tr->warmup, "sites",
 			 (json_int_t)exp->topology.nsites, "peers", (json_int_t)exp->topology.npeers, "seed",
@@ -239,9 +284,9 @@ json_t *lh_result_json(const struct lh_result *r)
 				lh_netem_where_name(r->netem), "cpus", (json_int_t)r->cpus, "longhaul_version",
 				LH_VERSION);
 
-	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
+	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
 			 "complete", r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status,
-			 "environment", env, "experiment", experiment_json(r), "links", links_json(r), "peers",
+			 "environment", env, "experiment", experiment_json(r), "exchange", exchange_json(r), "links", links_json(r), "peers",
 			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
 			 evaluation_json(r), "group", lh_result_group_json(r), "failure", failure_json(r));
 }

@@ -6,6 +6,7 @@
 #define HARNESS_RESULT_H
 
 #include "group.h"
+#include "exchange.h"
 #include "judge.h"
 #include "probe/probe.h"
 #include "session.h"
@@ -25,6 +26,9 @@ struct lh_result {
 	const struct lh_series *series;        /* NULL: no peer was started */
 	const struct lh_metrics *metrics;      /* NULL: nothing was trained */
 	unsigned trips;                        /* of an exchange that must follow each other; 0: not known */
+	const struct lh_exchange_plan *exchange; /* NULL: nothing was predicted */
+	bool host_known;                       /* the machine's capacity was measured */
+	char predicted_limit[128];             /* what the prediction comes from */
 	double comm_cpu_busy;                  /* busiest CPU while the peers communicated; NaN: not known */
 	const struct lh_group_log *group;      /* elastic; NULL: nothing was trained */
 	const struct lh_interruption *interruptions;
@@ -42,6 +46,12 @@ struct json_t *lh_result_json(const struct lh_result *r);
 int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out);
 /* A short table for people. */
 void lh_result_print(const struct lh_result *r, FILE *out);
+
+/* Bound of an exchange / what one took, mean of the counted epochs; NaN where the communication of an epoch is not just
+ * one exchange. */
+double lh_result_bound_fraction(const struct lh_result *r);
+/* The algorithm that ran, where it was chosen; else the one that was asked for. */
+const char *lh_result_algorithm(const struct lh_result *r);
 
 /* The pace that a peer is to keep: its own, the catalogue's for its device, or the training's; NaN without any. */
 double lh_peer_pace(const struct lh_experiment *exp, unsigned peer);

@@ -143,6 +143,28 @@ static void print_tcp(const struct lh_result *r, FILE *out)
 		p->tcp_window_s, p->tcp_buffer_s, (unsigned long long)retransmits);
 }
 
+static void print_exchange(const struct lh_result *r, FILE *out)
+{
+	const struct lh_exchange_plan *x = r->exchange;
+	double reached = lh_result_bound_fraction(r);
+	char limit[256];
+
+	if (!x)
+		return;
+	fprintf(out, "  %-22s %s%s, predicted %.3g s\n", "exchange", lh_result_algorithm(r),
+		r->exp->training.choose ? " (auto)" : "", x->prediction.total_s);
+	fprintf(out, "  %-22s %.3g s: node %.3g, cut %.3g, delay %.3g, host ", "lower bound", x->bound.total_s,
+		x->bound.node_s, x->bound.cut_s, x->bound.delay_s);
+	if (r->host_known)
+		fprintf(out, "%.3g", x->bound.host_s);
+	else
+		fputs("not known", out);
+	fprintf(out, " (%s)%s\n", lh_exchange_bound_text(x, &r->exp->topology, limit, sizeof limit),
+		x->bound.host_limited ? ": HOST-LIMITED" : "");
+	if (isfinite(reached))
+		fprintf(out, "  %-22s %.0f %% of the bound\n", "reached", reached * 100);
+}
+
 static void print_summary(const struct lh_result *r, FILE *out)
 {
 	const struct lh_summary *s = r->metrics ? &r->metrics->summary : NULL;
@@ -158,6 +180,7 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	if (r->comm_cpu_busy >= LH_HOST_LIMITED)
 		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n",
 			"", r->comm_cpu_busy * 100);
+	print_exchange(r, out);
 	print_ratio(out, "granularity", s->granularity);
 	print_ratio(out, "efficiency", s->efficiency);
 	fprintf(out, "  %-22s %s\n", "replicas identical",

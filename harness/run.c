@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pattern/pattern.h"
 #include "result_row.h"
 #include "timeline.h"
 
@@ -52,50 +51,6 @@ static void find_slowest(struct lh_run *r)
 		most = l->rtt_median_ns;
 		r->slowest = i;
 	}
-}
-
-struct delays {
-	const struct lh_run *run;
-	bool known;
-};
-
-/* Half of the RTT that was measured between two peers' sites. */
-static lh_ns one_way(void *ctx, unsigned from, unsigned to)
-{
-	struct delays *d = ctx;
-	const struct lh_topology *t = &d->run->exp->topology;
-	size_t link = (size_t)t->peers[from].site * t->nsites + t->peers[to].site;
-	lh_ns rtt = link < d->run->probe.nlinks ? d->run->probe.links[link].rtt_median_ns : -1;
-
-	d->known = d->known && rtt >= 0;
-	return rtt / 2;
-}
-
-/* The trips of an exchange that must follow each other, by the pattern. The delays are those of the beginning; where
- * the schedule moves them, they say nothing about later epochs. */
-static int find_chain(struct lh_run *r, struct lh_err *err)
-{
-	struct delays delays = { .run = r, .known = lh_changes_keep_delays(r->exp) };
-	const struct lh_pattern *p = lh_pattern_find(r->exp->training.algorithm);
-	struct lh_peer_config c = { .size = r->exp->topology.npeers };
-	struct lh_pattern_chain chain;
-	struct lh_group group;
-
-	c.peers = calloc(c.size, sizeof *c.peers);
-	if (!c.peers)
-		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%u peers", c.size);
-	lh_run_group(r->exp, c.peers);
-	int rc = lh_group_of(&c, &group, err);
-	free(c.peers);
-	if (rc < 0)
-		return rc;
-	rc = lh_pattern_chain(p, &group, LH_PEER_PARAMETERS_MAX, one_way, &delays, &chain, err);
-	lh_group_done(&group);
-	if (rc < 0)
-		return rc;
-	r->measure.latency_ns = delays.known ? chain.latency_ns : -1;
-	r->result.trips = chain.trips;
-	return 0;
 }
 
 static int write_links(void *ctx, FILE *out)
@@ -179,10 +134,10 @@ static void bring_up(struct lh_run *r)
 	int rc = lh_probe_network_up(r->exp, show_probe, r, &r->net, &r->probe, &err);
 	lh_progress_clear(r->opt->progress);
 	find_slowest(r);
-	if (rc == 0)
-		rc = find_chain(r, &err);
 	if (rc == 0 && r->opt->probe_dir)
 		rc = lh_probe_reuse(r->opt->probe_dir, r->exp, r->session->caps.kernel_release, &r->probe, &err);
+	if (rc == 0)
+		rc = lh_run_plan_exchange(r, &err);
 	if (!was_interrupted(r) && rc < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	if (write_manifest(r, &err) < 0)
@@ -318,6 +273,7 @@ void lh_run_done(struct lh_run *r)
 	if (r->has_metrics)
 		lh_metrics_done(&r->metrics);
 	lh_watch_done(&r->watch);
+	lh_exchange_plan_done(&r->exchange);
 	lh_cpuwatch_done(&r->cpu);
 	lh_probe_report_done(&r->probe);
 	free((void *)(uintptr_t)r->result.traffic);

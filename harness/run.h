@@ -63,6 +63,8 @@ struct lh_run {
 	uint32_t shown_view;          /* elastic: the newest that the user was told of */
 	char gave_up[512];            /* elastic: the first peer that did, and why */
 	bool cut_off;                 /* elastic: the schedule has cut a link, so that a peer may rightly give up */
+	struct lh_exchange_plan exchange;
+	bool has_exchange;
 	struct lh_series series;
 	struct lh_metrics_input measure;
 	struct lh_metrics metrics;
@@ -98,6 +100,8 @@ void lh_run_fail(struct lh_run *r, enum lh_failure_kind kind, int peer, int exit
 
 /* manifest.c: all that a reader needs to know what was run and on what. NULL when memory ran out. */
 struct json_t *lh_manifest_json(const struct lh_run *r);
+/* run_exchange.c: algorithm, shares, trees, prediction and bound, from what was measured. */
+int lh_run_plan_exchange(struct lh_run *r, struct lh_err *err);
 /* run_config.c: what the peers are told. `ret->peers` is freed by lh_peer_config_done(). */
 /* What a pattern may know of the peers: site and share of each endpoint. */
 void lh_run_group(const struct lh_experiment *exp, struct lh_peer_endpoint *ret_peers);

@@ -123,8 +123,10 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	rc = lh_run_secret(c.secret, err);
 	if (rc == 0)
 		rc = fill_endpoints(exp, &c, err);
+	if (rc == 0 && r->has_exchange)
+		rc = lh_exchange_configure(&r->exchange, &c, err);
 	if (rc < 0) {
-		free(c.peers);
+		lh_peer_config_done(&c);
 		return rc;
 	}
 	*ret = c;
