@@ -224,9 +224,8 @@ static const char *asked_name(const struct row *r)
 static void print_head(const struct table *t)
 {
 	const struct lh_training *tr = &t->exp.training;
-	char streams[16] = "auto";
-	if (tr->streams)
-		snprintf(streams, sizeof streams, "%u", tr->streams);
+	char streams[32];
+	snprintf(streams, sizeof streams, "%u%s", lh_experiment_streams(&t->exp), tr->streams ? "" : " (auto)");
 	printf("# %s: %u peers, wire %s, streams %s, sockets %s; median of %u exchanges after %u", t->exp.topology.name,
 	       t->exp.topology.npeers, lh_wire_names[tr->wire], streams, lh_sockets_names[tr->sockets], t->runs, t->warmup);
 	if (t->host_known)
@@ -311,7 +310,7 @@ static void print_json(const struct table *t, const struct lh_err *why)
 		json_array_append_new(rows, row_json(t, &t->rows[i]));
 	json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:{s:s, s:s}, s:o, s:o, s:o}", "schema",
 				"longhaul-bench/1", "version", LH_VERSION, "name", t->exp.topology.name, "peers",
-				(int)t->exp.topology.npeers, "streams", (int)tr->streams, "sockets",
+				(int)t->exp.topology.npeers, "streams", (int)lh_experiment_streams(&t->exp), "sockets",
 				lh_sockets_names[tr->sockets], "environment", "kernel_release",
 				s->caps.kernel_release, "netem", lh_netem_where_name(s->where), "capacity_byte_per_s",
 				t->host_known ? lh_json_number(t->wires.host) : json_null(), "rows", rows, "error",

@@ -11,8 +11,6 @@
 
 #define MSS_BYTES 1448.0
 #define INITIAL_SEGMENTS 10 /* the kernel's own */
-/* Payload of a part that an exchange is cut into; smaller ones only with small blocks. */
-#define PART_BYTES 262144.0
 
 /* ---- the vector ---- */
 
@@ -71,8 +69,7 @@ static void set_sites(const struct lh_experiment *exp, const struct lh_probe_rep
 			lh_ns rtt = at < rep->nlinks ? rep->links[at].rtt_median_ns : -1;
 			w->one_way_s[at] = (double)(rtt >= 0 ? rtt : link->rtt_spec_ns) / 2e9;
 			w->link[at] = payload(link->imp.rate_bps);
-			/* `auto` opens as many streams as the path's rate needs. */
-			w->window[at] = exp->training.streams ? window_of(t, s, k) * exp->training.streams : INFINITY;
+			w->window[at] = window_of(t, s, k) * lh_experiment_streams(exp);
 		}
 	}
 }
@@ -104,8 +101,8 @@ int lh_exchange_wires(const struct lh_experiment *exp, const struct lh_probe_rep
 		w.host = rep->capacity_byte_per_s;
 	const struct lh_tcp *tcp = &t->peers[0].tcp;
 	unsigned segments = tcp->initcwnd ? tcp->initcwnd : INITIAL_SEGMENTS;
-	if (idle && tcp->slow_start_after_idle && exp->training.sockets == LH_SOCKETS_STUDY)
-		w.initial = segments * MSS_BYTES * (exp->training.streams ? exp->training.streams : 1);
+	if (idle && tcp->slow_start_after_idle)
+		w.initial = segments * MSS_BYTES * lh_experiment_streams(exp);
 	*ret = w;
 	return 0;
 }
@@ -145,7 +142,7 @@ static int look_at(const struct lh_experiment *exp, const struct lh_wires *w, en
 	if (rc)
 		return rc;
 	g.trees = p->trees.n ? &p->trees : NULL;
-	rc = lh_predict(lh_pattern_find(a), &g, p->elements, p->element_bytes, PART_BYTES, w, &p->prediction, err);
+	rc = lh_predict(lh_pattern_find(a), &g, p->elements, p->element_bytes, lh_experiment_part_bytes(exp), w, &p->prediction, err);
 	lh_group_done(&g);
 	p->predicted_s[a] = rc ? NAN : p->prediction.total_s;
 	return rc;
