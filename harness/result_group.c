@@ -39,6 +39,12 @@ double lh_result_throughput_lost(const struct lh_result *r)
 	return m && whole > 0 ? 1 - m->throughput_sps / whole : NAN;
 }
 
+/* NaN where nothing is held back by design. */
+static double held_back(const struct lh_result *r, const struct lh_interruption *i)
+{
+	return r->exp->training.codec.error_feedback ? i->held_back_l1 : NAN;
+}
+
 static json_t *interruption_json(const struct lh_result *r, const struct lh_interruption *i)
 {
 	struct times t = times_of(r, i);
@@ -55,7 +61,7 @@ static json_t *interruption_json(const struct lh_result *r, const struct lh_inte
 	json_object_set_new(o, "sync_s", lh_json_number(t.sync_s));
 	json_object_set_new(o, "sync_bytes", i->synced_ns ? json_integer((json_int_t)i->sync_bytes) : json_null());
 	json_object_set_new(o, "back_s", lh_json_number(t.back_s));
-	json_object_set_new(o, "held_back_l1", lh_json_number(i->held_back_l1));
+	json_object_set_new(o, "held_back_l1", lh_json_number(held_back(r, i)));
 	return o;
 }
 
@@ -69,7 +75,7 @@ json_t *lh_result_group_json(const struct lh_result *r)
 {
 	const struct lh_group_log *g = r->group;
 	const struct lh_summary *m = r->metrics ? &r->metrics->summary : NULL;
-	double detect = NAN, regroup = NAN, back = NAN;
+	double detect = NAN, regroup = NAN, back = NAN, lost = r->exp->training.codec.error_feedback ? 0 : NAN;
 	json_t *list = json_array();
 	uint64_t redealt = 0;
 	unsigned aborted = 0;
@@ -83,6 +89,8 @@ json_t *lh_result_group_json(const struct lh_result *r)
 		detect = larger(detect, t.detect_s);
 		regroup = larger(regroup, t.regroup_s);
 		back = larger(back, t.back_s);
+		if (isfinite(held_back(r, &r->interruptions[i])))
+			lost += held_back(r, &r->interruptions[i]);
 		json_array_append_new(list, interruption_json(r, &r->interruptions[i]));
 	}
 	for (size_t i = 0; i < g->nviews; i++) {
@@ -92,6 +100,7 @@ json_t *lh_result_group_json(const struct lh_result *r)
 	json_t *o = json_pack("{s:I, s:I, s:I, s:I}", "views", (json_int_t)g->nviews, "rounds_aborted", (json_int_t)aborted,
 			      "samples_redealt", (json_int_t)redealt, "samples_unreported",
 			      (json_int_t)(m ? m->unreported : 0));
+	json_object_set_new(o, "held_back_lost_l1", lh_json_number(lost));
 	json_object_set_new(o, "detect_s_max", lh_json_number(detect));
 	json_object_set_new(o, "regroup_s_max", lh_json_number(regroup));
 	json_object_set_new(o, "back_s_max", lh_json_number(back));

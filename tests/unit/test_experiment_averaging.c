@@ -99,8 +99,9 @@ static void every_key_arrives(void)
 		   "match-floor=250ms");
 	CU_ASSERT(t.wire == LH_WIRE_INT8 && t.codec.error_feedback && t.sync.outer_learning_rate == 0.5);
 	CU_ASSERT(t.sync.outer_momentum == 0 && t.streams == 16 && t.sync.match_floor_ns == 250 * LH_NS_PER_MS);
-	t = loaded("wire=powersgd powersgd-rank=7 strategy=async staleness=3 streams=auto checkpoint=90s");
+	t = loaded("wire=powersgd powersgd-rank=7 strategy=async staleness=3 streams=auto");
 	CU_ASSERT(t.codec.powersgd_rank == 7 && t.sync.staleness == 3 && t.streams == 0);
+	t = loaded("membership=elastic checkpoint=90s");
 	CU_ASSERT(t.checkpoint_ns == 90 * LH_NS_PER_S);
 	t = loaded("membership=elastic checkpoint=none wire=bf16 strategy=exact");
 	CU_ASSERT(t.membership == LH_MEMBERSHIP_ELASTIC && t.wire == LH_WIRE_BF16 && !t.checkpoint_ns);
@@ -162,12 +163,14 @@ static void what_is_refused(void)
 		{ "strategy=diloco epochs=3", "every (4) leaves no exchange in 3 epochs" },
 		{ "strategy=delayed membership=elastic", "membership: elastic needs strategy exact; delayed has no" },
 		{ "profile=hivemind membership=elastic", "membership: elastic needs strategy exact; eta has no" },
+		{ "wire=powersgd membership=elastic", "membership: elastic does not go with wire powersgd" },
 		{ "profile=hivemind wire=fp32", "wire: fp32 contradicts profile: hivemind (line 1), which has fp16" },
 		{ "profile=hivemind match-floor=0s", "match-floor: 0s contradicts profile: hivemind" },
 		{ "profile=hivemind streams=auto", "streams: auto contradicts profile: hivemind" },
 		{ "profile=hivemind algorithm=ring", "algorithm: ring contradicts profile: hivemind" },
 		{ "profile=hivemind topk=1%", "topk: wire fp16 does not use it" },
-		{ "checkpoint=young", "checkpoint: young needs to know how often peers are taken away" },
+		{ "checkpoint=5s", "checkpoint: needs membership: elastic" },
+		{ "membership=elastic checkpoint=young", "checkpoint: young needs to know how often peers are taken away" },
 		{ "checkpoint=yuong", "\"yuong\" is neither a time nor one of none, young; did you mean \"young\"?" },
 		{ "checkpoint=5", "a time needs a unit (ns, us, ms, s, min, h); did you mean 5s?" },
 		{ "checkpoint=1ms", "is not within 1s ... 86400s" },

@@ -244,6 +244,21 @@ static void what_is_refused(void)
 	}
 }
 
+static void the_example(void)
+{
+	struct lh_experiment e;
+	struct lh_err err = LH_ERR_INIT;
+	int rc = lh_experiment_load(lh_test_path("../topologies/examples/spot.yaml"), NULL, 0, stdout, &e, &err);
+	CU_ASSERT_EQUAL_FATAL(rc, 0);
+	unsigned kills = 0, adds = 0;
+	for (size_t i = 0; i < e.nchanges; i++) {
+		kills += e.changes[i].kind == LH_CHANGE_KILL;
+		adds += e.changes[i].kind == LH_CHANGE_ADD;
+	}
+	CU_ASSERT(e.topology.npeers == 8 && kills == 3 && adds == 2);
+	lh_experiment_done(&e);
+}
+
 static void young_needs_interruptions(void)
 {
 	struct lh_experiment e = loaded("sites: {us: {peers: 4, spot: {mean: 1h}}}\n", "training.checkpoint=young");
@@ -265,6 +280,7 @@ int main(int argc, char **argv)
 		{ "a_trace", a_trace },
 		{ "traces_that_are_refused", traces_that_are_refused },
 		{ "what_is_refused", what_is_refused },
+		{ "the_example", the_example },
 		{ "young_needs_interruptions", young_needs_interruptions },
 	};
 	return lh_test_main(argc, argv, "experiment_spot", tests, sizeof tests / sizeof *tests);

@@ -225,8 +225,8 @@ const struct lang_key lang_keys[] = {
 	  "`fixed`: the loss of a peer ends the run; `elastic`: the others go on, and peers may come (back)" },
 	{ IN(S_TRAINING), "checkpoint",
 	  { T_TIME_OR_WORD, .min = LH_NS_PER_S, .max = SECONDS(86400), .choices = "none young" }, false, "none",
-	  "time between two checkpoints of a peer on disk; `young`: by Young's formula from how often peers are taken "
-	  "away" },
+	  "membership elastic: time between two checkpoints of a peer on disk; `young`: by Young's formula from how often "
+	  "peers are taken away" },
 	{ IN(S_TRAINING), "target-batch", { T_COUNT, .min = 1, .max = UINT64_C(1) << 32 }, false, "256",
 	  "samples that all peers reach together before they average" },
 	{ IN(S_TRAINING), "microbatch", { T_COUNT, .min = 1, .max = 65536 }, false, "8",
