@@ -210,6 +210,24 @@ static void check_rounds(struct lang *l, const struct lang_node *map)
 			   s->overlap, s->every);
 }
 
+/* Factors travel in two all-reduces, and the peers must have those of the exchange before. */
+static void check_factors(struct lang *l, const struct lang_node *map)
+{
+	const struct lh_training *t = &l->exp.training;
+	const struct lang_node *n = lang_good(map, "wire");
+	if (t->wire != LH_WIRE_POWERSGD || !n)
+		return;
+	if (t->engine == LH_ENGINE_PACED && !bad(map, "engine"))
+		lang_error(l, &n->at, "wire: powersgd needs the shapes of tensors, which engine paced has not");
+	if (t->membership == LH_MEMBERSHIP_ELASTIC && !bad(map, "membership"))
+		lang_error(l, &n->at, "wire: powersgd and membership: elastic exclude each other; whoever joins would need "
+			   "the factors of the exchange before");
+	if (!bad(map, "strategy") && (t->sync.strategy == LH_STRATEGY_ETA ||
+				      (t->sync.strategy == LH_STRATEGY_STREAMING_DILOCO && t->sync.fragments > 1)))
+		lang_error(l, &n->at, "wire: powersgd is not for strategy %s, which exchanges several vectors in turn",
+			   lh_strategy_names[t->sync.strategy]);
+}
+
 static void check_codec(struct lang *l, const struct lang_node *map)
 {
 	const struct lh_training *t = &l->exp.training;
@@ -231,6 +249,7 @@ void lang_training_check(struct lang *l)
 	check_narrow(l, map);
 	check_rounds(l, map);
 	check_codec(l, map);
+	check_factors(l, map);
 	n = lang_good(map, "membership");
 	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && t->sync.strategy != LH_STRATEGY_EXACT &&
 	    !bad(map, "strategy") && !bad(map, "profile"))
