@@ -172,7 +172,7 @@ static void account(const struct job *j, double *ret_lost, double *ret_held)
 /* With as many columns as the matrix has, nothing is taken away. */
 static void test_full_rank_is_exact(void)
 {
-	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++)
+	for (int a = 0; a < LH_ALGORITHMS; a++)
 		for (unsigned n = 2; n <= PEERS_MAX; n++) {
 			struct job j = { .algorithm = (enum lh_algorithm)a, .npeers = n, .columns = 64, .part_bytes = 100,
 					 .tensors = mixed, .ntensors = MIXED, .always = true, .value = any };
@@ -189,7 +189,7 @@ static void test_full_rank_is_exact(void)
 /* What went in is what came out and what is still held back. And something is held back. */
 static void test_conserves(void)
 {
-	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++)
+	for (int a = 0; a < LH_ALGORITHMS; a++)
 		for (unsigned columns = 1; columns <= 4; columns++) {
 			struct job j = { .algorithm = (enum lh_algorithm)a, .npeers = 2 + columns, .columns = columns,
 					 .part_bytes = 64, .tensors = mixed, .ntensors = MIXED, .value = any };

@@ -219,9 +219,6 @@ static void check_factors(struct lang *l, const struct lang_node *map)
 		return;
 	if (t->engine == LH_ENGINE_PACED && !bad(map, "engine"))
 		lang_error(l, &n->at, "wire: powersgd needs the shapes of tensors, which engine paced has not");
-	if (t->membership == LH_MEMBERSHIP_ELASTIC && !bad(map, "membership"))
-		lang_error(l, &n->at, "wire: powersgd and membership: elastic exclude each other; whoever joins would need "
-			   "the factors of the exchange before");
 	if (!bad(map, "strategy") && (t->sync.strategy == LH_STRATEGY_ETA ||
 				      (t->sync.strategy == LH_STRATEGY_STREAMING_DILOCO && t->sync.fragments > 1)))
 		lang_error(l, &n->at, "wire: powersgd is not for strategy %s, which exchanges several vectors in turn",
