@@ -157,7 +157,7 @@ struct lang {
 
 void *lang_alloc(struct lang *l, size_t size);     /* zeroed; never NULL */
 char *lang_strndup(struct lang *l, const char *text, size_t len);
-char *lang_printf(struct lang *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+char *lang_printf(struct lang *l, const char *fmt, ...) __attribute__((format(printf, 2, 3), nonnull(2)));
 void lang_nomem(struct lang *l) __attribute__((noreturn));
 
 /* diag.c */
