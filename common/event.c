@@ -120,7 +120,7 @@ static bool is_consistent(const struct lh_event *e)
 	switch (e->kind) {
 	case LH_EVENT_EPOCH:
 		return e->begin_ns <= e->calc_end_ns && e->calc_end_ns <= e->exchange_end_ns &&
-		       e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns;
+		       e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns && e->uses <= e->epoch;
 	case LH_EVENT_BENCH:
 		return e->begin_ns <= e->exchange_end_ns && e->exchange_end_ns <= e->t_ns;
 	case LH_EVENT_VIEW:

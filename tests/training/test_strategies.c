@@ -611,7 +611,7 @@ static void test_converges_long(void)
 	check_convergence(&(struct task){ "digits", 256, 100, 0.01 }, 10, 0.02);
 	check_convergence(&(struct task){ "text", 32, 100, 0.008 }, 10, 0.1);
 	check_delayed(&(struct task){ "digits", 256, 100, 0.004 }, 0.05);
-	check_delayed(&(struct task){ "text", 32, 100, 0.004 }, 0.1);
+	check_delayed(&(struct task){ "text", 32, 100, 0.004 }, 0.3);
 }
 
 static const struct lh_test tests[] = {

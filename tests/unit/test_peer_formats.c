@@ -252,7 +252,7 @@ static void test_config_refusals(void)
 static const struct lh_event epoch_event = {
 	.kind = LH_EVENT_EPOCH, .rank = 3, .t_ns = INT64_MAX, .epoch = 2, .begin_ns = 1, .calc_end_ns = 2,
 	.exchange_end_ns = 3, .commit_ns = 4, .samples = 5, .total_samples = 20, .ranges = "0+3,9+2", .bytes_sent = 6,
-	.bytes_received = UINT64_MAX,
+	.bytes_received = UINT64_MAX, .uses = 1, .shared = LH_SHARED_NO,
 	.loss_sum = 0.1, .busy_ns = 8, .late_ns = 9, .state_hash = 0xfedcba9876543210, .culprit = -1,
 };
 
@@ -281,6 +281,12 @@ static void test_event_round_trip(void)
 	CU_ASSERT_EQUAL(e.loss_sum, 0.1);
 	CU_ASSERT_EQUAL(e.late_ns, 9);
 	CU_ASSERT_EQUAL(e.total_samples, 20);
+	CU_ASSERT_EQUAL(e.uses, 1);
+	CU_ASSERT_EQUAL(e.shared, LH_SHARED_NO);
+	struct lh_event future = epoch_event;
+	char line[LH_EVENT_LINE_MAX];
+	future.uses = future.epoch + 1;
+	CU_ASSERT_EQUAL(lh_event_print(&future, line, sizeof line), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(e.ranges, "0+3,9+2");
 
 	struct lh_event lossless = epoch_event;
