@@ -124,6 +124,8 @@ static int check_averaging(const struct lh_peer_config *c, struct lh_err *err)
 		return refuse(err, "membership", "elastic needs strategy exact");
 	if (c->membership == LH_MEMBERSHIP_FIXED && (c->absent || c->incarnation))
 		return refuse(err, c->absent ? "absent" : "incarnation", "needs membership elastic");
+	if ((c->checkpoint_ns || c->interrupted_ns) && c->membership == LH_MEMBERSHIP_FIXED)
+		return refuse(err, "checkpoint_ns", "needs membership elastic: nobody reads those of a fixed group");
 	if ((c->checkpoint_ns || c->interrupted_ns) && !*c->checkpoint_dir)
 		return refuse(err, "checkpoint_dir", "is needed for checkpoints");
 	return 0;

@@ -13,7 +13,6 @@
 
 #include "bench.h"
 #include "models_cmd.h"
-#include "supported.h"
 #include "train.h"
 
 #ifndef LH_VERSION
@@ -202,8 +201,6 @@ int main(int argc, char **argv)
 	raise_descriptors();
 	prctl(PR_SET_TIMERSLACK, 1UL); /* pacing waits on exact instants */
 	rc = read_config(&o, &config, &err);
-	if (!rc && (rc = lh_peer_supported(&config, &err)))
-		lh_peer_config_done(&config);
 	if (rc)
 		return complain(&err);
 	struct lh_train_io io = { .event_fd = o.event_fd, .control_fd = o.control_fd, .signal_fd = open_signals(&err) };
