@@ -230,6 +230,31 @@ static void test_any_moment(void)
 	}
 }
 
+/* With error feedback: replicas stay identical through a death and a return, survivors keep what they hold back, and
+ * everybody says with each round how much would be lost with it. */
+static void test_held_back(void)
+{
+	static const struct { enum lh_wire wire; double fraction; } cases[] = { { LH_WIRE_TOPK, 0.1 }, { LH_WIRE_INT8, 0 } };
+	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+		init(4, 9);
+		g.config.wire = cases[k].wire;
+		g.config.codec = (struct lh_codec_options){ .topk_fraction = cases[k].fraction, .error_feedback = true };
+		start();
+		until_round(1, 3);
+		kill_peer(2);
+		until_round(1, 5);
+		bring_back(2, 1);
+		lhpeers_wait_all(&g);
+		check_finished(0xf);
+		check_rounds();
+		for (unsigned i = 0; i < 4; i++)
+			for (unsigned e = 0; e < g.peer[i].nepochs; e++)
+				CU_ASSERT_TRUE(g.peer[i].epochs[e].held_back_l1 > 0);
+		CU_ASSERT_PTR_NOT_NULL(epoch_of(2, 9));
+		lhpeers_done(&g);
+	}
+}
+
 /* A peer that stands still is left out after the deadline; when it goes on it hears of that, and joins again. */
 static void test_stall(void)
 {
@@ -407,6 +432,7 @@ static void test_nonsense(void)
 static const struct lh_test tests[] = {
 	{ "three_of_eight", test_three_of_eight, LH_TEST_FORK },
 	{ "any_moment", test_any_moment, LH_TEST_FORK },
+	{ "held_back", test_held_back, LH_TEST_FORK },
 	{ "stall", test_stall, LH_TEST_FORK },
 	{ "leave_and_add", test_leave_and_add, LH_TEST_FORK },
 	{ "no_group", test_no_group, LH_TEST_FORK },
