@@ -288,6 +288,21 @@ static unsigned differing(void)
 	return n;
 }
 
+/* Where there is no next round there is no delay: the blocking step, bit by bit. */
+static void test_no_delay_is_blocking(void)
+{
+	for (unsigned n = 1; n <= 4; n *= 2) {
+		lhsim_init(&sim, n);
+		lhsim_init(&other, n);
+		sim.config.sync.strategy = LH_STRATEGY_DELAYED;
+		sim.config.epochs = other.config.epochs = 1;
+		run_both();
+		CU_ASSERT_EQUAL(differing(), 0);
+		lhsim_done(&sim);
+		lhsim_done(&other);
+	}
+}
+
 /* Alone, with an outer rate of 1 and no momentum, there is only the inner training. */
 static void test_alone_is_plain(void)
 {
@@ -620,6 +635,7 @@ static const struct lh_test tests[] = {
 	{ "async_staleness", test_async_staleness, LH_TEST_FORK },
 	{ "delay_is_one", test_delay_is_one, LH_TEST_FORK },
 	{ "delayed_by_hand", test_delayed_by_hand, LH_TEST_FORK },
+	{ "no_delay_is_blocking", test_no_delay_is_blocking, LH_TEST_FORK },
 	{ "alone_is_plain", test_alone_is_plain, LH_TEST_FORK },
 	{ "streaming_is_diloco", test_streaming_is_diloco, LH_TEST_FORK },
 	{ "local_sgd_is_diloco", test_local_sgd_is_diloco, LH_TEST_FORK },
