@@ -1,4 +1,5 @@
 /* Every strategy in real processes over TCP: what test_strategies.c proves in simulated time, as it runs. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,28 @@ static void test_stop(void)
 	}
 }
 
+/* One dies, in whatever is under way: the others name it at once, also where nothing is waited for just then. */
+static void test_killed(void)
+{
+	for (int k = 0; k < ALL; k++) {
+		init(k);
+		group.config.epochs = 100000;
+		lhpeers_start_all(&group);
+		lhpeers_go(&group);
+		for (unsigned e = 0; e < 4; e++)
+			CU_ASSERT_TRUE(lhpeers_read_until(&group, 1, LH_EVENT_EPOCH));
+		lh_ns begin = lh_clock_ns();
+		CU_ASSERT_EQUAL(kill(group.peer[1].pid, SIGKILL), 0);
+		for (unsigned i = 0; i < N; i += 2) {
+			lhpeers_wait(&group, i);
+			CU_ASSERT_TRUE(lh_clock_ns() - begin < 2 * LH_NS_PER_S);
+			CU_ASSERT_EQUAL(group.peer[i].status, 4);
+			CU_ASSERT_EQUAL(group.peer[i].failed.culprit, 1);
+		}
+		lhpeers_done(&group);
+	}
+}
+
 /* What a codec rounds, it rounds for all. */
 static void test_codecs(void)
 {
@@ -114,6 +137,7 @@ static void test_codecs(void)
 static const struct lh_test tests[] = {
 	{ "all", test_all, LH_TEST_FORK },
 	{ "stop", test_stop, LH_TEST_FORK },
+	{ "killed", test_killed, LH_TEST_FORK },
 	{ "codecs", test_codecs, LH_TEST_FORK },
 };
 
