@@ -8,6 +8,8 @@
 #define BIT(rank) (UINT64_C(1) << (rank))
 #define NOBODY SIZE_MAX
 
+#define CUTS (sizeof ((struct lh_group_log *)NULL)->cut_ns / sizeof(lh_ns))
+
 /* A run that changes its group more often is not worth more memory. */
 enum { VIEWS_MAX = 100000, LIVES_MAX = 100000 };
 
@@ -73,7 +75,9 @@ void lh_group_log_change(struct lh_group_log *g, enum lh_change_kind kind, unsig
 {
 	struct lh_life *life = last_life(g, peer);
 
-	if (life && !life->ended && kind == LH_CHANGE_KILL)
+	if (kind == LH_CHANGE_CUT || kind == LH_CHANGE_PARTITION)
+		g->cut_ns[g->ncuts++ % CUTS] = t_ns;
+	else if (life && !life->ended && kind == LH_CHANGE_KILL)
 		life->kill_ns = t_ns;
 	else if (life && !life->ended && kind == LH_CHANGE_NOTICE)
 		life->notice_ns = t_ns;
@@ -245,6 +249,17 @@ static size_t next_life(const struct lh_group_log *g, size_t life)
 	return NOBODY;
 }
 
+/* The last cut before the others noticed; 0: there was none. */
+static lh_ns cut_before(const struct lh_group_log *g, lh_ns noticed_ns)
+{
+	lh_ns found = 0;
+
+	for (size_t i = 0; i < g->ncuts && i < CUTS; i++)
+		if (g->cut_ns[i] <= noticed_ns)
+			latest(&found, g->cut_ns[i]);
+	return found;
+}
+
 /* `v` may be NULL: nobody noticed. */
 static struct lh_interruption describe(const struct lh_group_log *g, size_t index, const struct lh_view_record *v)
 {
@@ -259,8 +274,8 @@ static struct lh_interruption describe(const struct lh_group_log *g, size_t inde
 		i.detected_ns = v->noticed_last_ns;
 		i.regrouped_ns = v->last_ns;
 	}
-	/* A life that ended long after the group went on without it was cut off before it ended. */
-	bool before = life->ended && (!v || life->end_ns <= v->last_ns || life->kill_ns);
+	/* Who ended after the group had gone on without it was cut off before it ended. */
+	bool before = life->ended && (!v || life->end_ns <= v->last_ns);
 	if (life->left) {
 		i.why = LH_GONE_LEFT;
 		i.gone_ns = life->left_ns;
@@ -268,12 +283,11 @@ static struct lh_interruption describe(const struct lh_group_log *g, size_t inde
 	} else if (life->kill_ns && (!v || life->kill_ns <= v->last_ns)) {
 		i.why = LH_GONE_KILLED;
 		i.gone_ns = life->kill_ns;
-	} else if (life->failed) {
-		i.why = LH_GONE_GAVE_UP;
-		i.gone_ns = life->ended && (!v || life->end_ns <= v->last_ns) ? life->end_ns : 0;
 	} else if (before) {
-		i.why = LH_GONE_DIED;
+		i.why = life->failed ? LH_GONE_GAVE_UP : LH_GONE_DIED;
 		i.gone_ns = life->end_ns;
+	} else if (v) {
+		i.gone_ns = cut_before(g, v->noticed_first_ns);
 	}
 	size_t again = next_life(g, index);
 	if (again != NOBODY)

@@ -61,6 +61,8 @@ struct lh_group_log {
 	size_t nlives, lives_room;
 	struct lh_view_record *views; /* by number, without gaps in between that nobody told of */
 	size_t nviews, views_room;
+	lh_ns cut_ns[64];         /* when the schedule cut links, the last ones */
+	size_t ncuts;
 	uint32_t checkpoints;
 	lh_ns checkpoint_ns;      /* time that all together took to be written */
 	uint64_t checkpoint_bytes;
@@ -71,7 +73,7 @@ void lh_group_log_done(struct lh_group_log *g);
 /* A process was started. */
 int lh_group_log_start(struct lh_group_log *g, unsigned peer, lh_ns t_ns, bool founder, uint32_t incarnation,
 		       struct lh_err *err);
-/* The schedule told, or killed, the peer. */
+/* The schedule told, or killed, the peer; CUT, PARTITION: it cut a link, and `peer` is nobody. */
 void lh_group_log_change(struct lh_group_log *g, enum lh_change_kind kind, unsigned peer, lh_ns t_ns);
 /* Its process ended. */
 void lh_group_log_exit(struct lh_group_log *g, unsigned peer, lh_ns t_ns);

@@ -96,6 +96,7 @@ bool lh_run_group_exited(struct lh_run *r, unsigned peer, const char *how)
 {
 	struct lh_peer_series *p = &r->series.peers[peer];
 	bool over = p->finished && !p->failed;
+	const char *reason = strncmp(p->reason, "peer ", 5) ? p->reason : p->reason + strcspn(p->reason, ":") + 1;
 
 	if (!elastic(r) || r->state < LH_RUN_TRAINING)
 		return false;
@@ -108,8 +109,8 @@ bool lh_run_group_exited(struct lh_run *r, unsigned peer, const char *how)
 				 (double)(lh_clock_ns() - r->series.go_ns) / 1e9, name_of(r, peer), how, r->peers.running);
 	else
 		lh_run_fail(r, LH_FAILURE_PEER_DIED, (int)peer, LH_EXIT_BROKE,
-			    "peer %s: %s%s%.200s, and no peer is left", name_of(r, peer), how, p->failed ? ": " : "",
-			    p->failed ? p->reason : "");
+			    "peer %s: %s%s%.200s, and no peer is left", name_of(r, peer), how, p->failed ? ":" : "",
+			    p->failed ? reason : "");
 	return true;
 }
 

@@ -202,7 +202,10 @@ static int on_change(void *ctx, const struct lh_change *change, const char *text
 
 	/* A cut of both ways is two changes; the first names it. */
 	bool same = r->last_cut[0] && change->at_ns == r->last_cut_at_ns;
-	r->cut_off |= change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION;
+	if (change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION) {
+		r->cut_off = true;
+		lh_run_group_changed(r, change->kind, 0);
+	}
 	if ((change->kind == LH_CHANGE_CUT || change->kind == LH_CHANGE_PARTITION) && !same) {
 		r->last_cut_at_ns = change->at_ns;
 		snprintf(r->last_cut, sizeof r->last_cut, "%.200s at %.1f s", text, (double)change->at_ns / 1e9);

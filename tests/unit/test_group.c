@@ -126,6 +126,9 @@ static void every_way_to_go(void)
 {
 	struct lh_group_log g = four();
 	/* 2 is told and leaves; 1 dies unasked; 3 is cut off and later gives up; 0 goes on alone, and is killed. */
+	lh_group_log_change(&g, LH_CHANGE_CUT, 0, 1000 * MS);
+	lh_group_log_change(&g, LH_CHANGE_PARTITION, 0, 35000 * MS);
+	lh_group_log_change(&g, LH_CHANGE_CUT, 0, 50000 * MS);
 	lh_group_log_change(&g, LH_CHANGE_NOTICE, 2, 20000 * MS);
 	tell(&g, (struct lh_event){ .kind = LH_EVENT_LEFT, .rank = 2, .t_ns = 22000 * MS });
 	view(&g, (struct lh_event){ .view = 2, .members = 11, .gone = 4, .cause = LH_VIEW_LEFT, .version = 3 }, 22010, 22020);
@@ -145,7 +148,7 @@ static void every_way_to_go(void)
 	CU_ASSERT(i[0].peer == 2 && i[0].why == LH_GONE_LEFT && i[0].gone_ns == 22000 * MS && i[0].detected_ns == 0);
 	CU_ASSERT(i[1].peer == 1 && i[1].why == LH_GONE_DIED && i[1].gone_ns == 30000 * MS && i[1].back_ns == 0);
 	CU_ASSERT(i[1].restart_ns == 61000 * MS);
-	CU_ASSERT(i[2].peer == 3 && i[2].why == LH_GONE_GAVE_UP && i[2].gone_ns == 0 && i[2].detected_ns == 40010 * MS);
+	CU_ASSERT(i[2].peer == 3 && i[2].why == LH_GONE_CUT_OFF && i[2].gone_ns == 35000 * MS && i[2].detected_ns == 40010 * MS);
 	CU_ASSERT(i[3].peer == 0 && i[3].why == LH_GONE_KILLED && i[3].view == 0 && i[3].detected_ns == 0);
 	CU_ASSERT(i[4].peer == 1 && i[4].why == LH_GONE_DIED && i[4].gone_ns == 62000 * MS && i[4].view == 0);
 	free(i);
