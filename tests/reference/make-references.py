@@ -64,7 +64,7 @@ def write(out, name, t):
             dots[k] += float(np.dot(part, unit(s, part.size, i)))
     at = [int(v) % a.size for v in draw(stream("element", name), 4)]
     norm = math.sqrt(float(np.dot(a.astype(np.float64), a.astype(np.float64))))
-    out.write("%s %d %.12g %.12g %.12g %s\n" % (name, a.size, norm, dots[0], dots[1], " ".join("%.12g" % a[i] for i in at)))
+    out.write(" ".join([name, str(a.size)] + ["%.12g" % v for v in (norm, *dots, *a[at])]) + "\n")
 
 
 def fill(name, shape):
@@ -77,7 +77,11 @@ def fill(name, shape):
         spread = math.sqrt(3.0 / math.prod(shape[1:]))
     elif name.endswith("weight"):
         centre = 1.0
-    return (centre + spread * unit(stream(name, "param"), count)).astype(np.float32).reshape(shape)
+    values, key = np.empty(count, np.float32), stream(name, "param")
+    for i in range(0, count, 1 << 22):
+        part = values[i:i + (1 << 22)]
+        part[:] = centre + spread * unit(key, part.size, i)
+    return values.reshape(shape)
 
 
 # --- operations ---
@@ -211,7 +215,8 @@ OPERATIONS = [
     conv_case("depthwise_stride", 2, 7, 8, 3, 3, 3, False, padding=1, stride=2, dilation=2, groups=3),
     conv1d,
     simple("batchnorm", 3, (4, 5, 6), batchnorm),
-    simple("layernorm", 2, (2, 3, 9), lambda c, x: F.layer_norm(x, (9,), c.param("op.weight", 9), c.param("op.bias", 9))),
+    simple("layernorm", 2, (2, 3, 9),
+           lambda c, x: F.layer_norm(x, (9,), c.param("op.weight", 9), c.param("op.bias", 9))),
     simple("relu", 2, (3, 5, 7), lambda c, x: F.relu(x)),
     simple("gelu", 2, (3, 5, 7), lambda c, x: F.gelu(x)),
     simple("softmax", 3, (5, 13), lambda c, x: torch.softmax(x, -1)),
@@ -256,7 +261,8 @@ def convnext(depth, width, symbols):
     from torchvision.models.convnext import CNBlockConfig, ConvNeXt
     d = [min(b, depth) for b in (3, 3, 27, 3)]
     w = [width << k for k in range(4)] + [None]
-    return ConvNeXt([CNBlockConfig(w[k], w[k + 1], d[k]) for k in range(4)], stochastic_depth_prob=0.0, num_classes=symbols)
+    stages = [CNBlockConfig(w[k], w[k + 1], d[k]) for k in range(4)]
+    return ConvNeXt(stages, stochastic_depth_prob=0.0, num_classes=symbols)
 
 
 def roberta(layers, width, heads, length, symbols):
@@ -268,16 +274,20 @@ def roberta(layers, width, heads, length, symbols):
         attn_implementation="eager"))
 
 
+PADDING = 50257
+
+
 def whisper(layers, width, heads, length, frames, symbols):
     from transformers import WhisperConfig, WhisperForConditionalGeneration
-    small = dict(pad_token_id=1, bos_token_id=1, eos_token_id=1, decoder_start_token_id=1) if symbols <= 50257 else dict(pad_token_id=50257)
+    small = symbols <= PADDING  # the published padding is beyond a small vocabulary
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
     m = WhisperForConditionalGeneration(WhisperConfig(
-        vocab_size=symbols, num_mel_bins=80, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads,
-        decoder_attention_heads=heads, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, d_model=width, dropout=0,
+        vocab_size=symbols, num_mel_bins=80, encoder_layers=layers, decoder_layers=layers,
+        encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, d_model=width, dropout=0,
         attention_dropout=0, activation_dropout=0, max_source_positions=frames // 2, max_target_positions=length,
-        attn_implementation="eager", **small))
-    if symbols <= 50257:
-        m.model.decoder.embed_tokens.padding_idx = None  # the published one is 50257, beyond a small vocabulary
+        attn_implementation="eager", **(special if small else {"pad_token_id": PADDING})))
+    if small:
+        m.model.decoder.embed_tokens.padding_idx = None
     return m
 
 
@@ -287,7 +297,8 @@ ROWS = {  # as trainer/model/zoo.c
     "convnext_large": ("convnext",),
     "roberta-base": ("roberta", 12, 768, 12, 50265), "roberta-large": ("roberta", 24, 1024, 16, 50265),
     "xlm-roberta-large": ("roberta", 24, 1024, 16, 250002),
-    "whisper-tiny": ("whisper", 4, 384, 6), "whisper-base": ("whisper", 6, 512, 8), "whisper-small": ("whisper", 12, 768, 12),
+    "whisper-tiny": ("whisper", 4, 384, 6), "whisper-base": ("whisper", 6, 512, 8),
+    "whisper-small": ("whisper", 12, 768, 12),
 }
 
 
@@ -306,7 +317,8 @@ def build(spec):
         s.update(length=int(key.get("tokens", 512)), symbols=int(key.get("symbols", row[4])))
         model = roberta(min(row[1], depth), row[2] // narrow, row[3], s["length"], s["symbols"])
     else:
-        s.update(length=int(key.get("tokens", 448)), symbols=int(key.get("symbols", 51865)), frames=int(key.get("frames", 3000)))
+        s.update(length=int(key.get("tokens", 448)), symbols=int(key.get("symbols", 51865)),
+                 frames=int(key.get("frames", 3000)))
         model = whisper(min(row[1], depth), row[2] // narrow, row[3], s["length"], s["frames"], s["symbols"])
     return model, s
 
@@ -371,8 +383,9 @@ def run_model(out, spec, n, dtype, every_tensor):
             if p.grad is not None:
                 write(out, name, p.grad)
     else:
-        square = sum(float((p.grad.double() ** 2).sum()) for p in model.parameters() if p.grad is not None)
-        out.write("gradient %d %.12g\n" % (sum(p.numel() for p in model.parameters() if p.grad is not None), math.sqrt(square)))
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        square = sum(float(part.double().square().sum()) for g in grads for part in g.reshape(-1).split(1 << 22))
+        out.write("gradient %d %.12g\n" % (sum(g.numel() for g in grads), math.sqrt(square)))
 
 
 def name_list(out, name):
