@@ -1,8 +1,9 @@
-/* Engine `cpu`: really trains one of the two built-in models. Joins a data set, a model and AdamW behind
- * trainer/engine.h; the loop above knows none of them.
+/* Engine `cpu`: really trains one of the two built-in models, or one of the zoo's on made-up data. Joins data, a model and
+ * AdamW behind trainer/engine.h; the loop above knows none of them.
  *
- * The gradient is a sum over samples in the order in which they come, so neither the microbatch nor the chunks
- * that the model runs in change a bit of it. Everything random comes from config->seed through separate
+ * The gradient is a sum over samples in the order in which they come. In digits and text neither the microbatch nor the
+ * chunks that the model runs in change a bit of it; a model of the zoo runs a microbatch at once (batch norm looks across
+ * it), with the library's matrix products (backend/cpu/blas.h). Everything random comes from config->seed through separate
  * streams: initial parameters, the order of the samples, and the shifts of training images. */
 #include "engine.h"
 
@@ -12,26 +13,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cpu/blas.h"
 #include "data/dataset.h"
 #include "data/shard.h"
+#include "data/synthetic.h"
 #include "hash.h"
 #include "model/model.h"
+#include "model/zoo.h"
 #include "optim/adamw.h"
 #include "optim/sgd.h"
 
 /* Samples that the model runs at a time: enough rows to fill the tiles of a matrix product, few enough that the
  * activations stay in the second-level cache. Changes no result. */
-enum { CHUNK_DIGITS = 8, CHUNK_TEXT = 2, CHUNK_MAX = 8 };
+enum { CHUNK_DIGITS = 8, CHUNK_TEXT = 2 };
 
 /* Adam's first steps are as long as its later ones though its moments know nothing yet: the first updates go with
  * 1/3 and 2/3 of the learning rate. In runs of some twenty rounds that is worth 2 % of accuracy. */
 enum { WARMUP_UPDATES = 2 };
 
-enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS };
+/* Made-up samples that are kept for evaluation. */
+enum { SYNTHETIC_HELD_OUT = 128 };
+
+enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS, STREAM_DROPOUT, STREAM_SYNTHETIC };
 
 struct lh_engine_state {
 	struct lh_model *model;
-	struct lh_dataset data;
+	struct lh_dataset data;        /* digits, text; held_out_samples and reference for all */
+	struct lh_synthetic synthetic; /* the zoo's models: symbols > 0 */
 	enum lh_optimizer optimizer;
 	struct lh_adamw optimiser;
 	double learning_rate;
@@ -54,13 +62,33 @@ static void cpu_close(struct lh_engine_state *s)
 	free(s);
 }
 
+static int open_zoo_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+{
+	struct lh_zoo_model m;
+	bool drop = true;
+	int rc = lh_zoo_find(c->model, &m, &drop, err);
+	if (rc)
+		return rc;
+	lh_blas_open();
+	const bool images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
+	s->synthetic = (struct lh_synthetic){
+		.kind = images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
+		.seed = stream(c->seed, STREAM_SYNTHETIC), .side = m.length, .length = m.length, .frames = m.frames,
+		.symbols = m.symbols };
+	if (m.symbols < 5 || (m.frames && m.frames < m.length))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: its data need 5 symbols and a frame a token", c->model);
+	s->data.held_out_samples = SYNTHETIC_HELD_OUT;
+	s->data.reference = images ? 1 / (double)m.symbols : log((double)m.symbols); /* of a guess */
+	return lh_table_new(c->model, c->microbatch, &s->model, err);
+}
+
 static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
 {
 	static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
 	static const struct lh_text_shape text = LH_TEXT_SHAPE;
 	const bool is_digits = !strcmp(c->model, "digits");
 	if (!is_digits && strcmp(c->model, "text"))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: the cpu engine has digits and text", c->model);
+		return open_zoo_model(s, c, err);
 	char path[sizeof c->data_dir + sizeof c->model + 16];
 	snprintf(path, sizeof path, "%s/%s.lhdata", c->data_dir, c->model);
 	int rc = lh_dataset_open(path, is_digits ? LH_DATASET_IMAGES : LH_DATASET_TEXT, text.window, &s->data, err);
@@ -87,7 +115,7 @@ static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret
 	}
 	const size_t n = s->model->parameters;
 	s->params = calloc(4 * n, sizeof *s->params);
-	s->inputs = malloc(CHUNK_MAX * (s->model->input_bytes + s->model->target_bytes));
+	s->inputs = malloc(s->model->batch * (s->model->input_bytes + s->model->target_bytes));
 	if (!s->params || !s->inputs) {
 		cpu_close(s);
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: %zu parameters", c->model, n);
@@ -95,12 +123,13 @@ static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret
 	s->grads = s->params + n;
 	s->m = s->grads + n;
 	s->v = s->m + n;
-	s->targets = s->inputs + CHUNK_MAX * s->model->input_bytes;
+	s->targets = s->inputs + s->model->batch * s->model->input_bytes;
 	s->optimiser = (struct lh_adamw)LH_ADAMW_INIT;
 	s->optimizer = c->sync.optimizer;
 	s->learning_rate = c->learning_rate;
 	s->sample_seed = stream(c->seed, STREAM_SAMPLES);
 	s->shift_seed = stream(c->seed, STREAM_SHIFTS);
+	s->model->seed = stream(c->seed, STREAM_DROPOUT);
 	lh_model_init(s->model, stream(c->seed, STREAM_PARAMETERS), s->params);
 	*ret = s;
 	return 0;
@@ -135,12 +164,16 @@ static void run_chunk(struct lh_engine_state *s, const uint64_t *ids, uint64_t f
 		      struct lh_model_result *result)
 {
 	const struct lh_model *m = s->model;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && s->synthetic.symbols; i++)
+		lh_synthetic_sample(&s->synthetic, !ids, ids ? ids[i] : first + i, s->inputs + i * m->input_bytes,
+				    s->targets + i * m->target_bytes);
+	for (size_t i = 0; i < n && !s->synthetic.symbols; i++) {
 		uint64_t item = ids ? lh_shard_item(s->sample_seed, s->data.train_samples, ids[i]) : first + i;
 		lh_dataset_sample(&s->data, !ids, item, s->inputs + i * m->input_bytes, s->targets + i * m->target_bytes);
 		if (ids && s->data.kind == LH_DATASET_IMAGES)
 			shift_image(s, ids[i], s->inputs + i * m->input_bytes);
 	}
+	s->model->sample_ids = ids;
 	s->model->run(s->model, s->params, s->inputs, s->targets, n, ids ? s->grads : NULL, result);
 }
 
@@ -238,7 +271,8 @@ static int cpu_evaluate(struct lh_engine_state *s, char metric[32], double *ret_
 	if (!isfinite(result.loss_sum))
 		return lh_err_set(err, LH_EXIT_BROKE, -EDOM, "model %s: the held-out loss is not a finite number",
 				  s->model->name);
-	const bool images = s->data.kind == LH_DATASET_IMAGES;
+	const bool images = s->synthetic.symbols ? s->synthetic.kind == LH_SYNTHETIC_IMAGES :
+						   s->data.kind == LH_DATASET_IMAGES;
 	snprintf(metric, 32, "%s", images ? "held_out_accuracy" : "held_out_loss_nats");
 	*ret_value = images ? (double)result.correct / (double)n : result.loss_sum / (double)n;
 	*ret_reference = s->data.reference;

@@ -19,6 +19,7 @@ static const char help[] =
 	"and what one peer needs in memory in fp32. MODEL is a name, or NAME:key=value,... with\n"
 	"width=1/N, depth=, image=, tokens=, frames=, symbols=, drop=0 for a smaller one:\n"
 	"    longhaul models resnet18:width=1/8,image=64,symbols=10\n"
+	"Short names of small ones: resnet-lab, convnext-lab, roberta-lab, whisper-lab.\n"
 	"\n"
 	"      --json            one JSON object, sizes in bytes\n"
 	"      --microbatch N    samples whose activations are held at once (default 1)\n"

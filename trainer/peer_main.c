@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "bench_train.h"
 #include "models_cmd.h"
 #include "train.h"
 
@@ -23,6 +24,7 @@ static const char help[] =
 	"usage: longhaul-peer --config FILE [--rank N]\n"
 	"       longhaul-peer --config-fd N [--event-fd N] [--control-fd N]\n"
 	"       longhaul-peer models [--json] [MODEL...]\n"
+	"       longhaul-peer bench-train --model MODEL\n"
 	"\n"
 	"One peer of a data-parallel training run: it joins the peers that its configuration\n"
 	"lists, trains, and tells what happened as one JSON object a line. `longhaul run` starts\n"
@@ -193,6 +195,8 @@ int main(int argc, char **argv)
 	int stopped_by = 0;
 	if (argc > 1 && !strcmp(argv[1], "models"))
 		return lh_models_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "bench-train"))
+		return lh_bench_train_main(argc - 1, argv + 1);
 	int rc = parse_options(argc, argv, &o, &err);
 	if (rc)
 		return rc < 0 ? complain(&err) : 0;

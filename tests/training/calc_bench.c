@@ -24,9 +24,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+enum { MICROBATCH = 8 };
+
 static void speed(struct lh_engine_state *s, const char *model)
 {
-	enum { RUNS = 7, MICROBATCH = 8 };
+	enum { RUNS = 7 };
 	struct lh_err err = LH_ERR_INIT;
 	double rate[RUNS];
 	uint64_t id = 0;
@@ -64,9 +66,14 @@ static void learn(struct lh_engine_state *s, uint64_t target_batch, unsigned rou
 	uint64_t id = 0;
 	for (unsigned round = 1; round <= rounds; round++) {
 		double loss = 0;
-		for (uint64_t i = 0; i < target_batch; i++, id++)
-			if (E->step(s, &id, 1, &loss, &err))
+		for (uint64_t i = 0; i < target_batch; i += MICROBATCH) {
+			uint64_t ids[MICROBATCH];
+			const size_t n = target_batch - i < MICROBATCH ? (size_t)(target_batch - i) : MICROBATCH;
+			for (size_t k = 0; k < n; k++)
+				ids[k] = id++;
+			if (E->step(s, ids, n, &loss, &err))
 				die(&err);
+		}
 		if (E->update(s, target_batch, &err) || E->evaluate(s, metric, &value, &reference, &err))
 			die(&err);
 		printf("round %3u: loss %.4f, %s %.4f (reference %.4f)\n", round, loss / (double)target_batch, metric,

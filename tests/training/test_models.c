@@ -43,7 +43,7 @@ static void open_fixture(const char *spec, size_t n, bool share, struct fixture 
 {
 	struct lh_err err = LH_ERR_INIT;
 	*f = (struct fixture){.n = n};
-	if (lh_zoo_build(spec, &f->g, &err) || lh_net_new(f->g, &lh_backend_cpu, n, share, &f->net, &err))
+	if (lh_zoo_build(spec, &f->g, &err) || lh_net_new(f->g, &lh_backend_cpu, n, share ? LH_NET_SHARE : 0, &f->net, &err))
 		printf("# %s\n", err.text);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f->net);
 	f->params = room(f->g->parameters, sizeof *f->params);

@@ -250,7 +250,7 @@ static void open_run(const char *spec, size_t n, struct run *r)
 	struct inputs in;
 	*r = (struct run){.n = n};
 	int rc = lh_zoo_build(spec, &r->g, &err);
-	if (rc || lh_net_new(r->g, &lh_backend_cpu, n, true, &r->net, &err))
+	if (rc || lh_net_new(r->g, &lh_backend_cpu, n, LH_NET_SHARE, &r->net, &err))
 		printf("# %s\n", err.text);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r->net);
 	make_inputs(spec, r->g, n, &in);

@@ -508,15 +508,18 @@ void lh_graph_init(const struct lh_graph *g, uint64_t seed, float *out)
 	}
 }
 
+double lh_graph_node_flop(const struct lh_graph *g, const struct lh_node *node)
+{
+	const bool dx = g->tensors[node->in[0]].gradient;
+	const bool weights = node->params && node->param[0] >= 0 && !g->params[node->param[0]].frozen;
+	const double back = (dx ? node->op == LH_OP_ATTENTION ? 2 : 1 : 0) + (weights ? 1 : 0);
+	return 2 * lh_op_multiply_adds(node) * (1 + back);
+}
+
 double lh_graph_flop(const struct lh_graph *g)
 {
 	double sum = 0;
-	for (size_t i = 0; i < g->nnodes; i++) {
-		const struct lh_node *node = &g->nodes[i];
-		const double forward = lh_op_multiply_adds(node);
-		const bool dx = g->tensors[node->in[0]].gradient;
-		const bool weights = node->params && node->param[0] >= 0 && !g->params[node->param[0]].frozen;
-		sum += 2 * forward * (1 + (dx ? node->op == LH_OP_ATTENTION ? 2 : 1 : 0) + (weights ? 1 : 0));
-	}
+	for (size_t i = 0; i < g->nnodes; i++)
+		sum += lh_graph_node_flop(g, &g->nodes[i]);
 	return sum;
 }

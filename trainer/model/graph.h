@@ -116,6 +116,7 @@ const struct lh_graph_param *lh_graph_find_param(const struct lh_graph *g, const
 
 /* Floating-point operations of one sample forward and backward (matrix products and convolutions, a multiply-add is 2).
  */
+double lh_graph_node_flop(const struct lh_graph *g, const struct lh_node *node);
 double lh_graph_flop(const struct lh_graph *g);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "longhaul/units.h"
+
 /* What a node is told about one microbatch at most; ids live on the caller's side. */
 struct pass {
 	struct lh_net *net;
@@ -58,6 +60,22 @@ static struct lh_op_run bind(const struct pass *pass, size_t i)
 	for (unsigned k = 0; k < node->buffers; k++)
 		r.buffer[k] = in_vector(net, net->buffers, g->buffers[node->buffer[k]].offset);
 	return r;
+}
+
+static int run_node(const struct pass *pass, size_t i, bool forward, struct lh_err *err)
+{
+	const struct lh_net *net = pass->net;
+	const struct lh_backend_op *op = net->ops->op[net->graph->nodes[i].op];
+	const struct lh_op_run r = bind(pass, i);
+	const lh_ns begin = net->spent_ns ? lh_clock_ns() : 0;
+	int rc = 0;
+	if (forward)
+		rc = op->forward(net->backend, &r, err);
+	else if (r.dy) /* else nothing trainable is above it */
+		rc = op->backward(net->backend, &r, err);
+	if (net->spent_ns)
+		net->spent_ns[2 * i + !forward] += (uint64_t)(lh_clock_ns() - begin);
+	return rc;
 }
 
 static int check_integers(const struct lh_graph *g, int t, const int32_t *v, size_t n, struct lh_err *err)
@@ -135,10 +153,8 @@ int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t
 	int rc = begin_pass(net, ids, n, &pass, &own, err);
 	if (!rc)
 		rc = put_inputs(net, inputs, n, err);
-	for (size_t i = 0; i < g->nnodes && !rc; i++) {
-		const struct lh_op_run r = bind(&pass, i);
-		rc = net->ops->op[g->nodes[i].op]->forward(net->backend, &r, err);
-	}
+	for (size_t i = 0; i < g->nnodes && !rc; i++)
+		rc = run_node(&pass, i, true, err);
 	free(own);
 	return rc ? rc : read_loss(net, n, result, err);
 }
@@ -167,11 +183,8 @@ int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh
 	int rc = begin_pass(net, ids, n, &pass, &own, err);
 	if (!rc && g->tensors[g->loss].gradient)
 		rc = put_root(net, n, err);
-	for (size_t i = g->nnodes; i-- > 0 && !rc;) {
-		const struct lh_op_run r = bind(&pass, i);
-		if (r.dy) /* else nothing trainable is above it */
-			rc = net->ops->op[g->nodes[i].op]->backward(net->backend, &r, err);
-	}
+	for (size_t i = g->nnodes; i-- > 0 && !rc;)
+		rc = run_node(&pass, i, false, err);
 	free(own);
 	return rc;
 }
@@ -215,7 +228,7 @@ static int put_buffers(struct lh_net *net, struct lh_err *err)
 	return rc;
 }
 
-int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, bool share,
+int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, unsigned flags,
 	       struct lh_net **ret, struct lh_err *err)
 {
 	struct lh_net *net = calloc(1, sizeof *net);
@@ -224,12 +237,13 @@ int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, s
 	net->graph = graph;
 	net->ops = ops;
 	net->training = true;
+	net->lent = flags & LH_NET_LENT;
 	int rc = ops->open(&net->backend, err);
 	if (!rc)
-		rc = lh_plan_new(graph, ops, microbatch, share, &net->plan, err);
+		rc = lh_plan_new(graph, ops, microbatch, flags & LH_NET_SHARE, &net->plan, err);
 	const struct lh_plan *p = net->plan;
-	if (!rc && ((rc = ops->alloc(net->backend, p->weights, &net->params, err)) ||
-		    (rc = ops->alloc(net->backend, p->gradients, &net->grads, err)) ||
+	if (!rc && ((!net->lent && ((rc = ops->alloc(net->backend, p->weights, &net->params, err)) ||
+				    (rc = ops->alloc(net->backend, p->gradients, &net->grads, err)))) ||
 		    (rc = ops->alloc(net->backend, p->buffers, &net->buffers, err)) ||
 		    (rc = ops->alloc(net->backend, p->activations, &net->arena, err))))
 		lh_err_wrap(err, "model %s, microbatch %zu", graph->name, microbatch);
@@ -243,11 +257,17 @@ int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, s
 	return 0;
 }
 
+void lh_net_lend(struct lh_net *net, void *params, void *grads)
+{
+	net->params = params;
+	net->grads = grads;
+}
+
 void lh_net_free(struct lh_net *net)
 {
 	if (!net)
 		return;
-	void *memory[] = { net->params, net->grads, net->buffers, net->arena };
+	void *memory[] = { net->lent ? NULL : net->params, net->lent ? NULL : net->grads, net->buffers, net->arena };
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		if (memory[i])
 			net->ops->release(net->backend, memory[i]);

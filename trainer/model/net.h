@@ -10,8 +10,10 @@ struct lh_net {
 	struct lh_backend *backend;
 	struct lh_plan *plan;
 	void *params, *grads, *buffers, *arena; /* the backend's memory */
+	bool lent;                              /* params and grads are the caller's */
 	bool training;                          /* batch statistics and random choices; true when made */
 	uint64_t seed;                          /* of the random choices */
+	uint64_t *spent_ns;                     /* [nodes][2], added to: forward, backward; NULL: not measured */
 };
 
 struct lh_net_result {
@@ -19,9 +21,15 @@ struct lh_net_result {
 	size_t hits;                            /* targets that the largest logit hit */
 };
 
+enum {
+	LH_NET_SHARE = 1, /* activations that never live together share memory; else each has its own (tests) */
+	LH_NET_LENT = 2,  /* parameters and gradients come by lh_net_lend */
+};
 /* graph must outlive the net. */
-int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, bool share,
+int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, unsigned flags,
 	       struct lh_net **ret, struct lh_err *err);
+/* LH_NET_LENT: use these vectors of the backend's memory until the next call; grads may be NULL where only forward runs. */
+void lh_net_lend(struct lh_net *net, void *params, void *grads);
 void lh_net_free(struct lh_net *net); /* NULL is fine */
 
 /* Parameters and gradients of all tensors, in our layout; elements of the backend's size. */

@@ -20,6 +20,14 @@ static const struct lh_zoo_model models[] = {
 	{ "whisper-small", LH_FAMILY_WHISPER, 241734912, { 12 }, 768, 4, 12, 51865, 448, 3000 },
 };
 
+const char *const lh_zoo_labs[][2] = {
+	{ "resnet-lab", "resnet18:width=1/8,depth=1,image=48,symbols=10" },
+	{ "convnext-lab", "convnext_large:width=1/16,depth=1,image=32,symbols=10" },
+	{ "roberta-lab", "roberta-base:width=1/16,depth=2,tokens=16,symbols=32" },
+	{ "whisper-lab", "whisper-tiny:width=1/8,depth=1,tokens=8,frames=64,symbols=32" },
+	{ NULL, NULL },
+};
+
 size_t lh_zoo_count(void) { return sizeof models / sizeof *models; }
 const struct lh_zoo_model *lh_zoo_model(size_t i) { return &models[i]; }
 
@@ -111,9 +119,12 @@ static int build_family(struct lh_graph *g, const struct lh_zoo_model *m, bool d
 	}
 }
 
-int lh_zoo_build(const char *spec, struct lh_graph **ret, struct lh_err *err)
+int lh_zoo_find(const char *spec, struct lh_zoo_model *ret, bool *ret_drop, struct lh_err *err)
 {
 	char text[256];
+	for (size_t i = 0; lh_zoo_labs[i][0]; i++)
+		if (!strcmp(spec, lh_zoo_labs[i][0]))
+			spec = lh_zoo_labs[i][1];
 	if (strlen(spec) >= sizeof text)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %.40s...: too long a name", spec);
 	strcpy(text, spec);
@@ -130,10 +141,22 @@ int lh_zoo_build(const char *spec, struct lh_graph **ret, struct lh_err *err)
 		rc = apply_scale(spec, &scale, &m, err);
 	if (rc)
 		return rc;
+	*ret = m;
+	*ret_drop = !scale.no_drop;
+	return 0;
+}
+
+int lh_zoo_build(const char *spec, struct lh_graph **ret, struct lh_err *err)
+{
+	struct lh_zoo_model m;
+	bool drop = true;
+	int rc = lh_zoo_find(spec, &m, &drop, err);
+	if (rc)
+		return rc;
 	struct lh_graph *g = lh_graph_new(spec);
 	if (!g)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", spec);
-	rc = build_family(g, &m, !scale.no_drop, err);
+	rc = build_family(g, &m, drop, err);
 	if (rc) {
 		lh_graph_free(g);
 		return rc;

@@ -8,7 +8,7 @@
  *     frames=N      log-mel frames, even             (default 3000)
  *     symbols=N     classes, or size of the vocabulary
  *     drop=0        no dropout and no stochastic depth
- * "resnet18:width=1/8,depth=1,image=32,symbols=10".
+ * "resnet18:width=1/8,depth=1,image=32,symbols=10". Short names for such ones, which train in seconds: lh_zoo_labs.
  */
 #ifndef MODEL_ZOO_H
 #define MODEL_ZOO_H
@@ -36,7 +36,11 @@ struct lh_zoo_scale {
 
 size_t lh_zoo_count(void);
 const struct lh_zoo_model *lh_zoo_model(size_t i);
-/* Build what a specification names. */
+/* Names of scaled-down models and what they stand for; ends with NULLs. */
+extern const char *const lh_zoo_labs[][2];
+/* The row that a specification names, scaled. drop: whether it has dropout. */
+int lh_zoo_find(const char *spec, struct lh_zoo_model *ret, bool *ret_drop, struct lh_err *err);
+/* Build it. */
 int lh_zoo_build(const char *spec, struct lh_graph **ret, struct lh_err *err);
 
 /* The families' files; m is scaled already. */

@@ -9,6 +9,7 @@
  *     dv = dropout(p)' dy      dp = dropout'(dy v')      ds = p (dp - D), D = sum dp p = dy . y
  *     dq = ds k / sqrt(head width)                       dk = ds' q / sqrt(head width) */
 #include <math.h>
+#include <string.h>
 
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/vec.h"
@@ -42,38 +43,43 @@ static struct view view(const struct lh_op_run *r, size_t sample, size_t head)
 	return v;
 }
 
-static bool seen(const struct lh_node *node, const struct view *v, size_t query, size_t key)
-{
-	return (!node->causal || key <= query) && (!v->mask || v->mask[key]);
-}
-
 /* What dropout multiplies weight (query, key) by. */
 static real kept(const struct lh_op_run *r, const struct view *v, size_t query, size_t key)
 {
-	if (!r->training || r->node->p <= 0)
-		return 1;
 	const uint64_t i = ((uint64_t)v->head * v->queries + query) * v->keys + key;
 	return lh_random_at(v->key, i) < r->node->p ? 0 : (real)(1 / (1 - r->node->p));
 }
 
-/* Rows of s become p; lse is written (forward) or read. A row that sees nothing is 0. */
+/* One row of s becomes p: its first n keys may be seen, save those that the mask hides. lse is written (forward) or read.
+ * A row that sees nothing is 0. */
+static void row_weights(const struct view *v, size_t n, real *s, real *lse, bool forward)
+{
+	real top = (real)-INFINITY, sum = 0;
+	for (size_t j = 0; j < n; j++) {
+		s[j] *= v->scale;
+		top = (!v->mask || v->mask[j]) && s[j] > top ? s[j] : top;
+	}
+	const real from = forward ? top : *lse;
+	LH_ELEMENTWISE
+	for (size_t j = 0; j < n; j++)
+		s[j] = exp_real(s[j] - from);
+	for (size_t j = 0; j < n && v->mask; j++)
+		s[j] = v->mask[j] ? s[j] : 0;
+	memset(s + n, 0, (v->keys - n) * sizeof *s);
+	if (!forward)
+		return;
+	sum = row_sum(n, s);
+	*lse = top + (real)log((double)sum);
+	const real share = sum > 0 || isnan(sum) ? 1 / sum : 0;
+	for (size_t j = 0; j < n; j++)
+		s[j] *= share;
+}
+
+/* Rows of s become p. */
 static void weights(const struct lh_node *node, const struct view *v, real *s, real *lse, bool forward)
 {
-	for (size_t i = 0; i < v->queries; i++, s += v->keys) {
-		for (size_t j = 0; j < v->keys; j++)
-			s[j] = seen(node, v, i, j) ? s[j] * v->scale : (real)-INFINITY;
-		if (forward) {
-			real top = (real)-INFINITY;
-			double sum = 0;
-			for (size_t j = 0; j < v->keys; j++)
-				top = s[j] > top || isnan(s[j]) ? s[j] : top;
-			for (size_t j = 0; j < v->keys; j++)
-				sum += s[j] == (real)-INFINITY ? 0 : (double)exp_real(s[j] - top);
-			lse[i] = top + (real)log(sum);
-		}
-		for (size_t j = 0; j < v->keys; j++)
-			s[j] = s[j] == (real)-INFINITY ? 0 : exp_real(s[j] - lse[i]);
-	}
+	for (size_t i = 0; i < v->queries; i++, s += v->keys)
+		row_weights(v, node->causal && i + 1 < v->keys ? i + 1 : v->keys, s, &lse[i], forward);
 }
 
 static int forward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err)
@@ -104,7 +110,10 @@ static void through_softmax(const struct lh_op_run *r, const struct view *v, con
 {
 	for (size_t i = 0; i < v->queries; i++, p += v->keys, dp += v->keys, y += v->width, dy += v->width) {
 		const real dot = row_dot(v->depth, y, dy);
-		for (size_t j = 0; j < v->keys; j++) {
+		const bool dropout = r->training && r->node->p > 0;
+		for (size_t j = 0; j < v->keys && !dropout; j++)
+			dp[j] = p[j] * (dp[j] - dot) * v->scale;
+		for (size_t j = 0; j < v->keys && dropout; j++) {
 			const real keep = kept(r, v, i, j);
 			dp[j] = p[j] * (dp[j] * keep - dot) * v->scale;
 			p[j] *= keep;

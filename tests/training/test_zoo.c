@@ -1,0 +1,144 @@
+/* The zoo's models as the training loop sees them: engine cpu on made-up data. Repeatable to the bit, the same data for
+ * any number of peers, and something is learnt that holds for samples never seen. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/synthetic.h"
+#include "engine.h"
+#include "lhtest.h"
+
+static const struct lh_engine_ops *E = &lh_engine_cpu;
+
+static int try_engine(const char *model, double rate, struct lh_engine_state **ret, struct lh_err *err)
+{
+	struct lh_peer_config c = { .learning_rate = rate, .microbatch = 8, .seed = 1 };
+	snprintf(c.model, sizeof c.model, "%s", model);
+	return E->open(&c, ret, err);
+}
+
+static struct lh_engine_state *open_engine(const char *model, double rate)
+{
+	struct lh_engine_state *s = NULL;
+	struct lh_err err = LH_ERR_INIT;
+	if (try_engine(model, rate, &s, &err))
+		printf("# %s\n", err.text);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	return s;
+}
+
+static void rounds(struct lh_engine_state *s, unsigned count, unsigned batch)
+{
+	uint64_t id = 0;
+	for (unsigned round = 0; round < count; round++) {
+		double loss = 0;
+		for (unsigned i = 0; i < batch; i += 8) {
+			uint64_t ids[8];
+			for (unsigned k = 0; k < 8; k++)
+				ids[k] = id++;
+			CU_ASSERT_EQUAL_FATAL(E->step(s, ids, 8, &loss, NULL), 0);
+		}
+		CU_ASSERT_EQUAL_FATAL(E->update(s, batch, NULL), 0);
+	}
+}
+
+static void test_learns(void)
+{
+	static const struct {
+		const char *model;
+		double rate;
+		unsigned rounds, batch;
+		double at_least, at_most; /* of the held-out metric, as a part of what a guess gets (accuracy: of 1) */
+	} runs[] = {
+		{ "resnet-lab", 0.01, 16, 64, 0.6, 1 },
+		{ "convnext-lab", 0.003, 40, 32, 0.6, 1 },
+		{ "roberta-lab", 0.01, 60, 32, 0, 0.85 },
+		{ "whisper-lab", 0.005, 50, 32, 0, 0.3 },
+	};
+	for (unsigned i = 0; i < sizeof runs / sizeof *runs; i++) {
+		struct lh_engine_state *s = open_engine(runs[i].model, runs[i].rate);
+		char metric[32];
+		double before = 0, after = 0, guess = 0;
+		CU_ASSERT_EQUAL_FATAL(E->evaluate(s, metric, &before, &guess, NULL), 0);
+		rounds(s, runs[i].rounds, runs[i].batch);
+		CU_ASSERT_EQUAL_FATAL(E->evaluate(s, metric, &after, &guess, NULL), 0);
+		printf("# %s: %s %.3f, after %u rounds %.3f, a guess %.3f\n", runs[i].model, metric, before, runs[i].rounds, after,
+		       guess);
+		const double unit = strcmp(metric, "held_out_accuracy") ? guess : 1;
+		CU_ASSERT_TRUE(after >= runs[i].at_least * unit && after <= runs[i].at_most * unit);
+		CU_ASSERT_FALSE(before >= runs[i].at_least * unit && before <= runs[i].at_most * unit);
+		E->close(s);
+	}
+}
+
+static void test_same_seed_same_bits(void)
+{
+	static const char *const models[] = { "resnet-lab", "convnext-lab", "roberta-lab", "whisper-lab" };
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t hash[2];
+		for (unsigned k = 0; k < 2; k++) {
+			struct lh_engine_state *s = open_engine(models[i], 0.01);
+			rounds(s, 2, 16);
+			hash[k] = E->state_hash(s);
+			E->close(s);
+		}
+		CU_ASSERT_EQUAL(hash[0], hash[1]);
+	}
+}
+
+/* A sample is its id: whoever makes it, whenever. Held-out ones are others. Ids and targets are in range. */
+static void test_synthetic(void)
+{
+	static const struct lh_synthetic kinds[] = {
+		{ .kind = LH_SYNTHETIC_IMAGES, .seed = 3, .side = 9, .symbols = 7 },
+		{ .kind = LH_SYNTHETIC_TEXT, .seed = 3, .length = 400, .symbols = 50 },
+		{ .kind = LH_SYNTHETIC_TONES, .seed = 3, .length = 6, .frames = 20, .symbols = 9 },
+	};
+	static uint8_t in[3][65536], out[3][65536];
+	for (unsigned i = 0; i < 3; i++) {
+		const struct lh_synthetic *s = &kinds[i];
+		const size_t n = lh_synthetic_input_bytes(s), m = lh_synthetic_target_bytes(s);
+		CU_ASSERT_TRUE_FATAL(n <= sizeof in[0] && m <= sizeof out[0]);
+		lh_synthetic_sample(s, false, 17, in[0], out[0]);
+		lh_synthetic_sample(s, false, 18, in[1], out[1]);
+		CU_ASSERT_NOT_EQUAL(memcmp(in[0], in[1], n), 0);
+		lh_synthetic_sample(s, false, 17, in[1], out[1]);
+		CU_ASSERT_EQUAL(memcmp(in[0], in[1], n), 0);
+		CU_ASSERT_EQUAL(memcmp(out[0], out[1], m), 0);
+		lh_synthetic_sample(s, true, 17, in[2], out[2]);
+		CU_ASSERT_NOT_EQUAL(memcmp(in[0], in[2], n), 0);
+		size_t counted = 0;
+		for (size_t t = 0; t < m / sizeof(int32_t); t++) {
+			const int32_t target = ((int32_t *)out[0])[t];
+			CU_ASSERT_TRUE((target >= 0 && target < (int32_t)s->symbols) || target == LH_SYNTHETIC_IGNORED);
+			counted += target >= 0;
+		}
+		CU_ASSERT_TRUE(counted > 0);
+		if (s->kind == LH_SYNTHETIC_TEXT)
+			CU_ASSERT_TRUE(counted > 400 * 0.08 && counted < 400 * 0.22); /* 15 %, 4 deviations */
+	}
+}
+
+static void test_refused(void)
+{
+	struct lh_engine_state *s = NULL;
+	struct lh_err err = LH_ERR_INIT;
+	CU_ASSERT_TRUE(try_engine("resnet19", 0.01, &s, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "model resnet19: not one of"));
+	CU_ASSERT_TRUE(try_engine("resnet18:symbols=3", 0.01, &s, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "5 symbols"));
+	CU_ASSERT_PTR_NULL(s);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct lh_test tests[] = {
+		{ "synthetic", test_synthetic, 0 },
+		{ "same_seed_same_bits", test_same_seed_same_bits, 0 },
+		{ "learns", test_learns, 0 },
+		{ "refused", test_refused, 0 },
+	};
+	return lh_test_main(argc, argv, "zoo", tests, sizeof tests / sizeof *tests);
+}
