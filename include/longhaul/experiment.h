@@ -21,7 +21,7 @@ extern "C" {
 struct lh_training {
 	bool given;                 /* the file has a training section */
 	enum lh_engine engine;
-	char model[LH_NAME_MAX];    /* cpu: "text", "digits"; paced: a catalogue name (RN18 ... RXLM) */
+	char model[LH_NAME_MAX];    /* cpu: "text", "digits", "resnet-lab", ...; paced: a catalogue name (RN18 ... RXLM) */
 	enum lh_wire wire;          /* element type on the wire */
 	enum lh_algorithm algorithm; /* of the all-reduce; unused while `choose` */
 	bool choose;                /* algorithm: auto - the fastest by prediction from the probe */

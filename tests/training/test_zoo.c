@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "builtin.h"
 #include "data/synthetic.h"
 #include "engine.h"
 #include "lhtest.h"
@@ -132,6 +133,16 @@ static void test_refused(void)
 	CU_ASSERT_PTR_NULL(s);
 }
 
+/* What others believe about these models (common/builtin.h). */
+static void test_builtin(void)
+{
+	for (unsigned i = 2; lh_builtin_model(i); i++) {
+		struct lh_engine_state *s = open_engine(lh_builtin_model(i)->name, 0.01);
+		CU_ASSERT_EQUAL(E->parameters(s), lh_builtin_model(i)->parameters);
+		E->close(s);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct lh_test tests[] = {
@@ -139,6 +150,7 @@ int main(int argc, char **argv)
 		{ "same_seed_same_bits", test_same_seed_same_bits, 0 },
 		{ "learns", test_learns, 0 },
 		{ "refused", test_refused, 0 },
+		{ "builtin", test_builtin, 0 },
 	};
 	return lh_test_main(argc, argv, "zoo", tests, sizeof tests / sizeof *tests);
 }

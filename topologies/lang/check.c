@@ -1,4 +1,5 @@
 /* check.c - what only the whole can tell: engine against model, device and pace; the training's own numbers. */
+#include "builtin.h"
 #include "lang.h"
 
 #include <string.h>
@@ -47,10 +48,12 @@ static bool check_model(struct lang *l)
 {
 	const struct lh_training *t = &l->exp.training;
 	const struct lang_node *at = training_key(l, "model");
-	const char *words[64] = { "digits", "text" };
-	size_t n = 2;
+	const char *words[64];
+	size_t n = 0;
 	if (!at || at->bad)
 		return false;
+	for (; lh_builtin_model((unsigned)n); n++)
+		words[n] = lh_builtin_model((unsigned)n)->name;
 	if (t->engine == LH_ENGINE_PACED)
 		n = catalogue_words(NULL, false, words, 64);
 	for (size_t i = 0; i < n; i++)

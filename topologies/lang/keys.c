@@ -176,7 +176,7 @@ const struct lang_key lang_keys[] = {
 	/* training */
 	{ IN(S_TRAINING), "engine", { T_CHOICE, .choices = "cpu paced" }, false, "cpu",
 	  "`cpu` really trains; `paced` waits the catalogue's time and sends the true number of bytes" },
-	{ IN(S_TRAINING), "model", { T_NAME }, true, NULL, "cpu: `digits` or `text`; paced: a model of the catalogue" },
+	{ IN(S_TRAINING), "model", { T_NAME }, true, NULL, "cpu: `digits`, `text`, `resnet-lab`, `convnext-lab`, `roberta-lab` or `whisper-lab`; paced: a model of the catalogue" },
 	{ IN(S_TRAINING), "profile", { T_CHOICE, .choices = "none hivemind" }, false, "none",
 	  "`hivemind`: what the study ran, that is `strategy: eta`, `wire: fp16`, `algorithm: butterfly`, `streams: 1`, "
 	  "`sockets: study`, `match-floor: 5s`" },

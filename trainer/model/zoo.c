@@ -86,7 +86,7 @@ static int find_model(const char *name, const struct lh_zoo_model **ret, struct 
 		const size_t used = strlen(names);
 		snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", models[i].name);
 	}
-	return lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "model %.80s: not one of %s", name, names);
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %.80s: not one of %s", name, names);
 }
 
 static int apply_scale(const char *spec, const struct lh_zoo_scale *s, struct lh_zoo_model *m, struct lh_err *err)
