@@ -55,7 +55,7 @@ struct outer {
 	uint32_t number;             /* exchanges begun */
 	struct fragment *flying;     /* the exchange under way */
 	uint64_t own, all;           /* samples until now */
-	struct job *jobs;            /* of this round, [2 * fragments + fragments] */
+	struct job *jobs;            /* of this round, [3 * fragments] */
 	uint32_t njobs, next;
 	uint32_t shared_fragments;   /* replaced in this round */
 };
@@ -206,7 +206,8 @@ static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 	struct outer *x = of(s);
 	const uint32_t n = x->map.n, e = r->epoch;
 	const bool last = e == s->w->c->epochs;
-	uint32_t departs = lh_fragment_due(n, x->every, e);
+	const bool is_due = lh_fragment_due(n, x->every, e) < n;
+	const uint32_t leaving = last ? n : is_due;
 	x->njobs = x->next = x->shared_fragments = 0;
 	for (uint32_t i = 0; i < n; i++) { /* the one that departed first lands first */
 		const struct fragment *f = &x->fragments[(x->number + i) % n];
@@ -214,14 +215,13 @@ static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 		if (f->departed && (f->due <= e || last || here))
 			add_job(x, true, f->p);
 	}
-	r->waits = x->njobs || (x->flying && (departs < n || last));
 	/* They leave in turn, the same turn always: that is what the exchanges' numbers mean. */
-	for (uint32_t i = 0; i < (last ? n : departs < n); i++)
+	for (uint32_t i = 0; i < leaving; i++)
 		add_job(x, false, (x->number + i) % n);
-	for (uint32_t i = 0; i < (last ? n : departs < n && !x->overlap); i++) {
+	for (uint32_t i = 0; i < leaving && (last || !x->overlap); i++)
 		add_job(x, true, (x->number + i) % n);
-		r->waits = true;
-	}
+	/* A departure alone waits for nobody, unless another is still under way. */
+	r->waits = x->njobs > leaving || (x->flying && leaving);
 	return 0;
 }
 
