@@ -25,8 +25,8 @@ struct lh_engine_ops {
 	/* Build the model with parameters seeded from config->seed: the same bytes in every peer. */
 	int (*open)(const struct lh_peer_config *config, struct lh_engine_state **ret, struct lh_err *err);
 	uint64_t (*parameters)(const struct lh_engine_state *s);
-	/* What the vector consists of, in its order, without gaps. Writes at most `cap`, returns how many there are. NULL:
-	 * unknown. */
+	/* What the vector consists of, in its order, without gaps. Writes at most `cap`, returns how many there are. NULL,
+	 * or 0: unknown. */
 	size_t (*tensors)(const struct lh_engine_state *s, struct lh_tensor *ret, size_t cap);
 	/* Forward and backward over one microbatch of global sample ids; adds to the gradient sum and to *loss_sum
 	 * (NaN from an engine without loss). cpu: takes the time it takes. paced: returns at once (the loop paces). */

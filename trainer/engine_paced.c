@@ -7,8 +7,8 @@
  * What comes back is checked: every block is hashed, by its place, into the state hash, so that peers that received
  * different bytes differ; elements at both ends of each block and a few at places drawn by hash are compared with
  * the sum recomputed over all ranks, within the rounding of one conversion each time that a partial sum is passed
- * on and one of the result (fp32 is taken for fp16); and update wants every element to have been written once. Of topk,
- * which leaves most of a sum behind, only the hashes and the number of elements are checked.
+ * on and one of the result (fp32 is taken for fp16); and update wants every element to have been written once. Of topk
+ * and powersgd, which leave most of a sum behind, only the hashes and the number of elements are checked.
  */
 #include <errno.h>
 #include <math.h>
@@ -17,6 +17,7 @@
 #include "codec/codec.h"
 #include "engine.h"
 #include "hash.h"
+#include "model/zoo.h"
 #include "pattern/pattern.h"
 #include "sync/fragment.h"
 
@@ -62,7 +63,7 @@ static float element(const struct lh_engine_state *s, unsigned rank, uint64_t i)
  * taken away the last time comes on top. Partial sums may be off themselves: a tenth more. */
 static double coarse_tolerance(const struct lh_peer_config *c, unsigned hops)
 {
-	if (c->wire == LH_WIRE_TOPK)
+	if (c->wire == LH_WIRE_TOPK || c->wire == LH_WIRE_POWERSGD)
 		return INFINITY;
 	const struct lh_codec *codec = lh_codec_find(c->wire);
 	if (codec->relative <= 0x1p-11 && !codec->of_largest)
@@ -128,6 +129,25 @@ static int paced_open(const struct lh_peer_config *c, struct lh_engine_state **r
 static uint64_t paced_parameters(const struct lh_engine_state *s)
 {
 	return s->parameters;
+}
+
+/* A catalogue's model is known by its number of parameters; its tensors are those of the table of that size, as rows of
+ * what comes first in their shapes (a kernel's outputs), which is how PowerSGD's authors cut them. */
+static size_t paced_tensors(const struct lh_engine_state *s, struct lh_tensor *ret, size_t cap)
+{
+	struct lh_graph *g = NULL;
+	for (size_t i = 0; i < lh_zoo_count() && !g; i++)
+		if (lh_zoo_model(i)->parameters == s->parameters && lh_zoo_build(lh_zoo_model(i)->name, &g, NULL))
+			return 0;
+	size_t n = g ? g->nparams : 0;
+	for (size_t i = 0; i < n && i < cap; i++) {
+		const struct lh_graph_param *p = &g->params[i];
+		uint64_t rows = p->layout == LH_LAYOUT_HWC ? p->count / p->shape[0] : p->shape[0];
+		ret[i] = (struct lh_tensor){ .name = "of the model", .offset = p->offset, .rows = rows,
+					     .cols = p->count / rows };
+	}
+	lh_graph_free(g);
+	return n;
 }
 
 static int paced_step(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum,
@@ -262,7 +282,7 @@ static int paced_state_write(struct lh_engine_state *s, uint64_t offset, size_t 
 }
 
 const struct lh_engine_ops lh_engine_paced = {
-	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters,
+	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters, .tensors = paced_tensors,
 	.step = paced_step,
 	.gradient_read = paced_read, .gradient_write = paced_write, .update = paced_update, .state_hash = paced_hash,
 	.evaluate = paced_evaluate, .state_bytes = paced_state_bytes, .state_read = paced_state_read,

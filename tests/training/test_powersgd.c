@@ -296,6 +296,8 @@ static void test_bytes(void)
 				 .value = any };
 		uint64_t first, second;
 		open_job(&j);
+		lh_powersgd_count(mixed, MIXED, cases[i].columns, &first, &second);
+		CU_ASSERT_TRUE(first == cases[i].first && second == cases[i].second);
 		lh_powersgd_lengths(j.peers[0].g, &first, &second);
 		CU_ASSERT_EQUAL(first, cases[i].first);
 		CU_ASSERT_EQUAL(second, cases[i].second);
@@ -308,6 +310,39 @@ static void test_bytes(void)
 		if (!second)
 			CU_ASSERT_TRUE(distance(&j, 0, j.n) < 1e-6);
 		close_job(&j);
+	}
+}
+
+/* The catalogue's models, whose shapes the paced engine knows by their size. The literature's ratios: of ResNet-18 with
+ * r = 2 the paper has 136; the others are our own sums over the published shapes. */
+static void test_known_models(void)
+{
+	enum { TENSORS = 1000 };
+	static const struct { const char *name; uint64_t parameters; unsigned columns, ratio; } models[] = {
+		{ "RN18", 11689512, 2, 137 }, { "RN50", 25557032, 4, 67 }, { "RN152", 60192808, 4, 53 },
+		{ "RBase", 124697433, 4, 118 }, { "RXLM", 560142482, 4, 167 }, { "none", 11689511, 2, 0 },
+	};
+	static struct lh_tensor tensors[TENSORS];
+	struct lh_peer_endpoint endpoints[2] = { 0 };
+	for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+		struct lh_peer_config c = { .size = 2, .peers = endpoints, .engine = LH_ENGINE_PACED, .seed = 1,
+					    .parameters = models[i].parameters };
+		struct lh_engine_state *s;
+		CU_ASSERT_EQUAL_FATAL(lh_engine_paced.open(&c, &s, NULL), 0);
+		size_t n = lh_engine_paced.tensors(s, tensors, TENSORS);
+		lh_engine_paced.close(s);
+		CU_ASSERT_TRUE_FATAL(n < TENSORS);
+		CU_ASSERT_EQUAL(n > 0, models[i].ratio > 0);
+		uint64_t at = 0, first, second;
+		for (size_t k = 0; k < n; at += tensors[k].rows * tensors[k].cols, k++)
+			CU_ASSERT_EQUAL(tensors[k].offset, at);
+		if (!n)
+			continue;
+		CU_ASSERT_EQUAL(at, models[i].parameters);
+		lh_powersgd_count(tensors, n, models[i].columns, &first, &second);
+		double ratio = (double)at / (double)(first + second);
+		printf("# %s, r = %u: %.1f times fewer elements\n", models[i].name, models[i].columns, ratio);
+		CU_ASSERT_DOUBLE_EQUAL(ratio, models[i].ratio, 0.01 * models[i].ratio);
 	}
 }
 
@@ -346,6 +381,7 @@ static const struct lh_test tests[] = {
 	{ "zeros", test_zeros, 0 },
 	{ "nan_is_seen", test_nan_is_seen, 0 },
 	{ "bytes", test_bytes, 0 },
+	{ "known_models", test_known_models, 0 },
 	{ "refusals", test_refusals, 0 },
 };
 

@@ -217,8 +217,6 @@ static void check_factors(struct lang *l, const struct lang_node *map)
 	const struct lang_node *n = lang_good(map, "wire");
 	if (t->wire != LH_WIRE_POWERSGD || !n)
 		return;
-	if (t->engine == LH_ENGINE_PACED && !bad(map, "engine"))
-		lang_error(l, &n->at, "wire: powersgd needs the shapes of tensors, which engine paced has not");
 	if (!bad(map, "strategy") && (t->sync.strategy == LH_STRATEGY_ETA ||
 				      (t->sync.strategy == LH_STRATEGY_STREAMING_DILOCO && t->sync.fragments > 1)))
 		lang_error(l, &n->at, "wire: powersgd is not for strategy %s, which exchanges several vectors in turn",

@@ -41,7 +41,7 @@ static bool wants_feedback(const struct lh_peer_config *c)
 static int open_factors(struct lh_exchange *x, struct lh_worker *w, const struct lh_group *group, uint64_t n,
 			const struct lh_exchange_io *io, struct lh_err *err)
 {
-	if (!w->ops->tensors)
+	if (!w->ops->tensors || !w->ops->tensors(w->engine, NULL, 0))
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP,
 				  "wire powersgd: engine %s does not know the shapes of its tensors", w->ops->name);
 	if (n != w->ops->parameters(w->engine))

@@ -292,6 +292,28 @@ void lh_powersgd_mass(const struct lh_powersgd *g, double *ret_l1, double *ret_l
 
 /* ---- life ---- */
 
+/* Of its factors; 0: it travels as it is. */
+static unsigned columns_of(const struct lh_tensor *x, unsigned columns, bool always)
+{
+	uint64_t r = columns < x->rows ? columns : x->rows;
+	r = r < x->cols ? r : x->cols;
+	if (x->rows == 1 || x->cols == 1)
+		return 0;
+	return r * (x->rows + x->cols) < x->rows * x->cols / 2 || always ? (unsigned)r : 0;
+}
+
+void lh_powersgd_count(const struct lh_tensor *tensors, size_t ntensors, unsigned columns, uint64_t *ret_first,
+		       uint64_t *ret_second)
+{
+	*ret_first = *ret_second = 0;
+	for (size_t i = 0; i < ntensors; i++) {
+		const struct lh_tensor *x = &tensors[i];
+		unsigned r = columns_of(x, columns, false);
+		*ret_first += r ? r * x->rows : x->rows * x->cols;
+		*ret_second += r * x->cols;
+	}
+}
+
 /* Where every tensor's factors are. */
 static int lay_out(struct lh_powersgd *g, uint64_t *ret_widest, uint64_t *ret_row, struct lh_err *err)
 {
@@ -299,18 +321,16 @@ static int lay_out(struct lh_powersgd *g, uint64_t *ret_widest, uint64_t *ret_ro
 	for (size_t i = 0; i < g->nruns; i++) {
 		const struct lh_tensor *x = &g->c.tensors[i];
 		struct run *t = &g->runs[i];
-		uint64_t r = g->c.columns < x->rows ? g->c.columns : x->rows;
-		r = r < x->cols ? r : x->cols;
 		if (x->offset != at || !x->rows || !x->cols || x->cols > (g->c.n - at) / x->rows)
 			return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "tensor %s: %llu x %llu at %llu does not follow",
 					  x->name, (unsigned long long)x->rows, (unsigned long long)x->cols,
 					  (unsigned long long)x->offset);
 		at += x->rows * x->cols;
-		bool saves = r * (x->rows + x->cols) < x->rows * x->cols / 2 || g->c.always;
+		unsigned r = columns_of(x, g->c.columns, g->c.always);
 		*t = (struct run){ .offset = x->offset, .rows = x->rows, .cols = x->cols };
-		if (x->rows == 1 || x->cols == 1 || !saves)
+		if (!r)
 			continue;
-		t->columns = (unsigned)r;
+		t->columns = r;
 		t->p = g->np;
 		t->q = g->nsecond;
 		g->np += x->rows * r;

@@ -51,8 +51,10 @@ int lh_powersgd_new(const struct lh_powersgd_config *config, struct lh_transport
 int lh_powersgd_start(struct lh_powersgd *g, uint32_t number, struct lh_err *err);
 bool lh_powersgd_done(const struct lh_powersgd *g);
 uint64_t lh_powersgd_bytes(const struct lh_powersgd *g);
-/* Elements of the two vectors that travel. */
+/* Elements of the two vectors that travel: of an exchange, and of any tensors. */
 void lh_powersgd_lengths(const struct lh_powersgd *g, uint64_t *ret_first, uint64_t *ret_second);
+void lh_powersgd_count(const struct lh_tensor *tensors, size_t ntensors, unsigned columns, uint64_t *ret_first,
+		       uint64_t *ret_second);
 /* [n] what this peer holds back. */
 const float *lh_powersgd_residual(const struct lh_powersgd *g);
 void lh_powersgd_mass(const struct lh_powersgd *g, double *ret_l1, double *ret_l2);
