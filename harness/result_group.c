@@ -97,9 +97,12 @@ json_t *lh_result_group_json(const struct lh_result *r)
 		redealt += g->views[i].samples_redealt;
 		aborted += g->views[i].aborted_round != 0;
 	}
-	json_t *o = json_pack("{s:I, s:I, s:I, s:I}", "views", (json_int_t)g->nviews, "rounds_aborted", (json_int_t)aborted,
+	uint64_t dealt = r->metrics ? r->metrics->nepochs * r->exp->training.target_batch : 0, counted = 0;
+	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++)
+		counted += r->metrics->epochs[i].samples;
+	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I}", "views", (json_int_t)g->nviews, "rounds_aborted", (json_int_t)aborted,
 			      "samples_redealt", (json_int_t)redealt, "samples_unreported",
-			      (json_int_t)(m ? m->unreported : 0));
+			      (json_int_t)(m ? m->unreported : 0), "samples_lost", (json_int_t)(dealt - counted));
 	json_object_set_new(o, "held_back_lost_l1", lh_json_number(lost));
 	json_object_set_new(o, "detect_s_max", lh_json_number(detect));
 	json_object_set_new(o, "regroup_s_max", lh_json_number(regroup));
