@@ -47,6 +47,7 @@ struct elastic {
 	lh_ns checkpoint_ns, checkpointed_ns; /* interval, 0: none; when the last one was written */
 	bool has_checkpoint;
 	uint32_t checkpoint_version;
+	uint64_t deaf;             /* peers that do not take what is said to them */
 	bool over, stop_seen;
 	enum lh_member_end end;
 	int rc;
@@ -176,8 +177,8 @@ static void on_send(void *ctx, uint64_t to, const struct lh_member_message *msg)
 	uint8_t bytes[LH_MEMBER_MESSAGE_MAX];
 	size_t len = lh_member_print(msg, bytes);
 	for (unsigned i = 0; i < x->c->size; i++)
-		if (to >> i & 1)
-			x->w->t->ops->tell(x->w->t, i, bytes, len); /* who does not take it will be lost */
+		if (to >> i & 1 && x->w->t->ops->tell(x->w->t, i, bytes, len) == -ENOBUFS)
+			x->deaf |= UINT64_C(1) << i;
 }
 
 static void on_commit(void *ctx, uint32_t version, uint64_t hash)
@@ -224,6 +225,8 @@ static int regroup(struct elastic *x, struct lh_err *err)
 		rc = lh_group_init(&group, n, site, share, err);
 	if (rc)
 		return rc;
+	if (n == x->c->size && x->c->trees.n) /* chosen for all; of fewer, the pattern makes stars */
+		group.trees = &x->c->trees;
 	lh_subset_set(x->subset, ranks, n);
 	rc = x->h->strategy->ops->regroup(x->h->strategy, &group, own, lh_subset_transport(x->subset), err);
 	if (!rc)
@@ -340,7 +343,7 @@ static int take_state(struct elastic *x, unsigned peer, const struct lh_frame *f
 	struct lh_event e = { .kind = LH_EVENT_SYNCED, .donor = peer };
 	int rc = lh_state_take(&x->in, x->w->ops, x->w->engine, f, payload, err);
 	if (rc <= 0)
-		return rc;
+		return rc == -EBADMSG ? -EPROTO : rc; /* another donor may do better */
 	e.version = x->in.version;
 	e.begin_ns = x->in.begin_ns;
 	e.bytes_received = x->in.bytes;
@@ -395,6 +398,16 @@ static int wait(struct elastic *x, struct lh_err *err)
 	return rc;
 }
 
+/* What is said must arrive in order or not at all. */
+static void give_up_deaf(struct elastic *x)
+{
+	for (; x->deaf; x->deaf &= x->deaf - 1) {
+		unsigned peer = (unsigned)__builtin_ctzll(x->deaf);
+		x->w->t->ops->drop(x->w->t, peer);
+		lost(x, peer, "it does not read");
+	}
+}
+
 static int commands(struct elastic *x, struct lh_err *err)
 {
 	int rc = 0;
@@ -421,6 +434,7 @@ static bool stopped(struct elastic *x, uint32_t *stop_round)
 static int turn(struct elastic *x, struct lh_err *err)
 {
 	bool works = x->m.in_view && x->m.version < x->c->epochs;
+	give_up_deaf(x);
 	int rc = commands(x, err);
 	if (!rc)
 		rc = checkpoint_if_due(x, err);
@@ -519,6 +533,11 @@ static void close_elastic(struct elastic *x)
 
 int lh_elastic_check(const struct lh_peer_config *c, struct lh_err *err)
 {
+	if (c->membership == LH_MEMBERSHIP_FIXED && (c->checkpoint_ns || c->interrupted_ns))
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP,
+				  "checkpoints: only with membership elastic; a fixed group ends with its first loss");
+	if (c->membership == LH_MEMBERSHIP_FIXED)
+		return 0;
 	if (c->size > LH_MEMBERS_MAX)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP,
 				  "membership elastic: %u peers, at most %d can come and go", c->size, LH_MEMBERS_MAX);

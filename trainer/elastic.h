@@ -27,7 +27,7 @@ struct lh_elastic_host {
  * *ret_evaluates: of those that finished, it is the one that evaluates. */
 int lh_elastic_run(const struct lh_elastic_host *host, uint32_t *ret_version, bool *ret_evaluates, struct lh_err *err);
 
-/* Can a configuration be run elastically? */
+/* Can this membership be had with the rest of the configuration? */
 int lh_elastic_check(const struct lh_peer_config *c, struct lh_err *err);
 
 #endif

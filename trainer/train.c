@@ -189,7 +189,7 @@ static uint32_t shown_every(const struct lh_peer_config *c)
 static int prepare(struct train *tr, struct lh_err *err)
 {
 	const struct lh_strategy_ops *strategy = lh_strategy_find(tr->c->sync.strategy);
-	int rc = tr->c->membership == LH_MEMBERSHIP_ELASTIC ? lh_elastic_check(tr->c, err) : 0;
+	int rc = lh_elastic_check(tr->c, err);
 	if (rc)
 		return rc;
 	tr->w.ids = calloc(tr->c->microbatch, sizeof *tr->w.ids);

@@ -55,7 +55,7 @@ static double weights[LH_MEMBER_CAP];
 
 enum what { CLEAN, KILL, KILL_AND_BACK, STOP, STALL, CUT, CUT_AND_HEAL, WHATS };
 
-static struct { enum what what; unsigned a, b; uint64_t step; lh_ns at; bool done; } failure;
+static struct failure { enum what what; unsigned a, b; uint64_t step; lh_ns at; bool done; } failure, more[2];
 
 static uint64_t draw(uint64_t below)
 {
@@ -223,19 +223,21 @@ static void disconnect(unsigned a, unsigned b, lh_ns at_a, lh_ns at_b)
 		add(at_b, LOST, b, a)->link = id;
 }
 
-static void fail_now(void)
+static void fail_now(struct failure *f)
 {
-	unsigned a = failure.a, b = failure.b;
-	failure.done = true;
-	failure.at = now;
-	switch (failure.what) {
+	unsigned a = f->a, b = f->b;
+	f->done = true;
+	f->at = now;
+	if (!node[a].up || node[a].stopped_until > now)
+		return; /* it has its failure */
+	switch (f->what) {
 	case KILL:
 	case KILL_AND_BACK:
 		node[a].up = false;
 		for (unsigned i = 0; i < npeers; i++)
 			if (i != a && link_id[a][i])
 				disconnect(i, a, now + delay(a, i), 0);
-		if (failure.what == KILL_AND_BACK)
+		if (f->what == KILL_AND_BACK)
 			add(now + DEADLINE / 4, FAIL, a, a);
 		break;
 	case STOP: /* too short for anybody to notice */
@@ -251,9 +253,9 @@ static void fail_now(void)
 		break;
 	case CUT:
 	case CUT_AND_HEAL:
-		cut_until[a][b] = cut_until[b][a] = failure.what == CUT ? INT64_MAX / 2 : now + 2 * DEADLINE;
+		cut_until[a][b] = cut_until[b][a] = f->what == CUT ? INT64_MAX / 2 : now + 2 * DEADLINE;
 		disconnect(a, b, now + DEADLINE, now + DEADLINE + 1);
-		if (failure.what == CUT_AND_HEAL)
+		if (f->what == CUT_AND_HEAL)
 			add(now + 2 * DEADLINE + delay(a, b), FOUND, a, b);
 		break;
 	default:
@@ -285,6 +287,11 @@ static void found(unsigned a, unsigned b)
 {
 	if (!node[a].up || !node[b].up || node[a].ended || node[b].ended || link_id[a][b] || link_id[b][a])
 		return;
+	if (cut_until[a][b] > now) { /* they try again */
+		if (cut_until[a][b] < INT64_MAX / 2)
+			connect_pair(a, b, cut_until[a][b] + delay(a, b));
+		return;
+	}
 	link_id[a][b] = link_id[b][a] = ++order;
 	arrives[a][b] = arrives[b][a] = now;
 	lh_member_found(&node[a].m, b, node[b].incarnation, delay(a, b), now);
@@ -408,8 +415,10 @@ static uint64_t run(unsigned n, uint64_t with_seed)
 			queue[nqueue++] = e;
 			continue;
 		}
-		if (failure.what != CLEAN && !failure.done && steps >= failure.step)
-			fail_now();
+		struct failure *all[] = { &failure, &more[0], &more[1] };
+		for (unsigned i = 0; i < 3; i++)
+			if (all[i]->what != CLEAN && !all[i]->done && steps >= all[i]->step)
+				fail_now(all[i]);
 		handle(e);
 		drop(e);
 		if (now > 600 * LH_NS_PER_S)
@@ -485,6 +494,47 @@ static void every_step(unsigned n, uint64_t with_seed, unsigned stride)
 	CU_ASSERT_TRUE(runs > 100);
 }
 
+/* Three at once or one after the other, of any kind. What must hold then: everything that is asserted on the way, and that
+ * everybody comes to an end; with deaths only, and a majority that nothing happened to, that it finishes. */
+static void test_several(void)
+{
+	unsigned runs = 0, bad = 0, finished_runs = 0;
+	for (uint64_t k = 0; k < 6000 && bad < 3; k++) {
+		unsigned n = 4 + k % 5, finished = 0, waiting = 0, victims = 0, before = bad;
+		struct failure *all[] = { &failure, &more[0], &more[1] };
+		bool deaths = true;
+		for (unsigned i = 0; i < 3; i++) {
+			uint64_t r = lh_mix64(lh_test_seed() + 3 * k + i);
+			*all[i] = (struct failure){ .what = KILL + r % (WHATS - KILL), .a = (unsigned)(r >> 8) % n };
+			if (k % 3 == 0)
+				all[i]->what = KILL + r % 2;
+			all[i]->b = (all[i]->a + 1 + (unsigned)(r >> 16) % (n - 1)) % n;
+			all[i]->step = (r >> 24) % (12 * n * n / 2);
+			deaths &= all[i]->what <= KILL_AND_BACK;
+			victims |= 1u << all[i]->a;
+		}
+		run(n, k);
+		runs++;
+		for (unsigned i = 0; i < n; i++) {
+			waiting += node[i].up && !node[i].ended;
+			finished += node[i].up && node[i].ended && node[i].end == LH_MEMBER_FINISHED;
+			bad += node[i].up && node[i].ended && node[i].end >= LH_MEMBER_NO_STATE;
+		}
+		bad += waiting != 0;
+		bad += deaths && 2 * (n - (unsigned)__builtin_popcount(victims)) > n &&
+		       finished < n - (unsigned)__builtin_popcount(victims);
+		finished_runs += finished > 0;
+		if (bad > before)
+			printf("# run %llu of %u peers: %s of %u, %s of %u, %s of %u; finished %u, wait %u\n",
+			       (unsigned long long)k, n, names[failure.what], failure.a, names[more[0].what], more[0].a,
+			       names[more[1].what], more[1].a, finished, waiting);
+	}
+	memset(more, 0, sizeof more);
+	printf("# %u runs with three failures, %u of them finished by somebody\n", runs, finished_runs);
+	CU_ASSERT_EQUAL(bad, 0);
+	CU_ASSERT_TRUE(finished_runs > runs / 2);
+}
+
 static void test_three(void)
 {
 	every_step(3, 1, 1);
@@ -505,6 +555,7 @@ static const struct lh_test tests[] = {
 	{ "three", test_three, 0 },
 	{ "five", test_five, 0 },
 	{ "eight", test_eight, 0 },
+	{ "several", test_several, 0 },
 };
 
 int main(int argc, char **argv)

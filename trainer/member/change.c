@@ -151,6 +151,11 @@ static bool choose_version(const struct lh_member *m, uint64_t stay, struct lh_v
 	for (uint64_t left = state; left; left &= left - 1)
 		if (m->promise[lowest(left)].version > base)
 			base = m->promise[lowest(left)].version;
+	for (uint64_t left = state; left; left &= left - 1) { /* those that leave, too: it was their round */
+		const struct lh_promise *p = &m->promise[lowest(left)];
+		if (p->version + 1 == base && p->flags & LH_MEMBER_HAS_RESULT)
+			v->hash = p->hash;
+	}
 	for (uint64_t left = state & stay; left; left &= left - 1) {
 		const struct lh_promise *p = &m->promise[lowest(left)];
 		bool holds = p->flags & LH_MEMBER_HAS_RESULT;
@@ -158,8 +163,6 @@ static bool choose_version(const struct lh_member *m, uint64_t stay, struct lh_v
 			state &= ~bit(lowest(left)); /* cannot be; it would have to take the state anew */
 			continue;
 		}
-		if (p->version < base)
-			v->hash = p->hash;
 		complete &= p->version == base && holds && (first || p->hash == hash);
 		hash = p->hash;
 		first = false;

@@ -199,6 +199,13 @@ void lh_member_synced(struct lh_member *m, uint32_t version, lh_ns now_ns)
 
 /* ---- views ---- */
 
+/* The view begins with the very result that this peer holds. Its hash has to say so: a view that was heard of late may be
+ * rounds further, and the round may have been done again by others. */
+static bool is_ours(const struct lh_member *m, const struct lh_view *v)
+{
+	return m->version + 1 == v->version && m->has_result && m->result == v->hash;
+}
+
 /* Bring the own state to the view's version. False: it contradicts what this peer holds. */
 static bool settle(struct lh_member *m, const struct lh_view *v)
 {
@@ -213,7 +220,7 @@ static bool settle(struct lh_member *m, const struct lh_view *v)
 		next_round(m);
 		return true;
 	}
-	if (m->version + 1 == v->version && m->has_result && (!v->hash || m->result == v->hash)) {
+	if (is_ours(m, v)) {
 		apply(m, m->result);
 		return true;
 	}
@@ -226,8 +233,7 @@ static bool settle(struct lh_member *m, const struct lh_view *v)
 static void leave_view(struct lh_member *m, const struct lh_view *v, lh_ns now_ns)
 {
 	bool was = m->in_view;
-	/* The last round that it was part of is committed: it is this peer's, too. */
-	if (was && m->synced && m->version + 1 == v->version && m->has_result && (!v->hash || m->result == v->hash))
+	if (was && m->synced && is_ours(m, v)) /* the last round that it was part of is committed, with its samples */
 		apply(m, m->result);
 	m->in_view = false;
 	if (was && m->notice) {

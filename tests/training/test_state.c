@@ -1,0 +1,254 @@
+/* A peer's state as bytes: from one engine into another, in parts of any order, and through a file. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoint.h"
+#include "elastic_state.h"
+#include "hash.h"
+#include "lhtest.h"
+
+static struct lh_peer_endpoint endpoints[2] = { { "a", "127.0.0.1", 1, 10 }, { "b", "127.0.0.1", 2, 10 } };
+static struct lh_peer_config config;
+static const struct lh_engine_ops *ops;
+static struct lh_engine_state *donor, *joiner;
+
+enum { STEPS = 3, BATCH = 8 };
+
+static void train(struct lh_engine_state *s, unsigned from, unsigned updates)
+{
+	uint64_t ids[BATCH];
+	double loss = 0;
+	for (unsigned u = 0; u < updates; u++) {
+		for (unsigned i = 0; i < BATCH; i++)
+			ids[i] = (from + u) * BATCH + i;
+		CU_ASSERT_EQUAL_FATAL(ops->step(s, ids, BATCH, &loss, NULL), 0);
+		CU_ASSERT_EQUAL_FATAL(ops->update(s, BATCH, NULL), 0);
+	}
+}
+
+static void open_engine(struct lh_engine_state **s)
+{
+	struct lh_err err = LH_ERR_INIT;
+	int rc = ops->open(&config, s, &err);
+	if (rc)
+		printf("# %s\n", err.text);
+	CU_ASSERT_EQUAL_FATAL(rc, 0);
+}
+
+static void open_both(bool paced)
+{
+	memset(&config, 0, sizeof config);
+	config.size = 2;
+	config.peers = endpoints;
+	config.engine = paced ? LH_ENGINE_PACED : LH_ENGINE_CPU;
+	config.parameters = paced ? 100003 : 0;
+	config.learning_rate = 0.002;
+	config.seed = 7;
+	config.target_batch = BATCH;
+	strcpy(config.model, paced ? "RN18" : "digits");
+	snprintf(config.data_dir, sizeof config.data_dir, "%s", lh_test_path("../trainer/data/files"));
+	ops = paced ? &lh_engine_paced : &lh_engine_cpu;
+	open_engine(&donor);
+	open_engine(&joiner);
+	if (!paced) {
+		train(donor, 0, STEPS);
+		CU_ASSERT_NOT_EQUAL(ops->state_hash(donor), ops->state_hash(joiner));
+	}
+}
+
+static void close_both(void)
+{
+	ops->close(donor);
+	ops->close(joiner);
+}
+
+/* Everything that decides the rounds to come: after the same samples they are the same again. */
+static void check_same(void)
+{
+	CU_ASSERT_EQUAL(ops->state_hash(donor), ops->state_hash(joiner));
+	if (ops == &lh_engine_paced)
+		return;
+	train(donor, STEPS, 2);
+	train(joiner, STEPS, 2);
+	CU_ASSERT_EQUAL(ops->state_hash(donor), ops->state_hash(joiner));
+}
+
+enum { PARTS_MAX = 64 };
+
+static struct { struct lh_frame f; uint8_t *payload; } sent[PARTS_MAX];
+
+static unsigned serve(uint32_t version)
+{
+	struct lh_state_out out = { .active = false };
+	unsigned n = 0;
+	const void *payload;
+	lh_state_serve(&out, version);
+	while (n < PARTS_MAX && lh_state_next(&out, ops, donor, &sent[n].f, &payload, NULL) == 1) {
+		sent[n].payload = malloc(sent[n].f.length);
+		memcpy(sent[n].payload, payload, sent[n].f.length);
+		lh_state_sent(&out, payload);
+		n++;
+	}
+	CU_ASSERT_FALSE(out.active);
+	lh_state_out_done(&out);
+	return n;
+}
+
+static void forget(unsigned n)
+{
+	while (n)
+		free(sent[--n].payload);
+}
+
+static void transfer(bool paced)
+{
+	struct lh_state_in in = { .active = false };
+	open_both(paced);
+	unsigned n = serve(5), left = n;
+	CU_ASSERT_EQUAL(n, lh_state_parts(ops, donor) + 1);
+	CU_ASSERT_TRUE_FATAL(n > 3);
+	CU_ASSERT_EQUAL(lh_state_fetch(&in, ops, joiner, 0, 5, 1, NULL), 0);
+	for (unsigned i = 0; i < n; i++) /* of another version: not for us */
+		sent[i].f.exchange = 4;
+	CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[0].f, sent[0].payload, NULL), 0);
+	for (unsigned i = 0; i < n; i++)
+		sent[i].f.exchange = 5;
+	while (left) { /* in any order, one of them twice */
+		unsigned i = (unsigned)(lh_mix64(lh_test_seed() + left) % left);
+		int rc = lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, NULL);
+		CU_ASSERT_EQUAL(rc, left == 1);
+		if (left == n)
+			CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, NULL), 0);
+		left--;
+		struct lh_frame f = sent[left].f;
+		uint8_t *payload = sent[left].payload;
+		sent[left] = sent[i];
+		sent[i].f = f;
+		sent[i].payload = payload;
+	}
+	check_same();
+	lh_state_in_done(&in);
+	forget(n);
+	close_both();
+}
+
+static void test_transfer(void)
+{
+	transfer(false);
+	transfer(true);
+}
+
+static void test_transfer_refusals(void)
+{
+	struct lh_state_in in = { .active = false };
+	struct lh_err err = LH_ERR_INIT;
+	open_both(false);
+	unsigned n = serve(5);
+	CU_ASSERT_EQUAL(lh_state_fetch(&in, ops, joiner, 0, 5, 1, NULL), 0);
+	struct lh_frame f = sent[0].f;
+	f.part = n;
+	CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &f, sent[0].payload, &err), -EPROTO);
+	f.part = 0;
+	f.length--;
+	CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &f, sent[0].payload, &err), -EPROTO);
+	sent[1].payload[100] ^= 1;
+	for (unsigned i = 0; i < n; i++)
+		CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, &err), i == n - 1 ? -EBADMSG : 0);
+	sent[1].payload[100] ^= 1; /* from another donor, whole */
+	CU_ASSERT_EQUAL(lh_state_fetch(&in, ops, joiner, 1, 5, 1, NULL), 0);
+	for (unsigned i = 0; i < n; i++)
+		CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, &err), i == n - 1);
+	check_same();
+	lh_state_in_done(&in);
+	forget(n);
+	close_both();
+}
+
+static char path[sizeof config.checkpoint_dir + 32];
+
+static void open_dir(void)
+{
+	snprintf(config.checkpoint_dir, sizeof config.checkpoint_dir, "%s/longhaul-state-XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(config.checkpoint_dir));
+	lh_checkpoint_path(&config, path);
+}
+
+static void close_dir(void)
+{
+	unlink(path);
+	CU_ASSERT_EQUAL(rmdir(config.checkpoint_dir), 0); /* nothing else was left there */
+}
+
+static void test_checkpoint(void)
+{
+	for (unsigned paced = 0; paced < 2; paced++) {
+		struct lh_checkpoint c;
+		uint64_t bytes = 0;
+		open_both(paced);
+		open_dir();
+		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, NULL), -ENOENT);
+		for (uint32_t version = 1; version < 4; version++) /* the later ones over the one before */
+			CU_ASSERT_EQUAL(lh_checkpoint_write(&config, ops, donor, version, &bytes, NULL), 0);
+		CU_ASSERT_EQUAL(bytes, LH_CHECKPOINT_HEADER + ops->state_bytes(donor));
+		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, NULL, &c, NULL), 0);
+		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, NULL), 0);
+		CU_ASSERT_EQUAL(c.version, 3);
+		check_same();
+		close_dir();
+		close_both();
+	}
+}
+
+/* Cut anywhere, or one bit changed anywhere: refused, and the engine keeps what it had. */
+static void test_torn(void)
+{
+	struct lh_checkpoint c;
+	struct lh_err err = LH_ERR_INIT;
+	uint64_t bytes = 0;
+	open_both(true);
+	open_dir();
+	CU_ASSERT_EQUAL_FATAL(lh_checkpoint_write(&config, ops, donor, 1, &bytes, NULL), 0);
+	FILE *f = fopen(path, "r+");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	uint64_t before = ops->state_hash(joiner);
+	for (uint64_t at = 0; at < bytes; at += at < LH_CHECKPOINT_HEADER + 20 ? 1 : 99991) {
+		fseek(f, (long)at, SEEK_SET);
+		int was = fgetc(f);
+		fseek(f, (long)at, SEEK_SET);
+		fputc(was ^ 0x10, f);
+		fflush(f);
+		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
+		fseek(f, (long)at, SEEK_SET);
+		fputc(was, f);
+		fflush(f);
+	}
+	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, NULL), 0);
+	config.seed++;
+	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "another run"));
+	config.seed--;
+	CU_ASSERT_EQUAL(ftruncate(fileno(f), (off_t)bytes - 1), 0);
+	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
+	CU_ASSERT_EQUAL(ftruncate(fileno(f), 10), 0);
+	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
+	CU_ASSERT_EQUAL(ops->state_hash(joiner), before);
+	fclose(f);
+	close_dir();
+	close_both();
+}
+
+static const struct lh_test tests[] = {
+	{ "transfer", test_transfer, 0 },
+	{ "transfer_refusals", test_transfer_refusals, 0 },
+	{ "checkpoint", test_checkpoint, 0 },
+	{ "torn", test_torn, 0 },
+};
+
+int main(int argc, char **argv)
+{
+	return lh_test_main(argc, argv, "state", tests, sizeof tests / sizeof *tests);
+}
