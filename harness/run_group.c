@@ -71,8 +71,8 @@ static void show_view(struct lh_run *r, const struct lh_event *e)
 			lead = ", ";
 		}
 		if (mask && used < sizeof text)
-			used += (size_t)snprintf(text + used, sizeof text - used, side ? " came;" : " gone (%s);",
-						 lh_view_cause_names[e->cause]);
+			used += (size_t)snprintf(text + used, sizeof text - used, side ? " came;" : " gone%s;",
+						 e->cause == LH_VIEW_LOST ? " (lost)" : e->cause == LH_VIEW_LEFT ? " (left)" : "");
 	}
 	lh_progress_note(r->opt->progress, "at %.1f s: %s %d peers%s", (double)(e->t_ns - r->series.go_ns) / 1e9, text,
 			 __builtin_popcountll(e->members), e->aborted_round ? "; the round is done again" : "");

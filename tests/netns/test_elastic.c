@@ -2,6 +2,7 @@
  * schedule and the result are the harness's own.
  */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -168,12 +169,24 @@ static const char spot_trace[] =
 /* Three of eight are taken away, one of them told before, two come back. */
 static void a_spot_trace(void)
 {
-	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", NULL };
+	static const char *const quiet[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--set", "spot=none", NULL };
+	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--baseline", "base", NULL };
+	static const char *const other[] = { "run", "here.yaml", "--kernel", "host", "-o", "run2", "--baseline", "base", "--set",
+					     "training.target-batch=128", NULL };
 	struct lh_cli c;
+	char run[80], base[80];
 	open_here(&c);
 	unsetenv("LONGHAUL_PEER_PROGRAM");
 	lh_cli_write(&c, "here.yaml", spot_file);
 	lh_cli_write(&c, "spot.csv", spot_trace);
+	lh_cli_run_patiently(&c, quiet, NULL);
+	CU_ASSERT_EQUAL_FATAL(c.status, 0);
+	snprintf(run, sizeof run, "%s/run", c.dir);
+	snprintf(base, sizeof base, "%s/base", c.dir);
+	CU_ASSERT_EQUAL_FATAL(rename(run, base), 0);
+	lh_cli_run(&c, other, NULL, 0, 0);
+	CU_ASSERT_EQUAL(c.status, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(c.err, "base: not a baseline of this"));
 	lh_cli_run_patiently(&c, args, NULL);
 	if (c.status)
 		printf("# status %d\n# out: %s\n# err: %s\n", c.status, c.out, c.err);
@@ -205,6 +218,10 @@ static void a_spot_trace(void)
 	CU_ASSERT_EQUAL(number(json_array_get(epochs, 13), "peers"), 7);
 	CU_ASSERT_TRUE(number(json_object_get(group, "checkpoints"), "count") > 8);
 	CU_ASSERT_TRUE(number(group, "samples_redealt") > 0);
+	CU_ASSERT_EQUAL(number(group, "samples_lost"), 0);
+	double whole = number(json_object_get(group, "baseline"), "throughput_sps");
+	CU_ASSERT_DOUBLE_EQUAL(number(group, "throughput_lost"), 1 - number(sum, "throughput_sps") / whole, 1e-9);
+	CU_ASSERT_TRUE(number(group, "throughput_lost") > 0);
 	json_decref(doc);
 	lh_cli_close(&c);
 }
