@@ -282,7 +282,8 @@ static int paced_state_write(struct lh_engine_state *s, uint64_t offset, size_t 
 }
 
 const struct lh_engine_ops lh_engine_paced = {
-	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters, .tensors = paced_tensors,
+	.name = "paced", .pseudo = true, .forget = paced_forget, .open = paced_open, .parameters = paced_parameters,
+	.tensors = paced_tensors,
 	.step = paced_step,
 	.gradient_read = paced_read, .gradient_write = paced_write, .update = paced_update, .state_hash = paced_hash,
 	.evaluate = paced_evaluate, .state_bytes = paced_state_bytes, .state_read = paced_state_read,

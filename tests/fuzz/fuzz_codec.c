@@ -1,5 +1,5 @@
-/* What a peer sent as one encoded part: refused, or decoded into as many numbers as it stands for and not one beyond; and
- * any numbers, encoded, are accepted back, the same by every path.
+/* What a peer sent as one encoded part: refused, or decoded into as many numbers as it stands for and not one beyond;
+ * and any numbers, encoded, are accepted back, the same by every path.
  *
  *     | which codec, 1 byte | topk: share in 256ths, 1 byte | elements, 3 bytes | bytes as they came
  */

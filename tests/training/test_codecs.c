@@ -1,6 +1,6 @@
-/* Every algorithm with every codec over the loopback transport, 1 ... 16 peers, odd lengths, frames in an order drawn from
- * the seed. What must hold: replicas are byte-identical; whole numbers come exact where the codec has them; sums are
- * within the documented bound (docs/MEASUREMENT.md); a peer sends the bytes of the formula; and with error feedback
+/* Every algorithm with every codec over the loopback transport, 1 ... 16 peers, odd lengths, frames in an order drawn
+ * from the seed. What must hold: replicas are byte-identical; whole numbers come exact where the codec has them; sums
+ * are within the documented bound (docs/MEASUREMENT.md); a peer sends the bytes of the formula; and with error feedback
  * nothing is lost: results + residuals = all that the peers put in.
  */
 #include <errno.h>
@@ -134,7 +134,9 @@ static double bound_of(const struct job *j, unsigned hops, double sum, double ma
 {
 	const struct lh_codec *c = &j->codec;
 	double coarse = c->relative + c->of_largest, grown = pow(1 + coarse, hops + 1);
-	return ((hops * c->relative * magnitude + c->relative * fabs(sum)) + (hops + 1) * c->of_largest * largest) * grown +
+	double relative = c->relative * (hops * magnitude + fabs(sum));
+	double of_largest = (hops + 1) * c->of_largest * largest;
+	return (relative + of_largest) * grown +
 	       j->npeers * (0x1p-24 * magnitude + (c->relative ? 0x1p-25 : 0));
 }
 
@@ -159,8 +161,8 @@ static void check_round(const struct job *j, unsigned hops, uint32_t round)
 		double bound = exact ? 0 : bound_of(j, hops, sum, magnitude, largest);
 		if (fabs(got - sum) > bound) {
 			printf("# %s %s N %u n %llu round %u element %llu: %g, not %g +- %g\n",
-			       lh_algorithm_names[j->algorithm], j->codec.name, j->npeers, (unsigned long long)j->n, round,
-			       (unsigned long long)i, got, sum, bound);
+			       lh_algorithm_names[j->algorithm], j->codec.name, j->npeers, (unsigned long long)j->n,
+			       round, (unsigned long long)i, got, sum, bound);
 			CU_FAIL_FATAL("sum");
 		}
 	}
@@ -197,8 +199,9 @@ static void check_conserved(const struct job *j)
 			}
 		}
 		/* Residuals are as large as what was put in, at most. int8: and 2^-24 of the largest number. */
+		double largest = j->npeers * (j->values == VALUES_REAL ? 1 : 8);
 		double bound = exact ? 0 : 4 * j->npeers * ROUNDS * 0x1p-24 *
-			(magnitude + (j->kind->wire == LH_WIRE_INT8 ? j->npeers * (j->values == VALUES_REAL ? 1 : 8) : 0));
+			(magnitude + (j->kind->wire == LH_WIRE_INT8 ? largest : 0));
 		if (fabs(in - out) > bound) {
 			printf("# %s %s N %u n %llu element %llu: %.9g went in, %.9g is there\n",
 			       lh_algorithm_names[j->algorithm], j->codec.name, j->npeers, (unsigned long long)j->n,
@@ -244,8 +247,8 @@ static void check_job(struct job *j)
 	for (unsigned i = 0; i < j->npeers; i++)
 		open_peer(j, hub, i);
 	run(j, hub);
-	CU_ASSERT_EQUAL_FATAL(lh_pattern_chain(lh_pattern_find(j->algorithm), &j->group, j->n, NULL, NULL, &chain, NULL),
-			      0);
+	const struct lh_pattern *pattern = lh_pattern_find(j->algorithm);
+	CU_ASSERT_EQUAL_FATAL(lh_pattern_chain(pattern, &j->group, j->n, NULL, NULL, &chain, NULL), 0);
 	for (uint32_t round = 1; round <= ROUNDS && !j->kind->feedback; round++)
 		check_round(j, chain.up, round);
 	if (j->kind->feedback && j->npeers > 1)
@@ -275,7 +278,8 @@ static void matrix(enum lh_algorithm algorithm)
 			for (unsigned m = 0; m < 2 * sizeof lengths / sizeof *lengths; m++) {
 				struct job j = {
 					.algorithm = algorithm, .kind = &kinds[k], .npeers = n, .n = lengths[m / 2],
-					.values = m % 2 ? VALUES_REAL : VALUES_WHOLE, .part_bytes = m % 4 < 2 ? 24 : 600,
+					.values = m % 2 ? VALUES_REAL : VALUES_WHOLE,
+					.part_bytes = m % 4 < 2 ? 24 : 600,
 					.window = 1 + n % 3, .depth = 1 + n % 2, .streams = 1 + n % 2 * 2,
 				};
 				j.depth *= j.streams;
@@ -298,11 +302,11 @@ static void test_int8_conserves_exactly(void)
 	for (int a = 0; a <= LH_ALGORITHM_CENTRAL; a++) /* the others' blocks end in odd few elements */
 		for (unsigned n = 2; n <= PEERS_MAX; n++) {
 			struct job j = {
-				.algorithm = (enum lh_algorithm)a, .kind = &kinds[6], .npeers = n, .values = VALUES_STEPS,
-				.part_bytes = 520, .window = 2, .depth = 2, .streams = 1,
+				.algorithm = (enum lh_algorithm)a, .kind = &kinds[6], .npeers = n,
+				.values = VALUES_STEPS, .part_bytes = 520, .window = 2, .depth = 2, .streams = 1,
 			};
 			CU_ASSERT_EQUAL_FATAL(lh_group_init(&j.group, n, sites, NULL, NULL), 0);
-			j.n = 512 * lh_pattern_find(j.algorithm)->blocks(&j.group); /* no block of an odd few elements */
+			j.n = 512 * lh_pattern_find(j.algorithm)->blocks(&j.group); /* none of an odd few elements */
 			lh_group_done(&j.group);
 			check_job(&j);
 		}
@@ -348,8 +352,8 @@ static void test_alone(void)
 	float vector[3] = { 1, 2, 3 }, meant[3] = { 8, 16, 32 }, sent[3] = { 0 };
 	struct peer p = { .vector = vector };
 	double l1, l2;
-	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&codec, LH_WIRE_TOPK, &(struct lh_codec_options){ .topk_fraction = 0.1 }, NULL),
-			      0);
+	const struct lh_codec_options options = { .topk_fraction = 0.1 };
+	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&codec, LH_WIRE_TOPK, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_feedback_new(3, true, &f, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 1, NULL, NULL, NULL), 0);
 	lh_feedback_set(f, 0, 3, meant, sent);
@@ -382,8 +386,8 @@ static void test_malformed_topk(void)
 	float vector[64] = { 0 };
 	struct peer p = { .vector = vector };
 	void *to;
-	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&codec, LH_WIRE_TOPK, &(struct lh_codec_options){ .topk_fraction = 0.1 }, NULL),
-			      0);
+	const struct lh_codec_options options = { .topk_fraction = 0.1 };
+	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&codec, LH_WIRE_TOPK, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_loopback_new(2, 1, 1, &hub, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_group_init(&group, 2, NULL, NULL, NULL), 0);
 	struct lh_transport *t = lh_loopback_endpoint(hub, 0);
@@ -393,7 +397,9 @@ static void test_malformed_topk(void)
 	};
 	CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, t, &p.a, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(p.a, 1, NULL), 0);
-	struct lh_frame f = { .type = LH_FRAME_CONTRIBUTION, .exchange = 1, .length = (uint32_t)codec.bytes(&codec, 32) };
+	struct lh_frame f = {
+		.type = LH_FRAME_CONTRIBUTION, .exchange = 1, .length = (uint32_t)codec.bytes(&codec, 32),
+	};
 	CU_ASSERT_EQUAL_FATAL(t->user->receive_begin(t->user_ctx, 1, &f, &to, &err), 0);
 	memset(to, 0xff, f.length);
 	CU_ASSERT_EQUAL(t->user->receive_end(t->user_ctx, 1, &f, to, &err), -EPROTO);

@@ -76,7 +76,8 @@ static void exchange(struct lh_loopback *hub, struct lh_exchange **x, uint32_t r
 	}
 }
 
-static void run_round(struct lh_worker *w, struct lh_exchange **x, struct lh_loopback *hub, uint64_t batch, uint32_t round)
+static void run_round(struct lh_worker *w, struct lh_exchange **x, struct lh_loopback *hub, uint64_t batch,
+		      uint32_t round)
 {
 	struct lh_share shares[N];
 	lh_deal(batch, round, (const double[]){ 10, 20, 20, 33 }, N, shares);
@@ -106,15 +107,16 @@ static struct outcome train(const struct training *tr, const struct kind *k)
 			.protocol = LH_PEER_PROTOCOL, .size = N, .rank = i, .peers = endpoints, .engine = LH_ENGINE_CPU,
 			.wire = k->wire, .target_batch = tr->batch, .microbatch = MICROBATCH, .epochs = tr->rounds,
 			.learning_rate = tr->learning_rate, .seed = tr->seed,
-			.codec = { .topk_fraction = k->fraction, .powersgd_rank = k->rank, .error_feedback = k->feedback },
+			.codec = { .topk_fraction = k->fraction, .powersgd_rank = k->rank,
+				   .error_feedback = k->feedback },
 		};
 		snprintf(config[i].model, sizeof config[i].model, "%s", tr->model);
 		snprintf(config[i].data_dir, sizeof config[i].data_dir, "%s", lh_test_path("../trainer/data/files"));
 		w[i] = (struct lh_worker){ .c = &config[i], .ops = &lh_engine_cpu, .t = lh_loopback_endpoint(hub, i) };
 		CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config[i], &w[i].engine, &err), 0);
 		const struct lh_exchange_io io = { read_gradient, write_gradient, w[i].engine };
-		CU_ASSERT_EQUAL_FATAL(lh_exchange_new(&w[i], LH_VECTOR_GRADIENT, lh_engine_cpu.parameters(w[i].engine), &io,
-						      &x[i], &err), 0);
+		uint64_t n = lh_engine_cpu.parameters(w[i].engine);
+		CU_ASSERT_EQUAL_FATAL(lh_exchange_new(&w[i], LH_VECTOR_GRADIENT, n, &io, &x[i], &err), 0);
 	}
 	for (uint32_t round = 1; round <= tr->rounds; round++)
 		run_round(w, x, hub, tr->batch, round);
@@ -141,8 +143,8 @@ static void compare(const struct training *tr, size_t margin)
 			reference = o;
 		double worse = higher_is_better ? reference.held_out - o.held_out : o.held_out - reference.held_out;
 		printf("# %s, %u rounds of %llu, seed %llu, %s: held out %.4f (worse by %+.4f), bytes %.3f of fp32's\n",
-		       tr->model, tr->rounds, (unsigned long long)tr->batch, (unsigned long long)tr->seed, kinds[k].name,
-		       o.held_out, worse, (double)o.bytes / (double)reference.bytes);
+		       tr->model, tr->rounds, (unsigned long long)tr->batch, (unsigned long long)tr->seed,
+		       kinds[k].name, o.held_out, worse, (double)o.bytes / (double)reference.bytes);
 		CU_ASSERT_TRUE(worse <= *(const double *)((const char *)&kinds[k].margin + margin));
 	}
 }

@@ -145,8 +145,8 @@ static double distance(const struct job *j, uint64_t from, uint64_t n)
 }
 
 static const struct lh_tensor mixed[] = {
-	{ "bias", 0, 7, 1 }, { "wide", 7, 13, 40 }, { "small", 527, 3, 3 }, { "tall", 536, 61, 12 }, { "gain", 1268, 1, 9 },
-	{ "square", 1277, 20, 20 },
+	{ "bias", 0, 7, 1 }, { "wide", 7, 13, 40 }, { "small", 527, 3, 3 }, { "tall", 536, 61, 12 },
+	{ "gain", 1268, 1, 9 }, { "square", 1277, 20, 20 },
 };
 enum { MIXED = sizeof mixed / sizeof *mixed };
 
@@ -174,8 +174,9 @@ static void test_full_rank_is_exact(void)
 {
 	for (int a = 0; a < LH_ALGORITHMS; a++)
 		for (unsigned n = 2; n <= PEERS_MAX; n++) {
-			struct job j = { .algorithm = (enum lh_algorithm)a, .npeers = n, .columns = 64, .part_bytes = 100,
-					 .tensors = mixed, .ntensors = MIXED, .always = true, .value = any };
+			struct job j = { .algorithm = (enum lh_algorithm)a, .npeers = n, .columns = 64,
+					 .part_bytes = 100, .tensors = mixed, .ntensors = MIXED, .always = true,
+					 .value = any };
 			double lost, held;
 			open_job(&j);
 			run(&j, 2);
@@ -352,8 +353,8 @@ static void test_refusals(void)
 				      huge[] = { { "a", 0, UINT64_C(1) << 40, UINT64_C(1) << 40 } },
 				      none[] = { { "a", 0, 0, 3 } };
 	const struct { const struct lh_tensor *tensors; size_t ntensors; unsigned columns; } bad[] = {
-		{ gap, 2, 1 }, { late, 1, 1 }, { huge, 1, 1 }, { none, 1, 1 }, { mixed, MIXED, 0 }, { mixed, MIXED, 257 },
-		{ mixed, MIXED - 1, 1 }, { mixed, 0, 1 },
+		{ gap, 2, 1 }, { late, 1, 1 }, { huge, 1, 1 }, { none, 1, 1 }, { mixed, MIXED, 0 },
+		{ mixed, MIXED, 257 }, { mixed, MIXED - 1, 1 }, { mixed, 0, 1 },
 	};
 	struct lh_loopback *hub;
 	struct lh_group group;

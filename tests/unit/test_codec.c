@@ -111,7 +111,8 @@ static struct lh_codec codec(unsigned which)
 						    LH_WIRE_TOPK, LH_WIRE_TOPK, LH_WIRE_TOPK };
 	static const double fractions[CODECS] = { 0, 0, 0, 0, 0.01, 0.3, 1 };
 	struct lh_codec c;
-	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&c, wires[which], &(struct lh_codec_options){ .topk_fraction = fractions[which] }, NULL), 0);
+	const struct lh_codec_options options = { .topk_fraction = fractions[which] };
+	CU_ASSERT_EQUAL_FATAL(lh_codec_init(&c, wires[which], &options, NULL), 0);
 	return c;
 }
 
@@ -184,8 +185,10 @@ static void test_options(void)
 	static const double bad[] = { 0, -0.1, 1.0001, NAN };
 	struct lh_codec c;
 	struct lh_err err = LH_ERR_INIT;
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-		CU_ASSERT_EQUAL(lh_codec_init(&c, LH_WIRE_TOPK, &(struct lh_codec_options){ .topk_fraction = bad[i] }, &err), -EINVAL);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		const struct lh_codec_options options = { .topk_fraction = bad[i] };
+		CU_ASSERT_EQUAL(lh_codec_init(&c, LH_WIRE_TOPK, &options, &err), -EINVAL);
+	}
 	CU_ASSERT_EQUAL(lh_codec_init(&c, LH_WIRE_TOPK, NULL, &err), -EINVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "topk"));
 	CU_ASSERT_EQUAL(lh_codec_init(&c, LH_WIRE_POWERSGD, NULL, &err), 0);
@@ -206,7 +209,8 @@ static void test_error(void)
 		c.encode(&c, wire, in, BIG, 1);
 		c.decode(&c, out, wire, BIG, 1);
 		for (size_t i = 0; i < BIG; i++) {
-			double bound = which == 1 ? fmax(fabs((double)in[i]) * 0x1p-11, 0x1p-25) : fabs((double)in[i]) * 0x1p-8;
+			double mag = fabs((double)in[i]);
+			double bound = which == 1 ? fmax(mag * 0x1p-11, 0x1p-25) : mag * 0x1p-8;
 			if (which == 3) {
 				double most = 0;
 				size_t end = i / LH_INT8_BLOCK * LH_INT8_BLOCK + LH_INT8_BLOCK;
@@ -312,7 +316,7 @@ static void test_topk_selects(void)
 			for (unsigned kind = 0; kind < 4; kind++) {
 				for (size_t i = 0; i < sizes[s]; i++)
 					in[i] = kind == 0 ? usual(i) :
-						kind == 1 ? (float)(int)(draw(i) % 7) - 3 : /* nearly all are equal to some */
+						kind == 1 ? (float)(int)(draw(i) % 7) - 3 : /* nearly all equal some */
 						kind == 2 ? 0 : float_of((uint32_t)draw(i)); /* NaNs, infinities */
 				check_topk(&c, in, sizes[s]);
 			}

@@ -11,8 +11,8 @@
  *   bf16   the upper half of a float, round to nearest even; what is beyond its range becomes infinite; every NaN
  *          becomes 0x7fc0.
  *   int8   blocks of LH_INT8_BLOCK: a float s = largest |x| / 127, then each x as the nearest multiple of it. A
- *          block that holds a NaN, an infinity or |x| >= 2^127 comes back as NaNs: it cannot be hidden. One whose largest
- *          |x| is below 2^-100 comes back as zeros.
+ *          block that holds a NaN, an infinity or |x| >= 2^127 comes back as NaNs: it cannot be hidden. One whose
+ *          largest |x| is below 2^-100 comes back as zeros.
  *   topk   of every part the k = ceil(fraction x n) elements of largest |x|, at least one, as they are, with their
  *          places; all others come back as 0. Equals go to the lower place; NaNs are larger than all.
  */
@@ -34,8 +34,8 @@ struct lh_codec {
 	bool lossless;          /* every float comes back as it was */
 	size_t granule;         /* parts had better be multiples of so many elements */
 	double fraction;        /* topk */
-	/* What comes back differs from x by at most relative x |x| + of_largest x the largest magnitude of the part (and
-	 * 2^-25 / scale for fp16's subnormals). topk: 1, all of it may stay behind. */
+	/* What comes back differs from x by at most relative x |x| + of_largest x the largest magnitude of the part
+	 * (and 2^-25 / scale for fp16's subnormals). topk: 1, all of it may stay behind. */
 	double relative, of_largest;
 	size_t (*bytes)(const struct lh_codec *c, size_t n);
 	void (*encode)(const struct lh_codec *c, void *dst, const float *src, size_t n, float scale);

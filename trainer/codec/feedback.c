@@ -16,7 +16,8 @@ int lh_feedback_new(uint64_t n, bool undo, struct lh_feedback **ret, struct lh_e
 	float *memory = f ? calloc(n ? n : 1, undo ? 2 * sizeof(float) : sizeof(float)) : NULL;
 	if (!memory) {
 		free(f);
-		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "error feedback of %llu elements", (unsigned long long)n);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "error feedback of %llu elements",
+				  (unsigned long long)n);
 	}
 	*f = (struct lh_feedback){ .n = n, .now = memory, .next = memory + (undo ? n : 0), .memory = memory };
 	*ret = f;

@@ -102,6 +102,6 @@ static void half_decode_add(const struct lh_codec *c, float *dst, const void *sr
 }
 
 const struct lh_codec lh_codec_fp16 = {
-	.name = "fp16", .granule = 1, .relative = 0x1p-11, .bytes = half_bytes, .encode = half_encode, .decode = half_decode,
-	.decode_add = half_decode_add,
+	.name = "fp16", .granule = 1, .relative = 0x1p-11, .bytes = half_bytes, .encode = half_encode,
+	.decode = half_decode, .decode_add = half_decode_add,
 };

@@ -3,8 +3,8 @@
  * Why the largest magnitude and not smallest and largest: gradients, their partial sums and differences of
  * parameters lie around 0, where both give the same step within a percent; but so 0 stays 0, x and -x are rounded
  * alike, and the block needs one number. Why 256: the step is as large as the block's largest number asks, and a block
- * reaches into neighbouring tensors. Blocks of 256, 1024, 4096 normal numbers have steps of 3.0, 3.5, 3.8 deviations / 127
- * and cost 1.6, 0.4, 0.1 % of the bytes; where sizes differ from tensor to tensor small blocks win by far more.
+ * reaches into neighbouring tensors. Blocks of 256, 1024, 4096 normal numbers have steps of 3.0, 3.5, 3.8 deviations /
+ * 127 and cost 1.6, 0.4, 0.1 % of the bytes; where sizes differ from tensor to tensor small blocks win by far more.
  */
 #include "rows.h"
 
@@ -82,8 +82,15 @@ LH_LOOP void decode(float *dst, const uint8_t *src, size_t n, float scale, bool 
 }
 
 LH_AVX2 static void encode_avx2(uint8_t *dst, const float *src, size_t n, float scale) { encode(dst, src, n, scale); }
-LH_AVX2 static void decode_avx2(float *dst, const uint8_t *src, size_t n, float scale) { decode(dst, src, n, scale, false); }
-LH_AVX2 static void add_avx2(float *dst, const uint8_t *src, size_t n, float scale) { decode(dst, src, n, scale, true); }
+LH_AVX2 static void decode_avx2(float *dst, const uint8_t *src, size_t n, float scale)
+{
+	decode(dst, src, n, scale, false);
+}
+
+LH_AVX2 static void add_avx2(float *dst, const uint8_t *src, size_t n, float scale)
+{
+	decode(dst, src, n, scale, true);
+}
 
 static size_t int8_bytes(const struct lh_codec *c, size_t n)
 {
@@ -115,6 +122,6 @@ static void int8_decode_add(const struct lh_codec *c, float *dst, const void *sr
 }
 
 const struct lh_codec lh_codec_int8 = {
-	.name = "int8", .granule = LH_INT8_BLOCK, .of_largest = (1 + 0x1p-15) / 254, .bytes = int8_bytes, .encode = int8_encode, .decode = int8_decode,
-	.decode_add = int8_decode_add,
+	.name = "int8", .granule = LH_INT8_BLOCK, .of_largest = (1 + 0x1p-15) / 254, .bytes = int8_bytes,
+	.encode = int8_encode, .decode = int8_decode, .decode_add = int8_decode_add,
 };

@@ -137,6 +137,6 @@ static void topk_decode_add(const struct lh_codec *c, float *dst, const void *sr
 }
 
 const struct lh_codec lh_codec_topk = {
-	.name = "topk", .granule = 1, .of_largest = 1, .bytes = topk_bytes, .encode = topk_encode, .decode = topk_decode,
-	.decode_add = topk_decode_add, .valid = topk_valid,
+	.name = "topk", .granule = 1, .of_largest = 1, .bytes = topk_bytes, .encode = topk_encode,
+	.decode = topk_decode, .decode_add = topk_decode_add, .valid = topk_valid,
 };

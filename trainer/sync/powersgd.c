@@ -368,7 +368,8 @@ static int allocate(struct lh_powersgd *g, struct lh_err *err)
 	g->wide = calloc(widest, sizeof *g->wide);
 	g->row = calloc(row, sizeof *g->row);
 	if (!g->p || !g->q || !g->own_q || !g->residual || !g->wide || !g->row)
-		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "factors of %llu elements", (unsigned long long)g->c.n);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "factors of %llu elements",
+				  (unsigned long long)g->c.n);
 	for (uint64_t i = 0; i < g->nsecond; i++)
 		g->q[i] = drawn(g, i);
 	return 0;
@@ -397,8 +398,8 @@ int lh_powersgd_new(const struct lh_powersgd_config *config, struct lh_transport
 		    struct lh_err *err)
 {
 	if (!config->columns || config->columns > LH_POWERSGD_RANK_MAX)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "wire powersgd: rank %u is not in 1 ... %u", config->columns,
-				  LH_POWERSGD_RANK_MAX);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "wire powersgd: rank %u is not in 1 ... %u",
+				  config->columns, LH_POWERSGD_RANK_MAX);
 	struct lh_powersgd *g = calloc(1, sizeof *g);
 	if (!g)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "factors");
