@@ -112,6 +112,18 @@ static void add_setting(void *ctx, const char *path, const char *value)
 		json_object_set_new(settings, path, json_string(value));
 }
 
+/* What auto came to is said with it. */
+static void name_algorithm(const struct lh_compare_run *r, json_t *settings)
+{
+	const char *asked = text(settings, "training.algorithm");
+	char both[64];
+
+	if (strcmp(asked, "auto") != 0 || !r->algorithm[0] || !strcmp(r->algorithm, "auto"))
+		return;
+	snprintf(both, sizeof both, "auto: %.32s", r->algorithm);
+	json_object_set_new(settings, "training.algorithm", json_string(both));
+}
+
 static void read_settings(struct lh_compare_run *r, const json_t *manifest)
 {
 	const char *canonical = text(manifest, "experiment");
@@ -132,6 +144,7 @@ static void read_settings(struct lh_compare_run *r, const json_t *manifest)
 	}
 	json_object_set_new(settings, "kernel", json_string(r->row.kernel));
 	json_object_set_new(settings, "netem", json_string(r->row.netem));
+	name_algorithm(r, settings);
 	r->settings = settings;
 }
 
@@ -178,6 +191,8 @@ int lh_compare_add_docs(struct lh_compare *c, const char *path, const json_t *re
 		run_done(&r);
 		return lh_err_wrap(err, "%s", path);
 	}
+	r.bound_fraction = number(json_object_get(result, "exchange"), "bound_fraction");
+	snprintf(r.algorithm, sizeof r.algorithm, "%.31s", text(json_object_get(result, "experiment"), "algorithm"));
 	snprintf(r.row.dir, sizeof r.row.dir, "%.4000s", path);
 	label_of(path, r.label, sizeof r.label);
 	snprintf(r.settings_missing, sizeof r.settings_missing, "no manifest.json beside it");

@@ -31,6 +31,8 @@ struct lh_compare_run {
 	struct lh_compare_epoch *epochs;
 	double wan_bytes, lan_bytes; /* between sites, inside them; NaN: not known */
 	double bytes_per_sample;     /* between sites */
+	double bound_fraction;       /* lower bound of an exchange / what it took; NaN where there is none */
+	char algorithm[32];          /* that was used; "" not known */
 	struct json_t *settings;     /* path -> text of the experiment; NULL: not known */
 	char settings_missing[256];  /* why */
 };

@@ -204,7 +204,7 @@ static void print_runs(const struct lh_compare *c, FILE *out)
 static void print_split(const struct lh_compare *c, FILE *out)
 {
 	static const char *const heads[] = { "of an epoch, s", "comm", "= latency", "+ bandwidth", "+ waiting", "+ coding",
-					     "+ update" };
+					     "+ update", "of bound" };
 	struct table t;
 
 	if (!table_new(&t, c->nruns + 1))
@@ -217,6 +217,7 @@ static void print_split(const struct lh_compare *c, FILE *out)
 		const double parts[] = { r->comm_s, r->latency_s, r->bandwidth_s, r->wait_s, r->coding_s, r->update_s };
 		for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
 			put_number(&t, i + 1, k + 1, per_epoch(r, parts[k]), 3, "");
+		put_number(&t, i + 1, sizeof parts / sizeof *parts + 1, c->runs[i].bound_fraction * 100, 0, " %");
 	}
 	fputc('\n', out);
 	table_print(&t, 1, out);
@@ -358,6 +359,8 @@ static json_t *run_json(const struct lh_compare *c, size_t i)
 						   per_epoch(&first->row, first->row.comm_s)));
 	json_object_set_new(o, "granularity_ratio", ratio(c, i, r->row.granularity, first->row.granularity));
 	json_object_set_new(o, "bytes_per_sample_ratio", ratio(c, i, r->bytes_per_sample, first->bytes_per_sample));
+	json_object_set_new(o, "algorithm", json_string(r->algorithm));
+	json_object_set_new(o, "bound_fraction", lh_json_number(r->bound_fraction));
 	json_object_set_new(o, "settings_known", json_boolean(r->settings != NULL));
 	return o;
 }

@@ -26,7 +26,7 @@ static lh_bytes result_size(const struct lh_experiment *exp)
 {
 	const struct lh_topology *t = &exp->topology;
 
-	return 16384 + (lh_bytes)exp->training.epochs * 1024 + (lh_bytes)t->npeers * 640 +
+	return 16384 + (lh_bytes)exp->training.epochs * 1280 + (lh_bytes)t->npeers * 1024 +
 	       (lh_bytes)t->nsites * t->nsites * 1280;
 }
 

@@ -46,6 +46,8 @@ static void three_runs(struct lh_compare *c)
 	set(b, "summary", "throughput_sps", json_real(200));
 	set(b, "summary", "comm_s", json_real(0.05));
 	set(b, "summary", "granularity", json_real(10));
+	set(b, "experiment", "algorithm", json_string("two-level"));
+	set(b, NULL, "exchange", json_pack("{s:f}", "bound_fraction", 0.875));
 	json_t *more = json_deep_copy(json_array_get(json_object_get(b, "epochs"), 1));
 	json_object_set_new(more, "loss", json_real(1.25));
 	json_array_append_new(json_object_get(b, "epochs"), more);
