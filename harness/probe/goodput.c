@@ -480,21 +480,16 @@ int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp, lh_pro
 /* Nothing can be said of the machine from a CPU that did less. */
 #define BUSY_LEAST 0.05
 
-/* Payload a second that the cards and access ways of these flows let through together, about: delays are 0. */
-static double all_rates(const struct lh_topology *t, const struct flow *flows, unsigned n)
+/* Does anything but the machine limit these flows, delays being 0? */
+static bool has_rates(const struct lh_topology *t, const struct flow *flows, unsigned n)
 {
-	double sum = 0;
 	for (unsigned i = 0; i < n; i++) {
 		const struct lh_site *from = &t->sites[flows[i].link->from], *to = &t->sites[flows[i].link->to];
-		double rate = least_rate(least_rate(INFINITY, t->peers[flows[i].from].nic_bps),
-					 t->peers[flows[i].to].nic_bps);
-		if (from != to) { /* shared by the site's peers */
-			rate = fmin(rate, least_rate(INFINITY, from->access.up_bps) / from->npeers);
-			rate = fmin(rate, least_rate(INFINITY, to->access.down_bps) / to->npeers);
-		}
-		sum += rate;
+		if (t->peers[flows[i].from].nic_bps || t->peers[flows[i].to].nic_bps ||
+		    (from != to && (from->access.up_bps || to->access.down_bps)))
+			return true;
 	}
-	return sum / 8;
+	return false;
 }
 
 int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *ret_byte_per_s, struct lh_err *err)
@@ -521,7 +516,7 @@ int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *r
 		idle = isnan(out[i].idle) ? idle : fmin(idle, out[i].idle);
 	}
 	if (!rc)
-		*ret_byte_per_s = sum < BOUND_SHARE * all_rates(t, flows, n) ? sum : sum / fmax(1 - idle, BUSY_LEAST);
+		*ret_byte_per_s = has_rates(t, flows, n) ? sum / fmax(1 - idle, BUSY_LEAST) : sum;
 	munmap(out, bytes);
 	return rc;
 }
