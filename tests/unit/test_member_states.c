@@ -38,7 +38,7 @@ struct world {
 	uint64_t decided[VIEWS];     /* hash of the group that was installed */
 	uint64_t dealt[VIEWS][ROUNDS + 1];
 	uint64_t committed[ROUNDS + 1];
-	uint8_t kills, cuts, starts, notices, retries;
+	uint8_t kills, cuts, heals, starts, notices, retries;
 	uint8_t joiner;              /* rank that is not there at first; NOTHING */
 };
 
@@ -47,7 +47,7 @@ static const double weights[LH_MEMBER_CAP] = { 1, 1, 1, 1 };
 
 /* What a scenario wants of worlds where nothing happens any more. */
 static struct scenario {
-	unsigned founders, kills, cuts, starts, notices, retries;
+	unsigned founders, kills, cuts, heals, starts, notices, retries;
 	uint32_t rounds;
 	unsigned least_finished;
 } scenario;
@@ -344,6 +344,16 @@ static bool cut_one(unsigned a, unsigned b)
 	return true;
 }
 
+/* After both ends have given the connection up; before, TCP would only have been late. */
+static bool heal_one(unsigned a, unsigned b)
+{
+	if (!w.heals || a >= b || !w.cut[a][b] || w.linked[a][b] || w.linked[b][a])
+		return false;
+	w.heals--;
+	w.cut[a][b] = w.cut[b][a] = 0;
+	return true;
+}
+
 /* A peer that died comes back, or one that was not there comes. */
 static bool start_one(unsigned i)
 {
@@ -374,21 +384,22 @@ static bool retry(unsigned i)
 	return true;
 }
 
-enum { FAILURES = 5 }; /* the first kinds need not happen */
+enum { FAILURES = 6 }; /* the first kinds need not happen */
 
 static bool happen(unsigned kind, unsigned a, unsigned b)
 {
 	switch (kind) {
 	case 0: return a == b && kill_one(a);
 	case 1: return cut_one(a, b);
-	case 2: return a == b && notice_one(a);
-	case 3: return a == b && start_one(a);
-	case 4: return a == b && retry(a);
-	case 5: return a != b && deliver(a, b);
-	case 6: return a == b && complete(a);
-	case 7: return a == b && transfer(a);
-	case 8: return a != b && lose(a, b);
-	case 9: return meet(a, b);
+	case 2: return heal_one(a, b);
+	case 3: return a == b && notice_one(a);
+	case 4: return a == b && start_one(a);
+	case 5: return a == b && retry(a);
+	case 6: return a != b && deliver(a, b);
+	case 7: return a == b && complete(a);
+	case 8: return a == b && transfer(a);
+	case 9: return a != b && lose(a, b);
+	case 10: return meet(a, b);
 	default: return false;
 	}
 }
@@ -466,7 +477,7 @@ static void search(unsigned depth)
 		abort();
 	*before = w;
 	nworlds++;
-	for (unsigned kind = 0; kind <= 9 && nviolations < 5; kind++)
+	for (unsigned kind = 0; kind <= 10 && nviolations < 5; kind++)
 		for (unsigned a = 0; a < N; a++)
 			for (unsigned b = 0; b < N; b++) {
 				if (!happen(kind, a, b))
@@ -491,6 +502,7 @@ static void explore(const char *name, struct scenario s)
 	seen_size = nseen = nworlds = nends = nviolations = most_views = 0;
 	w.kills = (uint8_t)s.kills;
 	w.cuts = (uint8_t)s.cuts;
+	w.heals = (uint8_t)s.heals;
 	w.starts = (uint8_t)s.starts;
 	w.notices = (uint8_t)s.notices;
 	w.retries = (uint8_t)s.retries;
@@ -525,6 +537,29 @@ static void test_cut(void)
 	explore("one round, a peer cut off", (struct scenario){ 3, .rounds = 1, .cuts = 2, .retries = 2 });
 }
 
+/* Who was left out hears of it late, and comes again. */
+static void test_heal(void)
+{
+	explore("two peers, cut from each other and healed",
+		(struct scenario){ 2, .rounds = 2, .cuts = 1, .heals = 1, .retries = 1, .least_finished = 1 });
+	explore("two peers, three rounds, cut from each other and healed",
+		(struct scenario){ 2, .rounds = 3, .cuts = 1, .heals = 1, .retries = 1, .least_finished = 1 });
+}
+
+static void test_heal_and_join(void)
+{
+	explore("two peers, cut and healed, one killed",
+		(struct scenario){ 2, .rounds = 2, .cuts = 1, .heals = 1, .kills = 1, .retries = 1 });
+	explore("two peers, one leaves, cut and healed",
+		(struct scenario){ 2, .rounds = 2, .cuts = 1, .heals = 1, .notices = 1, .retries = 1 });
+}
+
+static void test_heal_three(void)
+{
+	explore("three peers, a link cut and healed",
+		(struct scenario){ 3, .rounds = 1, .cuts = 1, .heals = 1, .retries = 1, .least_finished = 2 });
+}
+
 static void test_join(void)
 {
 	explore("two peers, one comes", (struct scenario){ 2, .rounds = 2, .starts = 1, .least_finished = 2 });
@@ -546,6 +581,9 @@ static void test_leave(void)
 static const struct lh_test tests[] = {
 	{ "kill", test_kill, 0 },
 	{ "cut", test_cut, 0 },
+	{ "heal", test_heal, 0 },
+	{ "heal_and_join", test_heal_and_join, 0 },
+	{ "heal_three", test_heal_three, LH_TEST_LONG },
 	{ "join", test_join, 0 },
 	{ "come_back", test_come_back, LH_TEST_LONG },
 	{ "leave", test_leave, 0 },
