@@ -375,9 +375,9 @@ def run_model(out, spec, n, dtype, every_tensor):
     logits = forward(model, s, x)
     loss = torch.stack([F.cross_entropy(logits[i], target[i]) for i in range(n)])
     loss.sum().backward()
-    out.write("case %s\nn %d\n" % (spec, n))
-    write(out, "loss", loss)
     if every_tensor:
+        out.write("case %s\nn %d\n" % (spec, n))
+        write(out, "loss", loss)
         write(out, "logits", logits)
         for name, p in model.named_parameters():
             if p.grad is not None:
@@ -385,7 +385,8 @@ def run_model(out, spec, n, dtype, every_tensor):
     else:
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         square = sum(float(part.double().square().sum()) for g in grads for part in g.reshape(-1).split(1 << 22))
-        out.write("gradient %d %.12g\n" % (sum(g.numel() for g in grads), math.sqrt(square)))
+        count = sum(g.numel() for g in grads)
+        out.write("%s %d %.12g %.12g\n" % (spec.partition(":")[0], count, loss.detach(), math.sqrt(square)))
 
 
 def name_list(out, name):
@@ -416,12 +417,16 @@ SMALL = {
 }
 
 
-def head(out, what):
+TENSORS = "tensor, elements, length, its product with two seeded vectors, four of its elements"
+WHOLE = "model with drop=0, elements of its gradient, loss of sample 0 in nats, length of the gradient"
+
+
+def head(out, what, columns=TENSORS):
     import torchvision
     import transformers
     out.write("# %s, by make-references.py: torch %s, torchvision %s, transformers %s.\n" % (
         what, torch.__version__.split("+")[0], torchvision.__version__.split("+")[0], transformers.__version__))
-    out.write("# tensor, elements, length, its product with two seeded vectors, four of its elements\n")
+    out.write("# %s\n" % columns)
 
 
 def main():
@@ -429,7 +434,7 @@ def main():
     full = sys.argv[1:2] == ["full"]
     if full:
         with open(HERE / "full.txt", "w") as out:
-            head(out, "The models at full size, one sample, float")
+            head(out, "The models at full size, one sample, float", WHOLE)
             for name in sys.argv[2:] or ROWS:
                 print(name, flush=True)
                 run_model(out, name + ":drop=0", 1, torch.float32, False)

@@ -22,6 +22,7 @@
  * (resnet152) from its double there. */
 #define BOUND_MODEL_F32 1e-4
 #define BOUND_RELU_F32 0.25
+#define BOUND_RELU_LENGTH_F32 0.01 /* of the length of the whole gradient */
 
 enum { SAMPLES = 4, LINE = 512 };
 
@@ -417,14 +418,49 @@ static void test_names(void)
 	CU_ASSERT_EQUAL(models, lh_zoo_count());
 }
 
+/* One sample through each model at full size: minutes, and 12 GB for the largest. Both sides are fp32. */
+static void test_full_size(void)
+{
+	FILE *f = open_file("reference/full.txt");
+	char line[LINE], name[96], spec[128];
+	size_t count, models = 0;
+	double loss, length;
+	while (fgets(line, sizeof line, f)) {
+		struct run run;
+		if (*line == '#' || sscanf(line, "%95s %zu %lf %lf", name, &count, &loss, &length) != 4)
+			continue;
+		snprintf(spec, sizeof spec, "%s:drop=0", name);
+		open_run(spec, 1, &run);
+		double square = 0;
+		size_t elements = 0;
+		for (size_t i = 0; i < run.g->nparams; i++) {
+			const struct lh_graph_param *p = &run.g->params[i];
+			elements += p->frozen ? 0 : p->count;
+			for (size_t j = 0; j < p->count && !p->frozen; j++)
+				square += (double)run.grads[p->offset + j] * (double)run.grads[p->offset + j];
+		}
+		printf("# %s: loss %.6f, theirs %.6f; length of the gradient %.6g, theirs %.6g\n", name,
+		       (double)run.losses[0], loss, sqrt(square), length);
+		CU_ASSERT_EQUAL(elements, count);
+		CU_ASSERT_DOUBLE_EQUAL((double)run.losses[0], loss, BOUND_MODEL_F32 * loss);
+		CU_ASSERT_DOUBLE_EQUAL(sqrt(square), length,
+				       length * (strstr(name, "resnet") ? BOUND_RELU_LENGTH_F32 : BOUND_MODEL_F32));
+		models++;
+		close_run(&run);
+	}
+	fclose(f);
+	CU_ASSERT_EQUAL(models, lh_zoo_count());
+}
+
 int main(int argc, char **argv)
 {
 	static const struct lh_test tests[] = {
 	    {"operations", test_operations, 0},
 	    {"models", test_models, 0},
 	    {"names", test_names, 0},
+	    {"full_size", test_full_size, LH_TEST_LONG},
 	};
 	printf("# matrix products: %s\n", lh_blas_open());
-	return lh_test_main(argc, argv, IN_DOUBLE ? "reference_f64" : "reference_f32", tests,
-			    sizeof tests / sizeof *tests);
+	const size_t n = sizeof tests / sizeof *tests - IN_DOUBLE; /* full size is compared in fp32 only */
+	return lh_test_main(argc, argv, IN_DOUBLE ? "reference_f64" : "reference_f32", tests, n);
 }
