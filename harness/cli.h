@@ -66,6 +66,7 @@ int lh_fail(const struct lh_err *err);
 
 int cmd_bench(const struct lh_invocation *inv);
 int cmd_check(const struct lh_invocation *inv);
+int cmd_models(const struct lh_invocation *inv);
 int cmd_plan(const struct lh_invocation *inv);
 int cmd_probe(const struct lh_invocation *inv);
 int cmd_run(const struct lh_invocation *inv);

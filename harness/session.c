@@ -60,27 +60,41 @@ static bool first_existing(const char *const *candidates, char *ret, size_t size
 	return false;
 }
 
+int lh_session_peer_program(const struct lh_invocation *inv, char *ret, size_t size, struct lh_err *err)
+{
+	char self[PATH_MAX], beside[PATH_MAX + 64], build[PATH_MAX + 64];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (n < 0)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "/proc/self/exe");
+	self[n] = 0;
+	int dir = (int)(strrchr(self, '/') - self);
+	snprintf(beside, sizeof beside, "%.*s/longhaul-peer", dir, self);
+	snprintf(build, sizeof build, "%.*s/../trainer/longhaul-peer", dir, self);
+	const char *given = inv->peer_program;
+	const char *const peer[] = { given ? given : beside, given ? NULL : build, LH_LIBEXECDIR "/longhaul-peer",
+				     NULL };
+	if (first_existing(peer, ret, size))
+		return 0;
+	if (given)
+		return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_PEER_PROGRAM=%s", given);
+	ret[0] = 0; /* a command that needs it says so */
+	return 0;
+}
+
 static int find_parts(struct lh_session *s, struct lh_err *err)
 {
-	char beside[PATH_MAX + 64], build[PATH_MAX + 64], build_data[PATH_MAX + 64];
+	char build_data[PATH_MAX + 64];
 	ssize_t n = readlink("/proc/self/exe", s->self_path, sizeof s->self_path - 1);
 	if (n < 0)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "/proc/self/exe");
 	s->self_path[n] = 0;
 	int dir = (int)(strrchr(s->self_path, '/') - s->self_path);
-	snprintf(beside, sizeof beside, "%.*s/longhaul-peer", dir, s->self_path);
-	snprintf(build, sizeof build, "%.*s/../trainer/longhaul-peer", dir, s->self_path);
 	snprintf(build_data, sizeof build_data, "%.*s/../trainer/data", dir, s->self_path);
 
-	const char *given = s->inv->peer_program;
-	const char *const peer[] = { given ? given : beside, given ? NULL : build, LH_LIBEXECDIR "/longhaul-peer",
-				     NULL };
-	if (!first_existing(peer, s->peer_path, sizeof s->peer_path)) {
-		if (given)
-			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_PEER_PROGRAM=%s", given);
-		s->peer_path[0] = 0; /* a command that needs it says so */
-	}
-	given = s->inv->data_dir;
+	int rc = lh_session_peer_program(s->inv, s->peer_path, sizeof s->peer_path, err);
+	if (rc)
+		return rc;
+	const char *given = s->inv->data_dir;
 	const char *const data[] = { given ? given : build_data, given ? NULL : LH_DATADIR "/data", NULL };
 	if (!first_existing(data, s->data_dir, sizeof s->data_dir)) {
 		if (given)
