@@ -51,6 +51,23 @@ int lang_site_find(struct lang *l, const struct lang_node *name)
 	return -1;
 }
 
+int lang_peer_find(struct lang *l, const struct lang_node *name)
+{
+	const struct lh_topology *t = &l->exp.topology;
+	for (unsigned i = 0; i < t->npeers; i++)
+		if (!strcmp(t->peers[i].name, name->text))
+			return (int)i;
+	if (l->errors >= LANG_DIAG_MAX) { /* it would not be shown, and a trace may have many */
+		l->errors++;
+		return -1;
+	}
+	const char **names = lang_alloc(l, sizeof *names * (t->npeers + 1));
+	for (unsigned i = 0; i < t->npeers; i++)
+		names[i] = t->peers[i].name;
+	lang_error(l, &name->at, "no peer \"%s\"%s", name->text, lang_known(l, name->text, names, t->npeers));
+	return -1;
+}
+
 /* --- TCP settings --- */
 
 static void tcp_buffer(struct lang *l, const struct lang_node *list, uint32_t ret[3])

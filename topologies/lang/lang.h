@@ -212,6 +212,7 @@ bool lang_strategy_uses(enum lh_strategy_kind strategy, const char *key);
 /* build.c */
 void lang_build(struct lang *l);
 const char *lang_site_name(const struct lang *l, int site);
+int lang_peer_find(struct lang *l, const struct lang_node *name); /* -1 after a complaint */
 int lang_site_find(struct lang *l, const struct lang_node *name); /* -1 after a complaint, or when bad */
 
 /* link.c: the state of one direction of a link, with the places it came from */

@@ -156,22 +156,15 @@ static void add_peer_event(struct lang *l, struct lang_events *list, const struc
 	enum lh_change_kind kind = *what->key == 'k' ? LH_CHANGE_KILL
 				 : *what->key == 'n' ? LH_CHANGE_NOTICE
 						     : LH_CHANGE_ADD;
-	const struct lh_topology *t = &l->exp.topology;
-	const char **names = lang_alloc(l, sizeof *names * (t->npeers + 1));
-	for (unsigned i = 0; i < t->npeers; i++) {
-		names[i] = t->peers[i].name;
-		if (strcmp(names[i], name->text))
-			continue;
-		if (l->exp.training.given && kind != LH_CHANGE_KILL &&
-		    l->exp.training.membership != LH_MEMBERSHIP_ELASTIC)
-			lang_error(l, &what->key_at, "%s: needs training.membership: elastic", what->key);
-		else if (l->exp.spot[i].mean_ns)
-			lang_error(l, &name->at, "peer %s has spot.mean, which says when it comes and goes", name->text);
-		else
-			lang_event_peer(l, list, kind, i, at_ns, false, &name->at);
+	int peer = lang_peer_find(l, name);
+	if (peer < 0)
 		return;
-	}
-	lang_error(l, &name->at, "no peer \"%s\"%s", name->text, lang_known(l, name->text, names, t->npeers));
+	if (l->exp.training.given && kind != LH_CHANGE_KILL && l->exp.training.membership != LH_MEMBERSHIP_ELASTIC)
+		lang_error(l, &what->key_at, "%s: needs training.membership: elastic", what->key);
+	else if (l->exp.spot[peer].mean_ns)
+		lang_error(l, &name->at, "peer %s has spot.mean, which says when it comes and goes", name->text);
+	else
+		lang_event_peer(l, list, kind, (unsigned)peer, at_ns, false, &name->at);
 }
 
 static void add_cut(struct lang *l, struct lang_events *list, const struct lang_entry *e, struct event *model)

@@ -71,19 +71,6 @@ static void poisson(struct lang *l, struct lang_events *list, unsigned peer, con
 
 /* --- traces --- */
 
-static int find_peer(struct lang *l, const struct lang_node *name)
-{
-	const struct lh_topology *t = &l->exp.topology;
-	const char **names = lang_alloc(l, sizeof *names * (t->npeers + 1));
-	for (unsigned i = 0; i < t->npeers; i++) {
-		names[i] = t->peers[i].name;
-		if (!strcmp(names[i], name->text))
-			return (int)i;
-	}
-	lang_error(l, &name->at, "no peer \"%s\"%s", name->text, lang_known(l, name->text, names, t->npeers));
-	return -1;
-}
-
 static void trace_row(struct lang *l, struct lang_events *list, const struct lang_node *map, struct lang_node **row,
 		      lh_ns *last)
 {
@@ -95,7 +82,7 @@ static void trace_row(struct lang *l, struct lang_events *list, const struct lan
 		what++;
 	if (row[0]->bad || row[1]->bad || row[2]->bad)
 		return;
-	int peer = find_peer(l, row[1]);
+	int peer = lang_peer_find(l, row[1]);
 	const struct lh_spot *s = peer < 0 ? NULL : &l->exp.spot[peer];
 	if (peer >= 0 && l->peer_spot[peer] != map)
 		lang_error(l, &row[1]->at, "peer %s has another spot than the one with this trace", row[1]->text);
