@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 /* Load OpenBLAS with kernels for the vectors that this CPU has (at most 256 bits where the kernel is User-Mode Linux),
- * one thread. Where there is none, products go through our own (lh_op_gemm), some 5 to 10 times slower. Returns what
+ * one thread. Where there is none, products go through our own (lh_op_gemm), some 5 times slower. Returns what
  * was chosen, for the manifest: "OpenBLAS 0.3.21 SkylakeX", or "own (why)". Once per process and before its threads;
  * later calls return the same text. Without a call, products are our own. */
 const char *lh_blas_open(void);
