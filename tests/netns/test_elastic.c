@@ -139,10 +139,12 @@ static void fixed_ends_at_the_first_death(void)
 	json_t *doc = play(&c, "3", "schedule=[]", 4);
 	json_decref(doc);
 	const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run2", "--set", "training.seed=3", "--set",
-				     "schedule=[]", "--set", "training.membership=fixed", NULL };
+				     "schedule=[]", "--set", "training.membership=fixed", "--set",
+				     "training.checkpoint=none", NULL };
 	lh_cli_run(&c, args, NULL, 0, 0);
 	CU_ASSERT_EQUAL(c.status, 4);
 	CU_ASSERT_PTR_NULL(strstr(c.err, "still run"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(c.err, "peer eu-0: too few members"));
 	lh_cli_close(&c);
 }
 
