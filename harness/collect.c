@@ -78,7 +78,8 @@ void lh_series_started(struct lh_series *s, unsigned peer)
 	struct lh_peer_series *p = &s->peers[peer];
 
 	*p = (struct lh_peer_series){
-		.epochs = p->epochs, .late = true, .lost = p->lost, .initial = p->initial, .initial_hash = p->initial_hash,
+		.epochs = p->epochs, .late = true, .lost = p->lost, .initial = p->initial,
+		.initial_hash = p->initial_hash,
 	};
 }
 

@@ -73,8 +73,9 @@ unsigned lh_series_joined(const struct lh_series *s);
 unsigned lh_series_present(const struct lh_series *s);
 unsigned lh_series_finished(const struct lh_series *s);
 
-/* Do all peers hold the same bytes (those that were there, after epochs that leave the same in all), initially (epoch 0) and after every epoch up to `epochs`?
- * On false, *ret_epoch is the first where they differ and *ret_peer one that differs from most. */
+/* Do all peers hold the same bytes (those that were there, after epochs that leave the same in all), initially (epoch 0)
+ * and after every epoch up to `epochs`? On false, *ret_epoch is the first where they differ and *ret_peer one that
+ * differs from most. */
 bool lh_series_identical(const struct lh_series *s, uint32_t epochs, uint32_t *ret_epoch, unsigned *ret_peer);
 
 #endif

@@ -78,8 +78,8 @@ static enum lh_dealt judge(const struct ranges *r, uint64_t first, uint64_t coun
 	return LH_DEALT_ONCE;
 }
 
-enum lh_dealt lh_metrics_dealt(const struct lh_series *s, uint32_t epoch, uint64_t target_batch, uint64_t *ret_unreported,
-			       struct lh_err *err)
+enum lh_dealt lh_metrics_dealt(const struct lh_series *s, uint32_t epoch, uint64_t target_batch,
+			       uint64_t *ret_unreported, struct lh_err *err)
 {
 	struct ranges r = { 0 };
 	uint64_t left = 0;

@@ -66,7 +66,8 @@ int lh_group_log_start(struct lh_group_log *g, unsigned peer, lh_ns t_ns, bool f
 
 	if (rc == 0)
 		g->lives[g->nlives++] = (struct lh_life){
-			.peer = peer, .start_ns = t_ns, .founder = founder, .incarnation = incarnation, .held_back_l1 = NAN,
+			.peer = peer, .start_ns = t_ns, .founder = founder, .incarnation = incarnation,
+			.held_back_l1 = NAN,
 		};
 	return rc;
 }
@@ -159,8 +160,8 @@ static int add_view(struct lh_group_log *g, const struct lh_event *e, struct lh_
 		v->version = e->version;
 		take_change(v, e);
 	} else if (v->members != e->members || v->version != e->version) {
-		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "tells of another view %u than the others: there are two "
-				  "groups", e->view);
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "tells of another view %u than the others: there are "
+				  "two groups", e->view);
 	}
 	if (was_there && !(v->told & ~v->came)) {
 		take_change(v, e);
@@ -265,7 +266,8 @@ static struct lh_interruption describe(const struct lh_group_log *g, size_t inde
 {
 	const struct lh_life *life = &g->lives[index];
 	struct lh_interruption i = {
-		.peer = life->peer, .why = LH_GONE_CUT_OFF, .notice_ns = life->notice_ns, .held_back_l1 = life->held_back_l1,
+		.peer = life->peer, .why = LH_GONE_CUT_OFF, .notice_ns = life->notice_ns,
+		.held_back_l1 = life->held_back_l1,
 	};
 
 	if (v) {
@@ -296,7 +298,8 @@ static struct lh_interruption describe(const struct lh_group_log *g, size_t inde
 }
 
 /* The peer is a member again. */
-static void returned(const struct lh_group_log *g, struct lh_interruption *i, size_t index, const struct lh_view_record *v)
+static void returned(const struct lh_group_log *g, struct lh_interruption *i, size_t index,
+		     const struct lh_view_record *v)
 {
 	const struct lh_life *life = &g->lives[index];
 

@@ -77,7 +77,8 @@ int lh_group_log_start(struct lh_group_log *g, unsigned peer, lh_ns t_ns, bool f
 void lh_group_log_change(struct lh_group_log *g, enum lh_change_kind kind, unsigned peer, lh_ns t_ns);
 /* Its process ended. */
 void lh_group_log_exit(struct lh_group_log *g, unsigned peer, lh_ns t_ns);
-/* -EPROTO: members contradict each other about a view, so there would be two groups. Kinds of no concern are ignored. */
+/* -EPROTO: members contradict each other about a view, so there would be two groups. Kinds of no concern are
+ * ignored. */
 int lh_group_log_event(struct lh_group_log *g, const struct lh_event *e, struct lh_err *err);
 
 /* The newest view; NULL: none was told. */

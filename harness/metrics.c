@@ -101,7 +101,8 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 		      struct lh_epoch_metrics *ret)
 {
 	lh_ns begin = last_commit(s, epoch - 1), end = last_commit(s, epoch), calc_end = begin, exchange_end = begin;
-	struct lh_epoch_metrics m = { .epoch = epoch, .warmup = epoch <= in->warmup, .identical = true, .shared = true };
+	struct lh_epoch_metrics m = { .epoch = epoch, .warmup = epoch <= in->warmup, .identical = true,
+				      .shared = true };
 	double loss_sum = 0, own_s = 0;
 
 	for (unsigned i = 0; i < s->npeers; i++) {
@@ -287,7 +288,8 @@ static void sum_solo(const struct lh_series *s, const struct lh_metrics *m, stru
 	sum->undisturbed_sps = s->elastic && undisturbed_s > 0 ? (double)undisturbed / undisturbed_s : NAN;
 }
 
-static int sum_dealt(const struct lh_series *s, const struct lh_metrics_input *in, struct lh_metrics *m, struct lh_err *err)
+static int sum_dealt(const struct lh_series *s, const struct lh_metrics_input *in, struct lh_metrics *m,
+		     struct lh_err *err)
 {
 	struct lh_summary *sum = &m->summary;
 

@@ -14,7 +14,7 @@ struct lh_metrics_input {
 	uint64_t target_batch;    /* samples that an epoch must have */
 	lh_ns latency_ns;         /* of the one-way trips that follow each other in one exchange; < 0: not known */
 	unsigned cpus;            /* of the kernel that the peers share */
-	bool estimated;           /* strategy eta: an epoch ends when its batch is predicted to be full, so it is not exact */
+	bool estimated;           /* strategy eta: an epoch ends when its batch is predicted to be full */
 	bool calculates;          /* the engine uses the CPU for its calculation (not paced) */
 };
 
@@ -32,7 +32,7 @@ struct lh_epoch_metrics {
 	bool disturbed;           /* elastic: not all peers were there from its begin to its end */
 	uint64_t unreported;      /* elastic: samples that counted, of peers that were gone before they could say so */
 	double loss;              /* mean over the samples; NaN without one */
-	bool shared;              /* the peers are to hold the same parameters after it; else `identical` says nothing */
+	bool shared;              /* the peers are to hold the same parameters after it; else `identical` is void */
 	bool identical;
 	uint64_t state_hash;      /* of rank 0 */
 };
@@ -95,9 +95,10 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 		      struct lh_epoch_metrics *ret);
 /* When the last peer of an epoch had its share, and when the last committed. */
 void lh_metrics_bounds(const struct lh_series *s, uint32_t epoch, lh_ns *ret_calc_end_ns, lh_ns *ret_end_ns);
-/* Was each sample of the epoch counted once? Peers that were lost before they told are given the rest: *ret_unreported. */
-enum lh_dealt lh_metrics_dealt(const struct lh_series *s, uint32_t epoch, uint64_t target_batch, uint64_t *ret_unreported,
-			       struct lh_err *err);
+/* Was each sample of the epoch counted once? Peers that were lost before they told are given the rest,
+ * *ret_unreported. */
+enum lh_dealt lh_metrics_dealt(const struct lh_series *s, uint32_t epoch, uint64_t target_batch,
+			       uint64_t *ret_unreported, struct lh_err *err);
 /* CPUs that the declared paces need, judged by epoch `epoch`: sum over peers of CPU time per second of its own
  * calculation. NaN where the engine does not calculate. */
 double lh_metrics_cpus_needed(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch);

@@ -70,8 +70,8 @@ static int personal(const struct lh_peer_config *config, unsigned peer, struct l
 	int len = snprintf(ret->checkpoint_dir, sizeof ret->checkpoint_dir, "%s/%s", config->checkpoint_dir,
 			   config->peers[peer].name);
 	if (len >= (int)sizeof ret->checkpoint_dir)
-		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG, "checkpoints in %s: path longer than %zu characters",
-				  config->checkpoint_dir, sizeof ret->checkpoint_dir - 1);
+		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG, "checkpoints in %s: path longer than %zu "
+				  "characters", config->checkpoint_dir, sizeof ret->checkpoint_dir - 1);
 	if (mkdir(ret->checkpoint_dir, 0777) < 0 && errno != EEXIST)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "%s", ret->checkpoint_dir);
 	return 0;

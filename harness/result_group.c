@@ -67,8 +67,10 @@ static json_t *interruption_json(const struct lh_result *r, const struct lh_inte
 
 static json_t *checkpoints_json(const struct lh_group_log *g)
 {
-	return json_pack("{s:I, s:I, s:o}", "count", (json_int_t)g->checkpoints, "bytes", (json_int_t)g->checkpoint_bytes,
-			 "write_s_mean", lh_json_number(g->checkpoints ? (double)g->checkpoint_ns / 1e9 / g->checkpoints : NAN));
+	double mean = g->checkpoints ? (double)g->checkpoint_ns / 1e9 / g->checkpoints : NAN;
+
+	return json_pack("{s:I, s:I, s:o}", "count", (json_int_t)g->checkpoints, "bytes",
+			 (json_int_t)g->checkpoint_bytes, "write_s_mean", lh_json_number(mean));
 }
 
 json_t *lh_result_group_json(const struct lh_result *r)
@@ -100,8 +102,8 @@ json_t *lh_result_group_json(const struct lh_result *r)
 	uint64_t dealt = r->metrics ? r->metrics->nepochs * r->exp->training.target_batch : 0, counted = 0;
 	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++)
 		counted += r->metrics->epochs[i].samples;
-	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I}", "views", (json_int_t)g->nviews, "rounds_aborted", (json_int_t)aborted,
-			      "samples_redealt", (json_int_t)redealt, "samples_unreported",
+	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I}", "views", (json_int_t)g->nviews, "rounds_aborted",
+			      (json_int_t)aborted, "samples_redealt", (json_int_t)redealt, "samples_unreported",
 			      (json_int_t)(m ? m->unreported : 0), "samples_lost", (json_int_t)(dealt - counted));
 	json_object_set_new(o, "held_back_lost_l1", lh_json_number(lost));
 	json_object_set_new(o, "detect_s_max", lh_json_number(detect));
@@ -132,8 +134,8 @@ void lh_result_group_print(const struct lh_result *r, FILE *out)
 	if (!g || !r->series || r->exp->training.membership != LH_MEMBERSHIP_ELASTIC)
 		return;
 	if (r->ninterruptions)
-		fprintf(out, "\n  %-16s %-8s %10s %6s %10s %10s %10s %10s\n", "interruption", "why", "at", "epoch", "detected",
-			"regrouped", "restarted", "back after");
+		fprintf(out, "\n  %-16s %-8s %10s %6s %10s %10s %10s %10s\n", "interruption", "why", "at", "epoch",
+			"detected", "regrouped", "restarted", "back after");
 	for (size_t i = 0; i < r->ninterruptions; i++) {
 		const struct lh_interruption *x = &r->interruptions[i];
 		struct times t = times_of(r, x);

@@ -7,7 +7,8 @@
 /* null with membership fixed. */
 struct json_t *lh_result_group_json(const struct lh_result *r);
 void lh_result_group_print(const struct lh_result *r, FILE *out);
-/* Share of the throughput of the baseline, else of the run's own undisturbed epochs, that is missing; NaN: not known. */
+/* Share of the throughput of the baseline, else of the run's own undisturbed epochs, that is missing; NaN: not
+ * known. */
 double lh_result_throughput_lost(const struct lh_result *r);
 
 #endif

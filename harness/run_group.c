@@ -36,8 +36,8 @@ int lh_run_checkpoints(struct lh_run *r, struct lh_peer_config *config, struct l
 	int len = snprintf(config->checkpoint_dir, sizeof config->checkpoint_dir, "%s", real);
 	free(real);
 	if (len >= (int)sizeof config->checkpoint_dir)
-		return lh_err_set(err, LH_EXIT_INPUT, -ENAMETOOLONG, "%s: longer than %zu characters, the most for checkpoints",
-				  path, sizeof config->checkpoint_dir - 1);
+		return lh_err_set(err, LH_EXIT_INPUT, -ENAMETOOLONG, "%s: longer than %zu characters, the most for "
+				  "checkpoints", path, sizeof config->checkpoint_dir - 1);
 	return 0;
 }
 
@@ -60,6 +60,7 @@ static void show_view(struct lh_run *r, const struct lh_event *e)
 {
 	char text[400];
 	size_t used = (size_t)snprintf(text, sizeof text, "view %u:", e->view);
+	const char *why = e->cause == LH_VIEW_LOST ? " (lost)" : e->cause == LH_VIEW_LEFT ? " (left)" : "";
 
 	for (int side = 0; side < 2; side++) {
 		uint64_t mask = side ? e->came : e->gone;
@@ -71,8 +72,7 @@ static void show_view(struct lh_run *r, const struct lh_event *e)
 			lead = ", ";
 		}
 		if (mask && used < sizeof text)
-			used += (size_t)snprintf(text + used, sizeof text - used, side ? " came;" : " gone%s;",
-						 e->cause == LH_VIEW_LOST ? " (lost)" : e->cause == LH_VIEW_LEFT ? " (left)" : "");
+			used += (size_t)snprintf(text + used, sizeof text - used, side ? " came;" : " gone%s;", why);
 	}
 	lh_progress_note(r->opt->progress, "at %.1f s: %s %d peers%s", (double)(e->t_ns - r->series.go_ns) / 1e9, text,
 			 __builtin_popcountll(e->members), e->aborted_round ? "; the round is done again" : "");
@@ -85,7 +85,8 @@ void lh_run_group_told(struct lh_run *r, const struct lh_event *e)
 	if (!elastic(r))
 		return;
 	if (lh_group_log_event(&r->group, e, &err) < 0)
-		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", name_of(r, e->rank), err.text);
+		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", name_of(r, e->rank),
+			    err.text);
 	else if (e->kind == LH_EVENT_VIEW && e->view > r->shown_view && !(e->came >> e->rank & 1)) {
 		r->shown_view = e->view;
 		show_view(r, e);

@@ -354,7 +354,9 @@ static void go(struct lh_run *r)
 static void turn(struct lh_run *r, lh_ns *next_tick, lh_ns until)
 {
 	const struct lh_peers_handler h = { on_line, on_exit_of_peer, r };
-	const struct lh_changes_handler ch = { .done = on_change, .kill = on_kill, .notice = on_notice, .add = on_add, .ctx = r };
+	const struct lh_changes_handler ch = {
+		.done = on_change, .kill = on_kill, .notice = on_notice, .add = on_add, .ctx = r,
+	};
 	/* What the schedule has for later than the last epoch never comes due: it would keep this loop from sleeping. */
 	lh_ns due = r->state == LH_RUN_TRAINING ? lh_changes_due_ns(&r->changes, r->series.go_ns) : INT64_MAX;
 	struct lh_err err = LH_ERR_INIT;

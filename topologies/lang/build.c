@@ -1,7 +1,7 @@
 /* build.c - the typed tree into struct lh_experiment: sites, peers, probe. Names become indices.
  *
- * training.c, link.c and schedule.c do the same for the training, for links and for what changes. A bad node leaves its default behind; the
- * experiment is thrown away then, but what else is wrong with the file is found.
+ * training.c, link.c and schedule.c do the same for the training, for links and for what changes. A bad node leaves
+ * its default behind; the experiment is thrown away then, but what else is wrong with the file is found.
  */
 #include "lang.h"
 
@@ -168,7 +168,8 @@ static void site_peers(struct lang *l, unsigned site, const struct lang_entry *e
 	}
 	for (struct lang_entry *e = peers->first; e; e = e->next) {
 		struct lh_peer one = model;
-		const struct lang_node *name = lang_good(e->value, "name"), *count = lang_get(l, e->value, S_GROUP, "count");
+		const struct lang_node *name = lang_good(e->value, "name");
+		const struct lang_node *count = lang_get(l, e->value, S_GROUP, "count");
 		peer_keys(l, &one, e->value);
 		const struct lang_entry *own = lang_find(e->value, "spot");
 		own = own ? own : spot;

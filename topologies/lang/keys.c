@@ -303,7 +303,8 @@ const struct lang_section_info lang_sections[S_COUNT] = {
 	[S_TRAINING] = { "`training`", "" },
 	[S_PROBE] = { "`probe`", "" },
 	[S_TOLERANCE] = { "`tolerance`", "" },
-	[S_EVENT] = { "An event of the schedule", "One of `set`, `cut`, `heal`, `partition`, `kill`, `notice`, `add`, `trace`." },
+	[S_EVENT] = { "An event of the schedule", 
+	  "One of `set`, `cut`, `heal`, `partition`, `kill`, `notice`, `add`, `trace`." },
 	[S_ONEWAY] = { "One direction", "" },
 	[S_SPOT] = { "`spot`", "Give `mean` or `trace`. Needs `membership: elastic`." },
 };

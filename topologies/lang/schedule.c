@@ -1,4 +1,5 @@
-/* schedule.c - events, traces and spot models -> one list of changes in time order, each with its link's complete state.
+/* schedule.c - events, traces and spot models -> one list of changes in time order, each with its link's complete
+ * state.
  *
  * A trace's row is an event with `set:` of its non-empty cells. Events are collected, sorted by time (the file's
  * order among equals), and then played through once, since what a `set:` leaves alone is what came before it.
@@ -269,8 +270,8 @@ static void check_presence(struct lang *l, struct event *const *sorted, size_t n
 		if (e->kind == LH_CHANGE_ADD && state[e->peer] == HERE)
 			lang_error(l, &e->at, "add: peer %s is there already at %s", name, at);
 		else if (e->kind != LH_CHANGE_ADD && state[e->peer] == AWAY)
-			lang_error(l, &e->at, "%s: peer %s is not there at %s", e->kind == LH_CHANGE_KILL ? "kill" : "notice",
-				   name, at);
+			lang_error(l, &e->at, "%s: peer %s is not there at %s",
+				   e->kind == LH_CHANGE_KILL ? "kill" : "notice", name, at);
 		if (e->kind == LH_CHANGE_ADD && state[e->peer] == UNSAID)
 			l->exp.absent[e->peer] = true;
 		state[e->peer] = e->kind == LH_CHANGE_KILL ? AWAY : HERE;
@@ -280,7 +281,8 @@ static void check_presence(struct lang *l, struct event *const *sorted, size_t n
 		nobody &= l->exp.absent[i];
 	for (size_t i = 0; i < n && nobody; i++)
 		if (sorted[i]->kind == LH_CHANGE_ADD) {
-			lang_error(l, &sorted[i]->at, "add: no peer is there when the run begins: each has an add first");
+			lang_error(l, &sorted[i]->at, "add: no peer is there when the run begins: each has an add "
+				   "first");
 			return;
 		}
 }

@@ -132,7 +132,8 @@ static bool check(struct lang *l, const struct lang_node *map)
 	else if (until && has_trace)
 		lang_error(l, &until->at, "until: belongs to mean; a trace says when it ends");
 	else if (t->given && t->membership != LH_MEMBERSHIP_ELASTIC)
-		lang_error(l, &map->at, "spot: needs training.membership: elastic; with fixed the first loss ends the run");
+		lang_error(l, &map->at, "spot: needs training.membership: elastic; with fixed the first loss ends the "
+			   "run");
 	else
 		return !map->bad;
 	return false;

@@ -248,19 +248,20 @@ void lang_training_check(struct lang *l)
 	n = lang_good(map, "membership");
 	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && t->sync.strategy != LH_STRATEGY_EXACT &&
 	    !bad(map, "strategy") && !bad(map, "profile"))
-		lang_error(l, &n->at, "membership: elastic needs strategy exact; %s has no rounds that all members commit",
+		lang_error(l, &n->at, "membership: elastic needs strategy exact; %s has no rounds that all members "
+			   "commit",
 			   lh_strategy_names[t->sync.strategy]);
 	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && t->wire == LH_WIRE_POWERSGD && !bad(map, "wire"))
-		lang_error(l, &n->at, "membership: elastic does not go with wire powersgd: whoever joins would need the factors "
-			   "of the exchange before");
+		lang_error(l, &n->at, "membership: elastic does not go with wire powersgd: whoever joins would need the "
+			   "factors of the exchange before");
 	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && l->exp.topology.npeers > LH_MEMBERS_MAX)
 		lang_error(l, &n->at, "membership: elastic is for at most %d peers; these are %u", LH_MEMBERS_MAX,
 			   l->exp.topology.npeers);
 	n = lang_good(map, "checkpoint");
 	if (n && (t->young || t->checkpoint_ns) && t->membership == LH_MEMBERSHIP_FIXED && !bad(map, "membership"))
-		lang_error(l, &n->at, "checkpoint: needs membership: elastic; a fixed group ends with its first loss, and nobody "
-			   "reads it");
+		lang_error(l, &n->at, "checkpoint: needs membership: elastic; a fixed group ends with its first loss, and "
+			   "nobody reads it");
 	else if (n && t->young && !(lh_experiment_interruptions_per_s(&l->exp) > 0))
-		lang_error(l, &n->at, "checkpoint: young needs to know how often peers are taken away: give them spot:, or "
-			   "kill some in the schedule");
+		lang_error(l, &n->at, "checkpoint: young needs to know how often peers are taken away: give them spot:, "
+			   "or kill some in the schedule");
 }
