@@ -52,14 +52,32 @@ static void print_links(const struct lh_result *r, FILE *out)
 	}
 }
 
+/* What the communication column is the sum of, below its head. */
+static void print_parts(const struct lh_epoch_metrics *e, FILE *out)
+{
+	const struct {
+		int width;
+		double s;
+	} parts[] = {
+		{ 11, e->latency_s }, { 9, e->bandwidth_s }, { 7, e->wait_s }, { 6, e->coding_s }, { 6, e->update_s },
+	};
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		if (isfinite(parts[i].s))
+			fprintf(out, " %*.3f", parts[i].width - (i == 0), parts[i].s);
+		else
+			fprintf(out, " %*s", parts[i].width - (i == 0), "-");
+	}
+}
+
 static void print_epochs(const struct lh_result *r, FILE *out)
 {
 	const struct lh_metrics *m = r->metrics;
 
 	if (!m || !m->nepochs)
 		return;
-	fprintf(out, "\n  %5s %10s %10s %10s %10s %12s %10s\n", "epoch", "wall", "calc", "comm", "samples/s", "sent",
-		"loss");
+	fprintf(out, "\n  %5s %10s %10s %10s  %s %10s %12s %10s\n", "epoch", "wall", "calc", "comm",
+		"= latency bandwidth waiting coding update", "samples/s", "sent", "loss");
 	for (uint32_t i = 0; i < m->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &m->epochs[i];
 		if (m->nepochs > 24 && i >= 12 && i + 12 < m->nepochs) {
@@ -74,6 +92,7 @@ static void print_epochs(const struct lh_result *r, FILE *out)
 		print_seconds(out, e->calc_s);
 		fputc(' ', out);
 		print_seconds(out, e->comm_s);
+		print_parts(e, out);
 		fprintf(out, " %10.4g %9.2f MB", e->wall_s > 0 ? (double)e->samples / e->wall_s : 0.0,
 			(double)e->bytes_sent / 1e6);
 		if (isfinite(e->loss))
