@@ -2,7 +2,8 @@
  *
  * A stream carries window / RTT. So all streams of a pair together get a window of the path's rate times its RTT and a
  * half more, in buffers that the kernel grows as it needs them: half of a receive buffer is window before Linux 6.6,
- * and a send buffer holds what is in flight with its overhead and what is not sent yet.
+ * and a send buffer holds what is in flight with its overhead and what is not sent yet. They begin wide open and stay so
+ * in silence.
  */
 #include <math.h>
 
@@ -14,6 +15,9 @@
 #define BUFFER_PER_WINDOW 2.5
 #define HEADROOM 1.5
 #define STREAMS_AUTO_MAX 16
+#define FIRST_WINDOW_MAX (8 * MIB)
+#define MSS 1448.0
+#define INITIAL_SEGMENTS 10         /* the kernel's own */
 #define RATE_UNLIMITED 1.25e9       /* bytes/s of a path that nothing limits: about what one machine's veth carries */
 #define PART_NS (5 * LH_NS_PER_MS)  /* a part takes its path at least so long, where that leaves it small enough */
 #define PART_MIN 65536.0
@@ -55,6 +59,15 @@ static double peer_bytes(const struct lh_topology *t, unsigned peer)
 		if (i != peer)
 			most = fmax(most, fmax(path_bytes(t, peer, i), path_bytes(t, i, peer)));
 	return most;
+}
+
+/* Where all peers talk to each other at once, a stream's part of what its path holds. A window that opens from ten
+ * segments needs many round trips for it, or for ever: CUBIC stops doubling at the first sign of delay, also where that
+ * comes from a busy machine, and then adds some segments a second. */
+static uint32_t first_window(const struct lh_topology *t, double window)
+{
+	double bytes = fmin(window / HEADROOM / (t->npeers > 2 ? t->npeers - 1 : 1), FIRST_WINDOW_MAX);
+	return (uint32_t)fmax(ceil(bytes / MSS), INITIAL_SEGMENTS);
 }
 
 /* What one stream between two peers may have in flight, by the settings as they are. */
@@ -110,6 +123,8 @@ void lh_experiment_tune(struct lh_experiment *exp)
 		double window = peer_bytes(t, i) / streams;
 		tcp->rmem[2] = buffer(window, standard.rmem[2]);
 		tcp->wmem[2] = buffer(window, standard.wmem[2]);
+		tcp->rmem[1] = tcp->rmem[2]; /* or it would open as slowly as the other side's window */
 		tcp->slow_start_after_idle = false;
+		tcp->initcwnd = first_window(t, window);
 	}
 }

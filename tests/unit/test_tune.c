@@ -50,7 +50,8 @@ static void test_tuned(void)
 		const struct lh_tcp *tcp = &exp.topology.peers[i].tcp;
 		CU_ASSERT_EQUAL(tcp->rmem[2], 18750000); /* 5 MB x 1.5 x 2.5 */
 		CU_ASSERT_EQUAL(tcp->wmem[2], 18750000);
-		CU_ASSERT_EQUAL(tcp->rmem[1], 131072);
+		CU_ASSERT_EQUAL(tcp->rmem[1], 18750000);
+		CU_ASSERT_EQUAL(tcp->initcwnd, 1727); /* half of 5 MB: three peers */
 		CU_ASSERT_FALSE(tcp->slow_start_after_idle);
 	}
 	CU_ASSERT_EQUAL(lh_experiment_streams(&exp), 1); /* one is wide enough now */

@@ -91,7 +91,7 @@ const struct lang_key lang_keys[] = {
 	  "send buffer, as sysctl tcp_wmem; `default` is 4096, 16384, 4194304" },
 	{ IN(S_TCP), "slow-start-after-idle", { T_BOOL }, false, NULL,
 	  "shrink the congestion window after an idle time; `default` is yes" },
-	{ IN(S_TCP), "initial-window", { T_COUNT, .min = 0, .max = 1000 }, false, NULL,
+	{ IN(S_TCP), "initial-window", { T_COUNT, .min = 0, .max = 10000 }, false, NULL,
 	  "initial congestion window in segments; 0 is the kernel's own (10)" },
 
 	/* machines that are taken away */

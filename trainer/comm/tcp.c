@@ -40,7 +40,7 @@ static int handle(struct tcp *t, struct tcp_conn *c, uint32_t events, struct lh_
 
 static int timers(struct tcp *t, struct lh_err *err)
 {
-	lh_ns now = lh_clock_ns(), step = t->c->deadline_ns / 16;
+	lh_ns now = t->now_ns, step = t->c->deadline_ns / 16;
 	if (now < t->timer_ns)
 		return 0;
 	step = step > LH_NS_PER_S / 4 ? LH_NS_PER_S / 4 : step;
@@ -75,9 +75,8 @@ static void count_blocked(struct tcp *t)
 		}
 }
 
-static int tcp_progress(struct lh_transport *base, struct lh_err *err)
+static int pass(struct tcp *t, struct lh_err *err)
 {
-	struct tcp *t = tcp_of(base);
 	struct epoll_event events[EVENTS];
 	int n, rc = t->has_held ? resume(t, err) : 0;
 	if (rc)
@@ -99,6 +98,18 @@ static int tcp_progress(struct lh_transport *base, struct lh_err *err)
 		rc = timers(t, err);
 	tcp_conn_bury(t);
 	count_blocked(t);
+	return rc;
+}
+
+/* Reading the clock is a system call in some kernels, so one reading serves a pass, and all that is not sending or the
+ * user's counts as receiving. */
+static int tcp_progress(struct lh_transport *base, struct lh_err *err)
+{
+	struct tcp *t = tcp_of(base);
+	enum lh_span_kind was = lh_trace_enter(base->trace, LH_SPAN_RECEIVE);
+	t->now_ns = lh_clock_ns();
+	int rc = pass(t, err);
+	lh_trace_enter(base->trace, was);
 	return rc;
 }
 
@@ -141,6 +152,7 @@ static bool has_unsent(const struct tcp_conn *c)
 static void tcp_leave(struct lh_transport *base, uint32_t exchange)
 {
 	struct tcp *t = tcp_of(base);
+	t->now_ns = lh_clock_ns();
 	t->leaving = t->quiet = true;
 	for (unsigned i = 0; i < t->c->size; i++)
 		for (unsigned k = 0; t->pairs[i].open && k < t->pairs[i].nstreams; k++) {
@@ -188,6 +200,7 @@ static void tcp_abort(struct lh_transport *base, int culprit, const char *reason
 	uint8_t payload[4 + LH_FRAME_TEXT_MAX];
 	int32_t whose = culprit < 0 ? (int32_t)t->c->rank : culprit;
 	struct lh_frame f = { .type = LH_FRAME_ABORT, .length = (uint32_t)lh_abort_print(whose, reason, payload) };
+	t->now_ns = lh_clock_ns();
 	t->quiet = t->leaving = true;
 	for (unsigned i = 0; i < t->c->size; i++)
 		for (unsigned k = 0; t->pairs[i].open && k < t->pairs[i].nstreams; k++)

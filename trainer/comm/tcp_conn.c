@@ -81,12 +81,10 @@ bool tcp_conn_queue(struct tcp_conn *c, const struct lh_frame *f, const void *pa
 static ssize_t transmit(struct tcp *t, struct tcp_conn *c, struct iovec *iov, size_t niov)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = niov };
-	enum lh_span_kind was = lh_trace_enter(t->base.trace, LH_SPAN_SEND);
 	ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-	lh_trace_enter(t->base.trace, was);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -errno;
-	c->last_tx_ns = lh_clock_ns();
+	c->last_tx_ns = t->now_ns;
 	t->base.bytes_sent += (uint64_t)n;
 	return n;
 }
@@ -147,7 +145,12 @@ static int lost(struct tcp *t, struct tcp_conn *c)
 	return tcp_conn_poll(t, c, true, false, false);
 }
 
-int tcp_conn_write(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+static bool is_amid(const struct tcp_conn *c)
+{
+	return c->control_off || (c->out_active && c->out_off);
+}
+
+static int write_all(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 {
 	size_t budget = LH_TCP_PASS_BYTES;
 	int rc;
@@ -156,11 +159,19 @@ int tcp_conn_write(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 		ssize_t n = c->control_off || (c->control_len && boundary) ? write_control(t, c) : write_frame(t, c);
 		if (n < 0)
 			return lost(t, c);
-		if (n == 0 || (size_t)n >= budget)
+		if (n == 0 || is_amid(c) || (size_t)n >= budget) /* it took a part: it is full, no need to ask again */
 			return poll_out(t, c, true);
 		budget -= (size_t)n;
 	}
 	return rc < 0 ? rc : poll_out(t, c, false);
+}
+
+int tcp_conn_write(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
+{
+	enum lh_span_kind was = lh_trace_enter(t->base.trace, LH_SPAN_SEND);
+	int rc = write_all(t, c, err);
+	lh_trace_enter(t->base.trace, was);
+	return rc;
 }
 
 /* ---- receiving ---- */
@@ -347,29 +358,51 @@ static int take(struct tcp *t, struct tcp_conn *c, size_t n, struct lh_err *err)
 	return rc < 0 && c->state != TCP_GONE ? malformed(t, c, rc, err) : rc;
 }
 
+static bool is_alive(const struct tcp_conn *c)
+{
+	return c->state != TCP_GONE && c->state != TCP_REFUSED;
+}
+
+/* One call takes the rest of a payload and the header after it. Returns bytes, or as recvmsg. */
+static ssize_t read_some(struct tcp *t, struct tcp_conn *c, size_t *ret_asked, int *ret_code, struct lh_err *err)
+{
+	uint8_t *at, ahead[LH_FRAME_HEADER];
+	size_t space = lh_frame_reader_space(&c->reader, &at);
+	struct iovec iov[] = { { at, space }, { ahead, sizeof ahead } };
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = c->reader.in_payload ? 2 : 1 };
+	ssize_t n = recvmsg(c->fd, &m, MSG_DONTWAIT);
+	*ret_asked = space + (c->reader.in_payload ? sizeof ahead : 0);
+	if (n <= 0)
+		return n;
+	size_t first = (size_t)n < space ? (size_t)n : space, rest = (size_t)n - first;
+	t->base.bytes_received += (uint64_t)n;
+	if (c->pair)
+		c->pair->last_rx_ns = t->now_ns;
+	*ret_code = take(t, c, first, err);
+	if (*ret_code < 0 || !rest || !is_alive(c))
+		return n;
+	lh_frame_reader_space(&c->reader, &at);
+	memcpy(at, ahead, rest);
+	*ret_code = take(t, c, rest, err);
+	return n;
+}
+
 int tcp_conn_read(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 {
-	size_t budget = LH_TCP_PASS_BYTES;
+	size_t budget = LH_TCP_PASS_BYTES, asked = 0;
 	if (c->state == TCP_REFUSED)
 		return drain(t, c);
 	enum tcp_state before = c->state;
 	while (budget && c->state == before && c->polls_in) {
-		uint8_t *at;
-		size_t space = lh_frame_reader_space(&c->reader, &at);
-		enum lh_span_kind was = lh_trace_enter(t->base.trace, LH_SPAN_RECEIVE);
-		ssize_t n = recv(c->fd, at, space, MSG_DONTWAIT);
-		lh_trace_enter(t->base.trace, was);
+		int rc = 0;
+		ssize_t n = read_some(t, c, &asked, &rc, err);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return 0;
 		if (n <= 0)
 			return ended(t, c, n < 0 ? -errno : 0, err);
-		if (c->pair)
-			c->pair->last_rx_ns = lh_clock_ns();
-		t->base.bytes_received += (uint64_t)n;
+		if (rc < 0 || (size_t)n < asked) /* less than asked: that was all, no need to ask again */
+			return rc < 0 ? rc : 0;
 		budget -= (size_t)n < budget ? (size_t)n : budget;
-		int rc = take(t, c, (size_t)n, err);
-		if (rc < 0)
-			return rc;
 	}
 	return 0;
 }

@@ -87,6 +87,7 @@ struct tcp {
 	unsigned nunknown, unknown_max;
 	bool joining, quiet;       /* quiet: nothing of the user is sent any more */
 	bool leaving, elastic, has_held;
+	lh_ns now_ns;              /* when this pass began */
 	lh_ns progress_ns, timer_ns;
 };
 
