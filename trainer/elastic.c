@@ -136,7 +136,6 @@ static void vote(struct elastic *x)
 	if (!x->exchanging || x->told || !x->h->strategy->ops->ready(x->h->strategy, &x->round))
 		return;
 	x->told = true;
-	x->e.exchange_end_ns = now(x);
 	lh_member_result(&x->m, x->h->strategy->ops->result_hash(x->h->strategy), now(x));
 }
 
@@ -186,6 +185,7 @@ static void on_commit(void *ctx, uint32_t version, uint64_t hash)
 	struct elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_trace *tr = x->w->t->trace;
+	x->e.exchange_end_ns = now(x); /* with everybody's word on it: waiting for that is not updating */
 	lh_trace_enter(tr, LH_SPAN_OPTIMISE);
 	keep(x, x->h->strategy->ops->commit(x->h->strategy, &x->round, &err), &err);
 	lh_trace_enter(tr, LH_SPAN_OTHER);

@@ -202,7 +202,7 @@ struct lh_event {
 	uint32_t view;             /* elastic: the group that committed it (VIEW has its members), from 1; else 0 */
 	lh_ns begin_ns;            /* previous commit of this peer, or the go */
 	lh_ns calc_end_ns;         /* this peer's share of the batch is done, pacing waited out */
-	lh_ns exchange_end_ns;     /* the averaged gradient is here */
+	lh_ns exchange_end_ns;     /* the averaged gradient is here; elastic: on all members, as they said */
 	lh_ns commit_ns;           /* the update is applied */
 	uint64_t samples;          /* of this peer, this epoch */
 	uint64_t total_samples;    /* of all peers, this epoch: what the averaged gradient was divided by; 0: not known */
