@@ -43,6 +43,8 @@ void lh_hash64_init(struct lh_hash64_state *s, uint64_t seed)
 void lh_hash64_update(struct lh_hash64_state *s, const void *data, size_t len)
 {
 	const unsigned char *p = data;
+	if (!len)
+		return; /* data may be NULL then */
 	s->length += len;
 	if (s->tail_len) {
 		size_t n = STRIPE - s->tail_len < len ? STRIPE - s->tail_len : len;
