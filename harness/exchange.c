@@ -155,7 +155,8 @@ int lh_exchange_plan(const struct lh_experiment *exp, const struct lh_wires *w, 
 		     struct lh_exchange_plan *ret, struct lh_err *err)
 {
 	const struct lh_training *tr = &exp->training;
-	struct lh_exchange_plan p = { .elements = elements, .element_bytes = lh_exchange_element_bytes(tr) };
+	struct lh_exchange_plan p = { .elements = elements, .element_bytes = lh_exchange_element_bytes(tr),
+				      .tuned = tr->sockets == LH_SOCKETS_TUNED };
 	enum lh_algorithm best = tr->algorithm;
 	int rc = 0;
 
@@ -190,6 +191,8 @@ int lh_exchange_plan(const struct lh_experiment *exp, const struct lh_wires *w, 
 int lh_exchange_configure(const struct lh_exchange_plan *p, struct lh_peer_config *c, struct lh_err *err)
 {
 	c->algorithm = p->algorithm;
+	if (p->tuned && p->prediction.rates_s > 0)
+		c->pace_byte_per_s = (uint64_t)((double)p->elements * p->element_bytes / p->prediction.rates_s);
 	for (unsigned i = 0; p->share && i < c->size; i++)
 		c->peers[i].share = p->share[i];
 	if (!p->trees.n)

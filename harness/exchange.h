@@ -22,6 +22,7 @@ struct lh_exchange_plan {
 	double predicted_s[LH_ALGORITHMS]; /* of each that was looked at; NaN: not */
 	uint64_t elements;
 	double element_bytes;
+	bool tuned;             /* sockets: pairs are paced */
 };
 
 /* Bytes of one element on the wire, on average; NaN where it is not known before (powersgd). */

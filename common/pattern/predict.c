@@ -105,7 +105,10 @@ static void measure(struct sums *s, const struct lh_pattern *p, const struct lh_
 		alone = fmax(alone, up + down);
 	}
 	for (unsigned e = 0; e < lh_wires_count(s->w); e++) {
+		unsigned from, to;
 		double t = thing_time(s->w, e, s->load[e]);
+		if (lh_wires_kind(s->w, e, &from, &to) != LH_WIRE_PAIR)
+			ret->rates_s = fmax(ret->rates_s, t);
 		if (t > ret->wire_s) {
 			ret->wire_s = t;
 			ret->busiest = e;

@@ -9,6 +9,7 @@
 
 struct lh_prediction {
 	double wire_s;    /* the busiest thing, from the first byte to the last, windows opening included */
+	double rates_s;   /* of it, the busiest of those with a rate: cards, links, access lines */
 	double host_s;    /* all bytes through this machine */
 	double latency_s; /* the longest chain of one-way delays */
 	double total_s;

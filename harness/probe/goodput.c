@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "longhaul/cell.h"
 #include "ping.h"
 
 enum {
@@ -58,6 +59,7 @@ struct flow {
 	unsigned from, to, streams; /* peers */
 	lh_ns rtt_ns, measure_ns;
 	double bound; /* bit/s */
+	double pace_byte_per_s; /* of the sender; 0, INFINITY: as TCP likes */
 	bool copies;   /* the receiver reads what it gets, as a program would */
 	int ready_fd; /* write end: one byte when the port is set */
 	struct outcome *out;
@@ -225,12 +227,14 @@ static int sender_main(void *ctx)
 	struct sockaddr_storage a;
 	socklen_t len = address_of(f->t, f->to, f->out->port, &a);
 	struct timeval limit = { CONNECT_LIMIT_NS / LH_NS_PER_S, 0 };
+	uint64_t pace = f->pace_byte_per_s > 0 && isfinite(f->pace_byte_per_s) ? (uint64_t)f->pace_byte_per_s : ~0ull;
 	signal(SIGPIPE, SIG_IGN);
 	for (unsigned i = 0; i < f->streams; i++) {
 		int fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (!len || fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) ||
 		    connect(fd, (struct sockaddr *)&a, len) || fcntl(fd, F_SETFL, O_NONBLOCK))
 			return fail(f, errno);
+		setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &pace, sizeof pace);
 		streams[i] = (struct pollfd){ fd, POLLOUT, 0 };
 	}
 	for (;;) { /* until the receiver has seen enough and closes */
@@ -480,16 +484,16 @@ int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp, lh_pro
 /* Nothing can be said of the machine from a CPU that did less. */
 #define BUSY_LEAST 0.05
 
-/* Does anything but the machine limit these flows, delays being 0? */
-static bool has_rates(const struct lh_topology *t, const struct flow *flows, unsigned n)
+/* What the cards and access ways let through of one of these flows; INFINITY: all. */
+static double rate_of(const struct lh_topology *t, const struct flow *f)
 {
-	for (unsigned i = 0; i < n; i++) {
-		const struct lh_site *from = &t->sites[flows[i].link->from], *to = &t->sites[flows[i].link->to];
-		if (t->peers[flows[i].from].nic_bps || t->peers[flows[i].to].nic_bps ||
-		    (from != to && (from->access.up_bps || to->access.down_bps)))
-			return true;
+	const struct lh_site *from = &t->sites[f->link->from], *to = &t->sites[f->link->to];
+	double rate = least_rate(least_rate(INFINITY, t->peers[f->from].nic_bps), t->peers[f->to].nic_bps);
+	if (from != to) { /* shared by the site's peers */
+		rate = fmin(rate, least_rate(INFINITY, from->access.up_bps) / from->npeers);
+		rate = fmin(rate, least_rate(INFINITY, to->access.down_bps) / to->npeers);
 	}
-	return false;
+	return rate / 8;
 }
 
 int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *ret_byte_per_s, struct lh_err *err)
@@ -498,6 +502,7 @@ int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *r
 	struct flow flows[TOGETHER_MAX];
 	struct lh_link_result links[TOGETHER_MAX];
 	size_t bytes = n * sizeof(struct outcome);
+	bool limited = false;
 	struct outcome *out = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (out == MAP_FAILED)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "probe");
@@ -508,6 +513,8 @@ int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *r
 			.t = t, .link = &links[i], .from = i, .to = to, .streams = 1, .out = &out[i],
 			.measure_ns = CAPACITY_NS, .copies = true,
 		};
+		flows[i].pace_byte_per_s = rate_of(t, &flows[i]);
+		limited |= isfinite(flows[i].pace_byte_per_s);
 	}
 	int rc = flows_run(net, flows, n, err);
 	double sum = 0, idle = 1;
@@ -516,7 +523,10 @@ int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *r
 		idle = isnan(out[i].idle) ? idle : fmin(idle, out[i].idle);
 	}
 	if (!rc)
-		*ret_byte_per_s = has_rates(t, flows, n) ? sum / fmax(1 - idle, BUSY_LEAST) : sum;
+		*ret_byte_per_s = limited ? sum / fmax(1 - idle, BUSY_LEAST) : sum;
+	/* A CPU of a kernel that others use too may be busy with them. */
+	if (limited && !lh_uml_inside())
+		*ret_byte_per_s = NAN;
 	munmap(out, bytes);
 	return rc;
 }

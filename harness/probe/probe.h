@@ -54,7 +54,8 @@ int lh_probe_rtt(struct lh_net *net, const struct lh_experiment *exp, const lh_n
 int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp,
 		     lh_probe_progress_fn *progress, void *ctx, struct lh_probe_report *rep, struct lh_err *err);
 /* What the machine carries between all peers together, delays being 0: TCP payload a second, a stream from every peer to
- * one half-way round; where the peers have rates, which may be the limit, divided by the busy share of the busiest CPU. */
+ * one half-way round, paced to the peers' rates where they have some; then divided by the busy share of the busiest CPU,
+ * and NaN where that CPU may be busy with others (outside User-Mode Linux). */
 int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *ret_byte_per_s, struct lh_err *err);
 void lh_probe_report_done(struct lh_probe_report *rep);
 

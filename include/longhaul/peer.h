@@ -125,6 +125,7 @@ struct lh_peer_config {
 	struct lh_sync_options sync;
 	uint32_t streams;           /* of each pair, 1 ... LH_STREAMS_MAX; 0: chosen from RTT, window and rate */
 	enum lh_sockets sockets;
+	uint64_t pace_byte_per_s;   /* of the vector on the wire: a pair is paced to what it carries of it; 0: not */
 	uint32_t part_bytes;        /* of one part of an exchange on the wire, at most; 0: 512 KiB */
 	enum lh_membership membership;
 	bool absent;                /* elastic: this peer was not there when the run began; it joins a running group */

@@ -89,6 +89,7 @@ struct tcp {
 	bool leaving, elastic, has_held;
 	lh_ns now_ns;              /* when this pass began */
 	lh_ns progress_ns, timer_ns;
+	double *pace;              /* [size] bytes a second that a pair may send; NULL: as TCP likes */
 };
 
 /* tcp_conn.c */
@@ -138,6 +139,10 @@ void tcp_option_set(const struct tcp *t, int fd);
 lh_ns tcp_option_rtt(int fd);
 /* How many streams a pair with this round-trip time gets. */
 unsigned tcp_option_streams(const struct tcp *t, int fd);
+
+/* tcp_pace.c */
+int tcp_pace_init(struct tcp *t, struct lh_err *err);
+void tcp_pace_pair(const struct tcp *t, const struct tcp_pair *p);
 
 extern const struct lh_transport_ops lh_tcp_ops;
 

@@ -120,6 +120,8 @@ int lh_tcp_listen(const struct lh_peer_config *config, struct lh_transport **ret
 	if (!t->pairs || t->epoll_fd < 0)
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, t->pairs ? -errno : -ENOMEM, "transport");
 	if (!rc)
+		rc = tcp_pace_init(t, err);
+	if (!rc)
 		rc = open_listener(t, err);
 	if (rc) {
 		t->base.ops->close(&t->base);

@@ -46,6 +46,7 @@ int tcp_pair_opened(struct tcp *t, struct tcp_pair *p, struct lh_err *err)
 	p->backoff_ns = 0;
 	p->last_rx_ns = t->progress_ns = lh_clock_ns();
 	p->rtt_ns = tcp_option_rtt(p->conns[0]->fd);
+	tcp_pace_pair(t, p);
 	if (t->base.member)
 		t->base.member->found(t->base.member_ctx, p->rank, p->incarnation);
 	int rc = 0;
