@@ -9,7 +9,8 @@
 #include "stats.h"
 
 enum {
-	CELL = 28,            /* characters of a cell; longer texts are cut, --json has them */
+	CELL = 44,            /* characters of a cell; longer texts are cut, --json has them */
+	VALUE = 24,           /* of a setting */
 	COLUMNS_MAX = 24,
 	PAIRS_SHOWN = 8,      /* columns of site pairs */
 	DIFFERENCES_SHOWN = 24,
@@ -59,7 +60,9 @@ static void put_number(struct table *t, size_t row, size_t column, double v, int
 
 static void put_ratio(struct table *t, size_t row, size_t column, double ratio)
 {
-	if (isfinite(ratio))
+	if (isfinite(ratio) && ratio < 0.0995)
+		put(t, row, column, "x%.2g", ratio);
+	else if (isfinite(ratio))
 		put(t, row, column, "x%.*f", ratio < 9.995 ? 2 : ratio < 99.95 ? 1 : 0, ratio);
 	else
 		put(t, row, column, "%s", "");
@@ -308,7 +311,8 @@ static void print_differences(const struct lh_compare *c, FILE *out)
 			put(&t, i + 1, 0, "%s", key);
 		for (size_t k = 0; k < c->nruns; k++) {
 			const char *v = json_string_value(json_array_get(json_object_get(row, "values"), k));
-			put(&t, i + 1, k + 1, "%s", v ? v : c->runs[k].settings ? "-" : "?");
+			v = v ? v : c->runs[k].settings ? "-" : "?";
+			put(&t, i + 1, k + 1, "%.*s%s", VALUE - 2, v, strlen(v) > VALUE - 2 ? ".." : "");
 		}
 	}
 	fputc('\n', out);
