@@ -62,8 +62,7 @@ static double peer_bytes(const struct lh_topology *t, unsigned peer)
 }
 
 /* Where all peers talk to each other at once, a stream's part of what its path holds. A window that opens from ten
- * segments needs many round trips for it, or for ever: CUBIC stops doubling at the first sign of delay, also where that
- * comes from a busy machine, and then adds some segments a second. */
+ * segments needs many round trips for it, and by some segments a second once CUBIC has stopped doubling. */
 static uint32_t first_window(const struct lh_topology *t, double window)
 {
 	double bytes = fmin(window / HEADROOM / (t->npeers > 2 ? t->npeers - 1 : 1), FIRST_WINDOW_MAX);
