@@ -245,6 +245,20 @@ static const struct lh_experiment *largest(const struct session_state *st)
 	return st->opt->largest ? st->opt->largest : &st->s.exp;
 }
 
+/* What the sockets of all peers can hold: on a receive buffer's way every segment is still in its sender's, too. The
+ * guest's TCP may use half of its memory (netem/uml_init.c); if that ran short it would drop segments that no link did. */
+static lh_bytes socket_memory(const struct lh_experiment *exp)
+{
+	const struct lh_topology *t = &exp->topology;
+	lh_bytes streams = lh_experiment_streams(exp), sum = 0, have = lh_machine_memory_available();
+
+	streams = exp->probe.streams > streams ? exp->probe.streams : streams;
+	for (unsigned i = 0; i < t->npeers; i++)
+		sum += ((lh_bytes)t->peers[i].tcp.rmem[2] + t->peers[i].tcp.wmem[2]) * streams * (t->npeers - 1);
+	sum *= 2;
+	return have && sum > have / 2 ? have / 2 : sum;
+}
+
 static lh_bytes guest_memory(const struct session_state *st)
 {
 	const struct lh_experiment *exp = largest(st);
@@ -258,7 +272,8 @@ static lh_bytes guest_memory(const struct session_state *st)
 			peer = bytes > peer ? bytes : peer;
 		}
 	peer = st->opt->peer_bytes ? st->opt->peer_bytes : peer;
-	return (GUEST_BASE_BYTES + lh_plan_memory_bytes(st->plan) + peer * exp->topology.npeers + MIB - 1) / MIB * MIB;
+	return (GUEST_BASE_BYTES + lh_plan_memory_bytes(st->plan) + socket_memory(exp) + peer * exp->topology.npeers + MIB -
+		1) / MIB * MIB;
 }
 
 /* ---- entering ---- */

@@ -11,6 +11,8 @@ enum {
 	TBF_BURST_FLOOR = 2 * FRAME_BYTES,
 	TBF_BURST_PER_S = 2000,   /* the bucket holds 1/2000 s = 0.5 ms of the rate */
 	TBF_QUEUE_FLOOR = 10 * FRAME_BYTES,
+	SUPERPACKET_BYTES = 72 << 10, /* 64 KiB of payload and the headers that it will have as packets */
+	TBF_WHOLE_PER_S = 250,    /* a bucket takes one whole where that is at most 1/250 s = 4 ms of the rate */
 	TBF_MAX = 1 << 30,
 	CLOSED_BPS = 1000000000,  /* of a cut link that had no qdisc: any rate, nothing gets in */
 };
@@ -74,6 +76,9 @@ static void cut_netem(struct lh_impairment *imp)
 void lh_qdisc_for_rate(lh_bps rate_bps, lh_bytes queue_bytes, struct lh_qdisc *ret)
 {
 	lh_bytes burst = rate_bps / 8 / TBF_BURST_PER_S;
+	/* tbf cuts what is larger than the bucket into packets, and each hop would then cost 45 times the work. */
+	if (burst < SUPERPACKET_BYTES && rate_bps / 8 / TBF_WHOLE_PER_S >= SUPERPACKET_BYTES)
+		burst = SUPERPACKET_BYTES;
 	burst = burst < TBF_BURST_FLOOR ? TBF_BURST_FLOOR : burst > TBF_MAX / 2 ? TBF_MAX / 2 : burst;
 	/* At least two buckets, so that a superpacket as large as the bucket finds room behind another. */
 	lh_bytes limit = queue_bytes < TBF_QUEUE_FLOOR ? TBF_QUEUE_FLOOR : queue_bytes;

@@ -287,6 +287,13 @@ static void tc_line(void)
 	CU_ASSERT_STRING_EQUAL(tc_of(&q), "netem limit 5000 loss gemodel 0.0000001% 0% 100% 0%");
 	lh_qdisc_for_rate(8000000, 0, &q);
 	CU_ASSERT_STRING_EQUAL(tc_of(&q), "tbf rate 8000000bit burst 3028b limit 15140b");
+	/* Where a whole superpacket lasts at most 4 ms, the bucket takes one. */
+	lh_qdisc_for_rate(147455000, 0, &q);
+	CU_ASSERT_STRING_EQUAL(tc_of(&q), "tbf rate 147455000bit burst 9215b limit 18430b");
+	lh_qdisc_for_rate(147456000, 0, &q);
+	CU_ASSERT_STRING_EQUAL(tc_of(&q), "tbf rate 147456000bit burst 73728b limit 147456b");
+	lh_qdisc_for_rate(7000000000, 0, &q);
+	CU_ASSERT_STRING_EQUAL(tc_of(&q), "tbf rate 7000000000bit burst 437500b limit 875000b");
 }
 
 int main(int argc, char **argv)
