@@ -159,6 +159,10 @@ int lh_rundir_write(struct lh_rundir *d, const char *name, lh_write_fn *fn, void
 	rc = fn(ctx, out);
 	if (rc == 0 && (fflush(out) != 0 || ferror(out)))
 		rc = errno ? -errno : -EIO;
+	/* A writer that only looks at the end finds that something failed, not what; trying again tells. */
+	errno = 0;
+	if (rc == -EIO && ferror(out) && (fputc(' ', out) == EOF || fflush(out) != 0) && errno)
+		rc = -errno;
 	if (fclose(out) != 0 && rc == 0)
 		rc = -errno;
 	if (rc == 0 && renameat(d->fd, tmp, d->fd, name) < 0)

@@ -275,6 +275,6 @@ int main(int argc, char **argv)
 	    {"bad_input", test_bad_input, 0},
 	    {"blas", test_blas, 0},
 	};
-	printf("# matrix products: %s\n", lh_blas_open());
+	fprintf(stderr, "matrix products: %s\n", lh_blas_open()); /* TAP begins with its version */
 	return lh_test_main(argc, argv, "models", tests, sizeof tests / sizeof *tests);
 }

@@ -460,7 +460,7 @@ int main(int argc, char **argv)
 	    {"names", test_names, 0},
 	    {"full_size", test_full_size, LH_TEST_LONG},
 	};
-	printf("# matrix products: %s\n", lh_blas_open());
+	fprintf(stderr, "matrix products: %s\n", lh_blas_open()); /* TAP begins with its version */
 	const size_t n = sizeof tests / sizeof *tests - IN_DOUBLE; /* full size is compared in fp32 only */
 	return lh_test_main(argc, argv, IN_DOUBLE ? "reference_f64" : "reference_f32", tests, n);
 }
