@@ -297,7 +297,7 @@ void lh_opbench_open(const struct lh_opcase *c, const struct lh_backend_ops *ops
 	CU_ASSERT_PTR_NOT_NULL_FATAL(b->g);
 	c->build(b->g);
 	CU_ASSERT_EQUAL_FATAL(b->g->failed, 0);
-	CU_ASSERT_EQUAL_FATAL(ops->open(&b->backend, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(ops->open(NULL, &b->backend, NULL), 0);
 	b->node = &b->g->nodes[b->g->nnodes - 1];
 	b->run = (struct lh_op_run){.node = b->node, .n = c->n, .training = true, .seed = 5, .ids = b->ids};
 	for (size_t i = 0; i < c->n; i++)
@@ -309,7 +309,7 @@ void lh_opbench_open(const struct lh_opcase *c, const struct lh_backend_ops *ops
 		if (!p)
 			continue;
 		b->param_count[k] = p->count;
-		b->run.param[k] = b->param[k] = room(p->count, sizeof(real));
+		b->run.copy[k] = b->run.param[k] = b->param[k] = room(p->count, sizeof(real));
 		b->run.dparam[k] = b->dparam[k] = room(p->count, sizeof(real));
 		lh_fill_param(p, b->param[k]);
 	}

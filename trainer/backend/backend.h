@@ -6,10 +6,15 @@
  * other backend runs the same tables and the same tests. docs/decisions/0013-one-definition-two-backends.md
  *
  * Tensors
- *   An activation of n samples is [n][h][w][c], dense (NHWC); a text is h = 1, w = tokens; a vector h = w = 1. Reals
- *   have the backend's element size (4; 8 in the gradient tests); integer tensors (token ids, targets, masks) are
- *   int32_t. Parameters lie in one vector in the layouts that `enum lh_op` names, which for convolutions are not
- *   PyTorch's: model/graph.h converts.
+ *   An activation of n samples is [n][h][w][c], dense (NHWC); a text is h = 1, w = tokens; a vector h = w = 1. Integer
+ *   tensors (token ids, targets, masks) are int32_t. Parameters lie in one vector in the layouts that `enum lh_op` names,
+ *   which for convolutions are not PyTorch's: model/graph.h converts.
+ *
+ * Precision
+ *   Activations, their gradients and the copies of parameters that products read (lh_op_run.copy) have the precision of
+ *   the backend's table. Parameters, their gradients, buffers, whatever an operation keeps (state), and y and dy
+ *   of a cross entropy, are always fp32 (double in the gradient tests: `element_bytes`). Sums are fp32 or more; norms,
+ *   softmaxes and losses calculate in fp32 inside.
  *
  * Backward
  *   dx[i] gets the gradient of input i: written, or added to what is there where dx_add[i] (an activation that several
@@ -52,6 +57,9 @@ enum lh_op {
 	LH_OP_COUNT
 };
 
+enum lh_precision { LH_PRECISION_FP32, LH_PRECISION_BF16, LH_PRECISION_FP16, LH_PRECISIONS };
+extern const char *const lh_precision_names[]; /* "fp32", ... by enum, NULL-terminated */
+
 enum { LH_NODE_INPUTS_MAX = 4, LH_NODE_PARAMS_MAX = 2, LH_NODE_BUFFERS_MAX = 2, LH_NODE_NAME_MAX = 96 };
 
 /* A target that does not count (PyTorch's ignore_index). */
@@ -86,6 +94,7 @@ struct lh_op_run {
 	const uint64_t *ids;             /* global sample ids [n], host memory; so neither the microbatch nor the */
 					 /* peer that has the sample changes one */
 	const void *x[LH_NODE_INPUTS_MAX], *param[LH_NODE_PARAMS_MAX];
+	const void *copy[LH_NODE_PARAMS_MAX]; /* linear, conv2d: param in the activations' precision (fp32: param itself) */
 	void *buffer[LH_NODE_BUFFERS_MAX];
 	void *y;                         /* forward writes it; backward finds it only where the traits say so */
 	void *state;                     /* kept from forward to backward */
@@ -106,16 +115,33 @@ struct lh_backend_op {
 	int (*backward)(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err);
 };
 
+struct lh_backend_config {
+	unsigned device;                 /* of several of a kind */
+	bool deterministic;              /* same input, same bits: no sum whose order is not fixed */
+};
+
+/* One for each backend and precision. */
 struct lh_backend_ops {
-	const char *name;
-	size_t element_bytes;
-	int (*open)(struct lh_backend **ret, struct lh_err *err);
+	const char *name;                /* "cpu", "cuda" */
+	enum lh_precision precision;
+	size_t activation_bytes;         /* of an element: of an activation, */
+	size_t element_bytes;            /* and of a parameter: 4, or 8 in the gradient tests */
+	bool host_memory;                /* its memory is the process's own: pointers may be followed */
+	size_t fixed_bytes;              /* of the device, beside what alloc is asked for */
+	/* config NULL: all 0. Refuses (exit 3) where the machine lacks what it takes. */
+	int (*open)(const struct lh_backend_config *config, struct lh_backend **ret, struct lh_err *err);
 	void (*close)(struct lh_backend *b);
 	int (*alloc)(struct lh_backend *b, size_t bytes, void **ret, struct lh_err *err); /* zeroed, aligned */
 	void (*release)(struct lh_backend *b, void *memory);
+	/* Calls take effect in order; what they are given may be used again when they return. get waits for all before it. */
 	int (*put)(struct lh_backend *b, void *device, const void *host, size_t bytes, struct lh_err *err);
 	int (*get)(struct lh_backend *b, void *host, const void *device, size_t bytes, struct lh_err *err);
 	int (*zero)(struct lh_backend *b, void *device, size_t bytes, struct lh_err *err);
+	/* The same for activations: elements of element_bytes on the host, of the precision on the device. */
+	int (*put_reals)(struct lh_backend *b, void *device, const void *host, size_t count, struct lh_err *err);
+	int (*get_reals)(struct lh_backend *b, void *host, const void *device, size_t count, struct lh_err *err);
+	/* On the device, parameters to the precision of activations. NULL: only element_bytes. */
+	int (*cast)(struct lh_backend *b, void *copy, const void *param, size_t count, struct lh_err *err);
 	const struct lh_backend_op *op[LH_OP_COUNT];
 };
 

@@ -22,7 +22,7 @@ static void *at(const struct lh_net *net, size_t offset)
 static size_t tensor_bytes(const struct lh_net *net, int t, size_t n)
 {
 	const struct lh_graph_tensor *tensor = &net->graph->tensors[t];
-	return n * lh_shape_count(tensor->shape) * (tensor->integer ? sizeof(int32_t) : net->ops->element_bytes);
+	return n * lh_shape_count(tensor->shape) * lh_plan_element(net->plan, net->graph, t);
 }
 
 static void *in_vector(const struct lh_net *net, void *vector, size_t offset)
@@ -55,6 +55,8 @@ static struct lh_op_run bind(const struct pass *pass, size_t i)
 			continue;
 		const struct lh_graph_param *p = &g->params[node->param[k]];
 		r.param[k] = in_vector(net, net->params, p->offset);
+		const size_t copy = plan->copy[node->param[k]];
+		r.copy[k] = copy == LH_PLAN_NONE ? r.param[k] : (const char *)net->copies + copy;
 		r.dparam[k] = p->frozen ? NULL : in_vector(net, net->grads, p->offset);
 	}
 	for (unsigned k = 0; k < node->buffers; k++)
@@ -97,9 +99,12 @@ static int put_inputs(struct lh_net *net, const void *const *inputs, size_t n, s
 			continue;
 		if (g->tensors[t].integer)
 			rc = check_integers(g, (int)t, inputs[i], n * lh_shape_count(g->tensors[t].shape), err);
-		if (!rc)
+		if (!rc && g->tensors[t].integer)
 			rc = net->ops->put(net->backend, at(net, net->plan->value[t]), inputs[i],
 					   tensor_bytes(net, (int)t, n), err);
+		else if (!rc)
+			rc = net->ops->put_reals(net->backend, at(net, net->plan->value[t]), inputs[i],
+						 n * lh_shape_count(g->tensors[t].shape), err);
 		i++;
 	}
 	return rc;
@@ -144,6 +149,18 @@ static int begin_pass(struct lh_net *net, const uint64_t *ids, size_t n, struct 
 	return 0;
 }
 
+static int make_copies(struct lh_net *net, struct lh_err *err)
+{
+	const struct lh_graph *g = net->graph;
+	int rc = 0;
+	for (size_t i = 0; i < g->nparams && net->copies && !rc; i++)
+		if (net->plan->copy[i] != LH_PLAN_NONE)
+			rc = net->ops->cast(net->backend, (char *)net->copies + net->plan->copy[i],
+					    in_vector(net, net->params, g->params[i].offset), g->params[i].count, err);
+	net->stale = rc != 0;
+	return rc;
+}
+
 int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
 		   struct lh_net_result *result, struct lh_err *err)
 {
@@ -153,18 +170,20 @@ int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t
 	int rc = begin_pass(net, ids, n, &pass, &own, err);
 	if (!rc)
 		rc = put_inputs(net, inputs, n, err);
+	if (!rc && net->stale)
+		rc = make_copies(net, err);
 	for (size_t i = 0; i < g->nnodes && !rc; i++)
 		rc = run_node(&pass, i, true, err);
 	free(own);
 	return rc ? rc : read_loss(net, n, result, err);
 }
 
-/* d loss / d {loss, hits} = {1, 0} for each sample. */
+/* d loss / d {loss, hits} = {1, 0} for each sample, times the scale. */
 static int put_root(struct lh_net *net, size_t n, struct lh_err *err)
 {
 	const size_t size = net->ops->element_bytes;
-	const double d[2] = { 1, 0 };
-	const float f[2] = { 1, 0 };
+	const double d[2] = { net->loss_scale, 0 };
+	const float f[2] = { (float)net->loss_scale, 0 };
 	char *host = malloc(2 * n * size);
 	if (!host)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", net->graph->name);
@@ -191,11 +210,15 @@ int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh
 
 int lh_net_get(struct lh_net *net, int tensor, size_t n, void *host, struct lh_err *err)
 {
-	return net->ops->get(net->backend, host, at(net, net->plan->value[tensor]), tensor_bytes(net, tensor, n), err);
+	const void *from = at(net, net->plan->value[tensor]);
+	if (net->graph->tensors[tensor].integer || tensor == net->graph->loss)
+		return net->ops->get(net->backend, host, from, tensor_bytes(net, tensor, n), err);
+	return net->ops->get_reals(net->backend, host, from, n * lh_shape_count(net->graph->tensors[tensor].shape), err);
 }
 
 int lh_net_put_params(struct lh_net *net, const void *host, struct lh_err *err)
 {
+	net->stale = true;
 	return net->ops->put(net->backend, net->params, host, net->plan->weights, err);
 }
 
@@ -228,25 +251,37 @@ static int put_buffers(struct lh_net *net, struct lh_err *err)
 	return rc;
 }
 
-int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, unsigned flags,
-	       struct lh_net **ret, struct lh_err *err)
+static int allocate(struct lh_net *net, struct lh_err *err)
+{
+	const struct lh_plan *p = net->plan;
+	const struct { void **at; size_t bytes; bool wanted; } blocks[] = {
+		{ &net->params, p->weights, !net->lent }, { &net->grads, p->gradients, !net->lent },
+		{ &net->buffers, p->buffers, true }, { &net->copies, p->copies, p->copies > 0 },
+		{ &net->arena, p->activations, true },
+	};
+	int rc = 0;
+	for (size_t i = 0; i < sizeof blocks / sizeof *blocks && !rc; i++)
+		if (blocks[i].wanted)
+			rc = net->ops->alloc(net->backend, blocks[i].bytes, blocks[i].at, err);
+	if (rc)
+		lh_err_wrap(err, "model %s, microbatch %zu", net->graph->name, p->microbatch);
+	return rc;
+}
+
+int lh_net_open(const struct lh_graph *graph, const struct lh_backend_ops *ops, const struct lh_backend_config *config,
+		size_t microbatch, unsigned flags, struct lh_net **ret, struct lh_err *err)
 {
 	struct lh_net *net = calloc(1, sizeof *net);
 	if (!net)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", graph->name);
-	net->graph = graph;
-	net->ops = ops;
-	net->training = true;
-	net->lent = flags & LH_NET_LENT;
-	int rc = ops->open(&net->backend, err);
+	*net = (struct lh_net){ .graph = graph, .training = true, .stale = true, .loss_scale = 1,
+				.lent = flags & LH_NET_LENT };
+	int rc = ops->open(config, &net->backend, err);
+	net->ops = rc ? NULL : ops;
 	if (!rc)
 		rc = lh_plan_new(graph, ops, microbatch, flags & LH_NET_SHARE, &net->plan, err);
-	const struct lh_plan *p = net->plan;
-	if (!rc && ((!net->lent && ((rc = ops->alloc(net->backend, p->weights, &net->params, err)) ||
-				    (rc = ops->alloc(net->backend, p->gradients, &net->grads, err)))) ||
-		    (rc = ops->alloc(net->backend, p->buffers, &net->buffers, err)) ||
-		    (rc = ops->alloc(net->backend, p->activations, &net->arena, err))))
-		lh_err_wrap(err, "model %s, microbatch %zu", graph->name, microbatch);
+	if (!rc)
+		rc = allocate(net, err);
 	if (!rc)
 		rc = put_buffers(net, err);
 	if (rc) {
@@ -257,21 +292,30 @@ int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, s
 	return 0;
 }
 
+int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, unsigned flags,
+	       struct lh_net **ret, struct lh_err *err)
+{
+	return lh_net_open(graph, ops, NULL, microbatch, flags, ret, err);
+}
+
 void lh_net_lend(struct lh_net *net, void *params, void *grads)
 {
 	net->params = params;
 	net->grads = grads;
+	net->stale = true;
 }
 
 void lh_net_free(struct lh_net *net)
 {
 	if (!net)
 		return;
-	void *memory[] = { net->lent ? NULL : net->params, net->lent ? NULL : net->grads, net->buffers, net->arena };
+	void *memory[] = { net->lent ? NULL : net->params, net->lent ? NULL : net->grads, net->buffers, net->copies,
+			   net->arena };
 	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
 		if (memory[i])
 			net->ops->release(net->backend, memory[i]);
-	net->ops->close(net->backend);
+	if (net->ops)
+		net->ops->close(net->backend);
 	lh_plan_free(net->plan);
 	free(net);
 }

@@ -10,6 +10,9 @@ struct lh_net {
 	struct lh_backend *backend;
 	struct lh_plan *plan;
 	void *params, *grads, *buffers, *arena; /* the backend's memory */
+	void *copies;                           /* of parameters, in the activations' precision; NULL in fp32 */
+	bool stale;                             /* the copies are not the parameters: made again by the next forward */
+	double loss_scale;                      /* backward begins with it: gradients come so much larger; 1 when made */
 	bool lent;                              /* params and grads are the caller's */
 	bool training;                          /* batch statistics and random choices; true when made */
 	uint64_t seed;                          /* of the random choices */
@@ -26,13 +29,17 @@ enum {
 	LH_NET_LENT = 2,  /* parameters and gradients come by lh_net_lend */
 };
 /* graph must outlive the net. */
+int lh_net_open(const struct lh_graph *graph, const struct lh_backend_ops *ops, const struct lh_backend_config *config,
+		size_t microbatch, unsigned flags, struct lh_net **ret, struct lh_err *err);
+/* The same on the first device, as fast as it goes. */
 int lh_net_new(const struct lh_graph *graph, const struct lh_backend_ops *ops, size_t microbatch, unsigned flags,
 	       struct lh_net **ret, struct lh_err *err);
 /* LH_NET_LENT: use these vectors of the backend's memory until the next call; grads may be NULL where only forward runs. */
 void lh_net_lend(struct lh_net *net, void *params, void *grads);
 void lh_net_free(struct lh_net *net); /* NULL is fine */
 
-/* Parameters and gradients of all tensors, in our layout; elements of the backend's size. */
+/* Parameters and gradients of all tensors, in our layout; elements of the backend's size. Who writes net->params by
+ * another way sets `stale`. */
 int lh_net_put_params(struct lh_net *net, const void *host, struct lh_err *err);
 int lh_net_get_grads(struct lh_net *net, void *host, struct lh_err *err);
 int lh_net_zero_grads(struct lh_net *net, struct lh_err *err);

@@ -26,6 +26,27 @@ static void add_block(struct blocks *b, size_t *place, size_t bytes, size_t firs
 		b->all[b->n++] = (struct block){.place = place, .bytes = round_up(bytes), .first = first, .last = last};
 }
 
+size_t lh_plan_element(const struct lh_plan *p, const struct lh_graph *g, int tensor)
+{
+	if (g->tensors[tensor].integer)
+		return sizeof(int32_t);
+	return tensor == g->loss ? p->element_bytes : p->activation_bytes;
+}
+
+/* What products read of the parameters, where that is not the parameters themselves. */
+static void lay_copies(const struct lh_graph *g, struct lh_plan *p)
+{
+	for (size_t i = 0; i < g->nnodes && p->activation_bytes != p->element_bytes; i++) {
+		const struct lh_node *node = &g->nodes[i];
+		for (unsigned k = 0; k < node->params && (node->op == LH_OP_LINEAR || node->op == LH_OP_CONV2D); k++) {
+			if (node->param[k] < 0 || p->copy[node->param[k]] != LH_PLAN_NONE)
+				continue;
+			p->copy[node->param[k]] = p->copies;
+			p->copies += round_up(g->params[node->param[k]].count * p->activation_bytes);
+		}
+	}
+}
+
 /* Lifetimes of each tensor's value and gradient, of each node's state. */
 static void list_blocks(const struct lh_graph *g, const struct lh_backend_ops *backend, struct lh_plan *p,
 			struct blocks *b)
@@ -49,11 +70,10 @@ static void list_blocks(const struct lh_graph *g, const struct lh_backend_ops *b
 			last = n; /* read between forward and backward, and where backward begins */
 			filled = n;
 		}
-		const size_t count = p->microbatch * lh_shape_count(tensor->shape);
-		add_block(b, &p->value[t], count * (tensor->integer ? sizeof(int32_t) : backend->element_bytes), made,
-			  last);
+		const size_t bytes = p->microbatch * lh_shape_count(tensor->shape) * lh_plan_element(p, g, (int)t);
+		add_block(b, &p->value[t], bytes, made, last);
 		if (tensor->gradient)
-			add_block(b, &p->gradient[t], count * backend->element_bytes, filled, steps - 1 - made);
+			add_block(b, &p->gradient[t], bytes, filled, steps - 1 - made);
 	}
 	for (size_t i = 0; i < n; i++) {
 		const struct lh_backend_op *op = backend->op[g->nodes[i].op];
@@ -141,15 +161,18 @@ static int make(const struct lh_graph *g, const struct lh_backend_ops *backend, 
 	p->value = malloc(g->ntensors * sizeof *p->value);
 	p->gradient = malloc(g->ntensors * sizeof *p->gradient);
 	p->state = malloc(g->nnodes * sizeof *p->state);
+	p->copy = malloc((g->nparams + 1) * sizeof *p->copy);
 	p->adds = calloc(g->nnodes * LH_NODE_INPUTS_MAX, sizeof *p->adds);
-	int rc = b.all && placed && p->value && p->gradient && p->state && p->adds ? 0 : -ENOMEM;
+	int rc = b.all && placed && p->value && p->gradient && p->state && p->copy && p->adds ? 0 : -ENOMEM;
 	if (!rc)
 		rc = find_adds(g, p);
 	if (!rc) {
 		memset(p->value, 0xff, g->ntensors * sizeof *p->value);
 		memset(p->gradient, 0xff, g->ntensors * sizeof *p->gradient);
 		memset(p->state, 0xff, g->nnodes * sizeof *p->state);
+		memset(p->copy, 0xff, (g->nparams + 1) * sizeof *p->copy);
 		list_blocks(g, backend, p, &b);
+		lay_copies(g, p);
 		p->scratch = lay_all(&b, placed, share);
 		p->activations = p->scratch + p->scratch_bytes;
 		p->live = most_alive(&b, 2 * g->nnodes) + p->scratch_bytes;
@@ -169,7 +192,9 @@ int lh_plan_new(const struct lh_graph *g, const struct lh_backend_ops *backend, 
 				  microbatch);
 	struct lh_plan *p = calloc(1, sizeof *p);
 	if (p)
-		p->microbatch = microbatch;
+		*p = (struct lh_plan){ .microbatch = microbatch,
+				       .activation_bytes = backend->activation_bytes,
+				       .element_bytes = backend->element_bytes };
 	if (!p || make(g, backend, share, p)) {
 		lh_plan_free(p);
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: its memory plan", g->name);
@@ -185,6 +210,7 @@ void lh_plan_free(struct lh_plan *p)
 	free(p->value);
 	free(p->gradient);
 	free(p->state);
+	free(p->copy);
 	free(p->adds);
 	free(p);
 }

@@ -20,15 +20,19 @@ struct lh_plan {
 	size_t *gradient;  /* of tensors */
 	size_t *state;     /* of nodes */
 	size_t scratch;    /* one for all, at the arena's end */
+	size_t *copy;      /* of parameters, in a block of its own: the copies that products read; LH_PLAN_NONE: none */
 	bool *adds;        /* [node][LH_NODE_INPUTS_MAX]: its gradient is added to what is there */
 	/* Bytes. activations: the arena, with gradients of activations, kept state and scratch. live: the most that any
 	 * step needs at once (below it no arrangement could go). */
-	size_t weights, gradients, buffers, activations, live, scratch_bytes;
+	size_t weights, gradients, buffers, copies, activations, live, scratch_bytes;
+	size_t activation_bytes, element_bytes; /* of an activation; of parameters, gradients and buffers */
 };
 
 /* share: false gives every block memory of its own, which tests compare with. */
 int lh_plan_new(const struct lh_graph *g, const struct lh_backend_ops *backend, size_t microbatch, bool share,
 		struct lh_plan **ret, struct lh_err *err);
+/* Bytes of an element of a tensor. */
+size_t lh_plan_element(const struct lh_plan *p, const struct lh_graph *g, int tensor);
 void lh_plan_free(struct lh_plan *p); /* NULL is fine */
 
 #endif

@@ -7,7 +7,7 @@
 
 enum { ALIGNMENT = 64 };
 
-static int cpu_open(struct lh_backend **ret, struct lh_err *err)
+static int cpu_open(const struct lh_backend_config *config, struct lh_backend **ret, struct lh_err *err)
 {
 	*ret = NULL; /* nothing to remember */
 	return 0;
@@ -35,6 +35,11 @@ static int cpu_copy(struct lh_backend *b, void *to, const void *from, size_t byt
 	return 0;
 }
 
+static int cpu_copy_reals(struct lh_backend *b, void *to, const void *from, size_t count, struct lh_err *err)
+{
+	return cpu_copy(b, to, from, count * sizeof(real), err);
+}
+
 static int cpu_zero(struct lh_backend *b, void *device, size_t bytes, struct lh_err *err)
 {
 	memset(device, 0, bytes);
@@ -44,6 +49,8 @@ static int cpu_zero(struct lh_backend *b, void *device, size_t bytes, struct lh_
 const struct lh_backend_ops lh_backend_cpu = {
 	.name = "cpu",
 	.element_bytes = sizeof(real),
+	.activation_bytes = sizeof(real),
+	.host_memory = true,
 	.open = cpu_open,
 	.close = cpu_close,
 	.alloc = cpu_alloc,
@@ -51,6 +58,8 @@ const struct lh_backend_ops lh_backend_cpu = {
 	.put = cpu_copy,
 	.get = cpu_copy,
 	.zero = cpu_zero,
+	.put_reals = cpu_copy_reals,
+	.get_reals = cpu_copy_reals,
 	.op = {
 		[LH_OP_LINEAR] = &lh_cpu_linear,
 		[LH_OP_CONV2D] = &lh_cpu_conv2d,
