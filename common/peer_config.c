@@ -19,7 +19,6 @@ const char *const lh_wire_names[] = { "fp32", "fp16", "bf16", "int8", "topk", "p
 const char *const lh_strategy_names[] = {
 	"exact", "eta", "delayed", "local-sgd", "diloco", "streaming-diloco", "async", NULL,
 };
-const char *const lh_optimizer_names[] = { "adamw", "sgd", NULL };
 const char *const lh_sockets_names[] = { "study", "tuned", NULL };
 const char *const lh_membership_names[] = { "fixed", "elastic", NULL };
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "longhaul/err.h"
+#include "longhaul/optim.h"
 #include "longhaul/units.h"
 
 #ifdef __cplusplus
@@ -61,8 +62,7 @@ enum lh_strategy_kind {
 	LH_STRATEGY_STREAMING_DILOCO, /* by fragments, in the background */
 	LH_STRATEGY_ASYNC,            /* parameters averaged in the background, at most `staleness` rounds old */
 };
-enum lh_optimizer { LH_OPTIMIZER_ADAMW, LH_OPTIMIZER_SGD };
-extern const char *const lh_strategy_names[], *const lh_optimizer_names[];
+extern const char *const lh_strategy_names[];
 
 struct lh_sync_options {
 	enum lh_strategy_kind strategy;
@@ -138,6 +138,7 @@ struct lh_peer_config {
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
 	double learning_rate;
+	struct lh_optim_options optim;
 	uint64_t seed;
 	lh_ns deadline_ns;
 	char data_dir[256];         /* where the shipped data sets are */

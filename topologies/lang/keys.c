@@ -198,7 +198,7 @@ const struct lang_key lang_keys[] = {
 	  "what is averaged and when: gradients each round (`exact`), when the batch is predicted to be full (`eta`), or "
 	  "one round late (`delayed`); parameters every few rounds (`local-sgd`), with an outer step (`diloco`), by "
 	  "fragments in the background (`streaming-diloco`), or without waiting (`async`)" },
-	{ IN(S_TRAINING), "optimizer", { T_CHOICE, .choices = "adamw sgd" }, false, "adamw",
+	{ IN(S_TRAINING), "optimizer", { T_CHOICE, .choices = "adamw sgd lamb" }, false, "adamw",
 	  "of each peer; the inner one where there is an outer" },
 	{ IN(S_TRAINING), "every", { T_COUNT, .min = 1, .max = 1000000 }, false, "4",
 	  "local-sgd, diloco, streaming-diloco: rounds from one exchange to the next" },
