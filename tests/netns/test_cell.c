@@ -156,6 +156,8 @@ static int victim_main(char **argv)
 	} else if (dir) {
 		opt.tmpfs_dir = dir;
 	}
+	/* Whoever runs the tests may have been started by nohup; what these cases say holds for their own start. */
+	signal(SIGHUP, strstr(mode, "nohup") ? SIG_IGN : SIG_DFL);
 	int (*fn)(void *) = strstr(mode, "signal") || strstr(mode, "stubborn") ? body_signal : body_family;
 	void *ctx = strstr(mode, "stubborn") ? (void *)1 : fn == body_family ? argv[3] : NULL;
 	if (lh_cell_run(&opt, fn, ctx, &status, &err)) {
@@ -328,6 +330,23 @@ static void test_signals(void)
 	signal_case("stubborn", SIGINT);
 }
 
+/* nohup's wish holds for the worker, too: SIGHUP is not passed on, the next signal is. */
+static void test_nohup(void)
+{
+	char mark[LH_MARK_SIZE];
+	int out;
+	need_cell();
+	lh_mark_make(mark);
+	pid_t pid = victim(mark, "nohup,signal", NULL, &out);
+	CU_ASSERT(said(out, "ready"));
+	kill(pid, SIGHUP);
+	poll(NULL, 0, TWICE_MS);
+	kill(pid, SIGTERM);
+	CU_ASSERT_EQUAL(victim_wait(pid), SIGTERM);
+	CU_ASSERT(lh_left_none(mark, LEFT_LIMIT_MS));
+	close(out);
+}
+
 static void test_signals_denied(void)
 {
 	signal_case("denied,signal", SIGINT);
@@ -427,6 +446,7 @@ static const struct lh_test tests[] = {
 	{ "namespaces denied", test_denied, LH_TEST_FORK },
 	{ "what is left is seen", test_left_sees, LH_TEST_FORK },
 	{ "signals", test_signals, LH_TEST_FORK },
+	{ "nohup", test_nohup, LH_TEST_FORK },
 	{ "signals, namespaces denied", test_signals_denied, LH_TEST_FORK },
 	{ "descendants end with the worker", test_family_ends, LH_TEST_FORK },
 	{ "SIGKILL of the caller", test_kill, LH_TEST_FORK },

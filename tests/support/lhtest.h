@@ -14,7 +14,7 @@
 #include <stddef.h>
 
 enum lh_test_flags {
-	LH_TEST_FORK = 1,  /* run in a child; 120 s limit */
+	LH_TEST_FORK = 1,  /* run in a child; 120 s limit, 480 s under a sanitizer */
 	LH_TEST_LONG = 2,  /* only when LONGHAUL_LONG=1; skipped (with that reason) otherwise */
 };
 
