@@ -65,6 +65,9 @@ struct lh_engine_ops {
 	void (*close)(struct lh_engine_state *s); /* NULL is fine */
 };
 
-extern const struct lh_engine_ops lh_engine_cpu, lh_engine_paced;
+/* cpu: digits, text. table: the zoo's models, on the backend that the configuration's engine names. */
+extern const struct lh_engine_ops lh_engine_cpu, lh_engine_table, lh_engine_paced;
+/* The one that the configuration asks for. */
+const struct lh_engine_ops *lh_engine_of(const struct lh_peer_config *c);
 
 #endif

@@ -1,10 +1,9 @@
-/* Engine `cpu`: really trains one of the two built-in models, or one of the zoo's on made-up data. Joins data, a model and
- * AdamW behind trainer/engine.h; the loop above knows none of them.
+/* Engine `cpu` for the two built-in models, digits and text (the zoo's are engine_table.c's). Joins a data set, a model
+ * and an optimiser behind trainer/engine.h; the loop above knows none of them.
  *
- * The gradient is a sum over samples in the order in which they come. In digits and text neither the microbatch nor the
- * chunks that the model runs in change a bit of it; a model of the zoo runs a microbatch at once (batch norm looks across
- * it), with the library's matrix products (backend/cpu/blas.h). Everything random comes from config->seed through separate
- * streams: initial parameters, the order of the samples, and the shifts of training images. */
+ * The gradient is a sum over samples in the order in which they come: neither the microbatch nor the chunks that the
+ * model runs in change a bit of it. Everything random comes from config->seed through separate streams: initial
+ * parameters, the order of the samples, and the shifts of training images. */
 #include "engine.h"
 
 #include <errno.h>
@@ -13,13 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/cpu/blas.h"
 #include "data/dataset.h"
 #include "data/shard.h"
-#include "data/synthetic.h"
 #include "hash.h"
 #include "model/model.h"
-#include "model/zoo.h"
 #include "optim/adamw.h"
 #include "optim/sgd.h"
 
@@ -31,15 +27,11 @@ enum { CHUNK_DIGITS = 8, CHUNK_TEXT = 2 };
  * 1/3 and 2/3 of the learning rate. In runs of some twenty rounds that is worth 2 % of accuracy. */
 enum { WARMUP_UPDATES = 2 };
 
-/* Made-up samples that are kept for evaluation. */
-enum { SYNTHETIC_HELD_OUT = 128 };
-
-enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS, STREAM_DROPOUT, STREAM_SYNTHETIC };
+enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS };
 
 struct lh_engine_state {
 	struct lh_model *model;
-	struct lh_dataset data;        /* digits, text; held_out_samples and reference for all */
-	struct lh_synthetic synthetic; /* the zoo's models: symbols > 0 */
+	struct lh_dataset data;
 	enum lh_optimizer optimizer;
 	struct lh_adamw optimiser;
 	double learning_rate;
@@ -62,33 +54,13 @@ static void cpu_close(struct lh_engine_state *s)
 	free(s);
 }
 
-static int open_zoo_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
-{
-	struct lh_zoo_model m;
-	bool drop = true;
-	int rc = lh_zoo_find(c->model, &m, &drop, err);
-	if (rc)
-		return rc;
-	lh_blas_open();
-	const bool images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
-	s->synthetic = (struct lh_synthetic){
-		.kind = images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
-		.seed = stream(c->seed, STREAM_SYNTHETIC), .side = m.length, .length = m.length, .frames = m.frames,
-		.symbols = m.symbols };
-	if (m.symbols < 5 || (m.frames && m.frames < m.length))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: its data need 5 symbols and a frame a token", c->model);
-	s->data.held_out_samples = SYNTHETIC_HELD_OUT;
-	s->data.reference = images ? 1 / (double)m.symbols : log((double)m.symbols); /* of a guess */
-	return lh_table_new(c->model, c->microbatch, &s->model, err);
-}
-
 static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
 {
 	static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
 	static const struct lh_text_shape text = LH_TEXT_SHAPE;
 	const bool is_digits = !strcmp(c->model, "digits");
 	if (!is_digits && strcmp(c->model, "text"))
-		return open_zoo_model(s, c, err);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: not one of digits, text", c->model);
 	char path[sizeof c->data_dir + sizeof c->model + 16];
 	snprintf(path, sizeof path, "%s/%s.lhdata", c->data_dir, c->model);
 	int rc = lh_dataset_open(path, is_digits ? LH_DATASET_IMAGES : LH_DATASET_TEXT, text.window, &s->data, err);
@@ -129,7 +101,6 @@ static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret
 	s->learning_rate = c->learning_rate;
 	s->sample_seed = stream(c->seed, STREAM_SAMPLES);
 	s->shift_seed = stream(c->seed, STREAM_SHIFTS);
-	s->model->seed = stream(c->seed, STREAM_DROPOUT);
 	lh_model_init(s->model, stream(c->seed, STREAM_PARAMETERS), s->params);
 	*ret = s;
 	return 0;
@@ -164,16 +135,12 @@ static void run_chunk(struct lh_engine_state *s, const uint64_t *ids, uint64_t f
 		      struct lh_model_result *result)
 {
 	const struct lh_model *m = s->model;
-	for (size_t i = 0; i < n && s->synthetic.symbols; i++)
-		lh_synthetic_sample(&s->synthetic, !ids, ids ? ids[i] : first + i, s->inputs + i * m->input_bytes,
-				    s->targets + i * m->target_bytes);
-	for (size_t i = 0; i < n && !s->synthetic.symbols; i++) {
+	for (size_t i = 0; i < n; i++) {
 		uint64_t item = ids ? lh_shard_item(s->sample_seed, s->data.train_samples, ids[i]) : first + i;
 		lh_dataset_sample(&s->data, !ids, item, s->inputs + i * m->input_bytes, s->targets + i * m->target_bytes);
 		if (ids && s->data.kind == LH_DATASET_IMAGES)
 			shift_image(s, ids[i], s->inputs + i * m->input_bytes);
 	}
-	s->model->sample_ids = ids;
 	s->model->run(s->model, s->params, s->inputs, s->targets, n, ids ? s->grads : NULL, result);
 }
 
@@ -271,8 +238,7 @@ static int cpu_evaluate(struct lh_engine_state *s, char metric[32], double *ret_
 	if (!isfinite(result.loss_sum))
 		return lh_err_set(err, LH_EXIT_BROKE, -EDOM, "model %s: the held-out loss is not a finite number",
 				  s->model->name);
-	const bool images = s->synthetic.symbols ? s->synthetic.kind == LH_SYNTHETIC_IMAGES :
-						   s->data.kind == LH_DATASET_IMAGES;
+	const bool images = s->data.kind == LH_DATASET_IMAGES;
 	snprintf(metric, 32, "%s", images ? "held_out_accuracy" : "held_out_loss_nats");
 	*ret_value = images ? (double)result.correct / (double)n : result.loss_sum / (double)n;
 	*ret_reference = s->data.reference;

@@ -212,8 +212,7 @@ int main(int argc, char **argv)
 	if (!rc && config.bench_elements)
 		rc = lh_bench_run(&config, &io, &stopped_by, &err);
 	else if (!rc)
-		rc = lh_train_run(&config, config.engine == LH_ENGINE_CPU ? &lh_engine_cpu : &lh_engine_paced, &io,
-				  &stopped_by, &err);
+		rc = lh_train_run(&config, lh_engine_of(&config), &io, &stopped_by, &err);
 	lh_peer_config_done(&config);
 	if (!rc)
 		return LH_EXIT_OK;

@@ -11,7 +11,7 @@
 #include "engine.h"
 #include "lhtest.h"
 
-static const struct lh_engine_ops *E = &lh_engine_cpu;
+static const struct lh_engine_ops *E = &lh_engine_table;
 
 static int try_engine(const char *model, double rate, struct lh_engine_state **ret, struct lh_err *err)
 {

@@ -25,10 +25,6 @@ size_t lh_model_add(struct lh_model *m, const char *name, const size_t shape[LH_
 
 void lh_model_init(const struct lh_model *m, uint64_t seed, real *params)
 {
-	if (m->init) {
-		m->init(m, seed, params);
-		return;
-	}
 	for (size_t i = 0; i < m->nparams; i++) {
 		const struct lh_param *p = &m->params[i];
 		const uint64_t stream = lh_hash64(p->name, strlen(p->name), seed);

@@ -31,14 +31,10 @@ struct lh_model {
 	size_t nparams, parameters;
 	size_t input_bytes, target_bytes; /* of one sample */
 	size_t batch;                     /* the most samples of one run */
-	uint64_t seed;                    /* of dropout; with sample_ids (NULL: the samples' places) it decides every */
-	const uint64_t *sample_ids;       /* random choice of the next run. Models without such choices ignore both */
 	/* Forward over n <= batch samples; with grads not NULL also backward, ADDING the gradient of loss_sum.
 	 * Adds to *result. Not reentrant: activations are the model's. */
 	void (*run)(struct lh_model *m, const real *params, const uint8_t *inputs, const uint8_t *targets, size_t n,
 		    real *grads, struct lh_model_result *result);
-	/* Initial parameters; NULL: from the table alone. */
-	void (*init)(const struct lh_model *m, uint64_t seed, real *params);
 	void (*free)(struct lh_model *m); /* the constructor's counterpart; use lh_model_free */
 };
 
@@ -56,10 +52,6 @@ struct lh_text_shape {
 };
 #define LH_TEXT_SHAPE { .window = 64, .symbols = 256, .width = 48, .heads = 3, .layers = 2, .mlp = 192 }
 int lh_text_new(const struct lh_text_shape *shape, size_t batch, struct lh_model **ret, struct lh_err *err);
-
-/* A model of model/zoo.h by its specification. Inputs of a sample: its tensors but the targets, one after the other,
- * floats and int32_t; targets int32_t. A sample's `correct` counts every target. */
-int lh_table_new(const char *spec, size_t batch, struct lh_model **ret, struct lh_err *err);
 
 /* Initial parameters: a pure function of the table and the seed; each tensor has its own stream, named by it. */
 void lh_model_init(const struct lh_model *m, uint64_t seed, real *params);

@@ -1,0 +1,441 @@
+/* A model of the zoo on a backend: engine `cpu` for these models, and engine `cuda`. Joins a table and its interpreter
+ * (model/net.h), made-up data and an optimiser behind trainer/engine.h; the loop above knows none of them.
+ *
+ * Parameters and gradients are the backend's memory. Where that is the process's own the optimiser works in place;
+ * elsewhere it works on copies of the host, tensor by tensor, and its state lies here. A microbatch runs at once, since
+ * batch norm looks across it. Everything random comes from config->seed through separate streams. */
+#include "engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/blas.h"
+#include "data/synthetic.h"
+#include "hash.h"
+#include "model/net.h"
+#include "model/zoo.h"
+#include "optim/adamw.h"
+#include "optim/sgd.h"
+
+/* Adam's first steps are as long as its later ones though its moments know nothing yet (engine_cpu.c). */
+enum { WARMUP_UPDATES = 2 };
+
+/* Made-up samples that are kept for evaluation. */
+enum { SYNTHETIC_HELD_OUT = 128 };
+
+/* Elements that cross between host and device at a time where nobody wants more. */
+enum { BLOCK = 1 << 20 };
+
+enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS, STREAM_DROPOUT, STREAM_SYNTHETIC };
+
+struct lh_engine_state {
+	char model[LH_NODE_NAME_MAX];
+	const struct lh_backend_ops *ops;
+	struct lh_graph *graph;
+	struct lh_net *net;
+	struct lh_synthetic data;
+	bool images;                   /* told as accuracy; else as loss */
+	size_t microbatch;
+	enum lh_optimizer optimizer;
+	struct lh_adamw optimiser;
+	double learning_rate;
+	uint64_t updates;
+	float *m, *v;                  /* one allocation, at m */
+	float *block;                  /* parameters, then gradients, of one tensor; NULL where the backend's memory is ours */
+	size_t block_elements;         /* of each */
+	uint8_t *sample;               /* inputs and targets of one, as they are made */
+	void *inputs[LH_NODE_INPUTS_MAX]; /* of a microbatch, tensor by tensor */
+	size_t input_bytes[LH_NODE_INPUTS_MAX], ninputs;
+};
+
+static uint64_t stream(uint64_t seed, uint64_t which) { return lh_mix64(seed ^ lh_mix64(which)); }
+
+static void table_close(struct lh_engine_state *s)
+{
+	if (!s)
+		return;
+	lh_net_free(s->net);
+	lh_graph_free(s->graph);
+	for (size_t k = 0; k < s->ninputs; k++)
+		free(s->inputs[k]);
+	free(s->sample);
+	free(s->block);
+	free(s->m);
+	free(s);
+}
+
+static int open_data(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+{
+	struct lh_zoo_model m;
+	bool drop = true;
+	int rc = lh_zoo_find(c->model, &m, &drop, err);
+	if (rc)
+		return rc;
+	s->images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
+	s->data = (struct lh_synthetic){
+		.kind = s->images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
+		.seed = stream(c->seed, STREAM_SYNTHETIC), .side = m.length, .length = m.length, .frames = m.frames,
+		.symbols = m.symbols };
+	if (m.symbols < 5 || (m.frames && m.frames < m.length))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: its data need 5 symbols and a frame a token", c->model);
+	return 0;
+}
+
+/* Room for everything that lies on the host's side. */
+static int open_room(struct lh_engine_state *s, struct lh_err *err)
+{
+	const struct lh_graph *g = s->graph;
+	bool ok = (s->m = calloc(2 * g->parameters, sizeof *s->m)) != NULL;
+	ok = ok && (s->sample = malloc(lh_synthetic_input_bytes(&s->data) + lh_synthetic_target_bytes(&s->data)));
+	for (size_t i = 0; i < g->ntensors && ok; i++) {
+		if (g->tensors[i].producer >= 0)
+			continue;
+		s->input_bytes[s->ninputs] = lh_shape_count(g->tensors[i].shape) * sizeof(float);
+		s->inputs[s->ninputs] = malloc(s->microbatch * s->input_bytes[s->ninputs]);
+		ok = s->inputs[s->ninputs++] != NULL;
+	}
+	s->block_elements = BLOCK;
+	for (size_t i = 0; i < g->nparams; i++)
+		s->block_elements = g->params[i].count > s->block_elements ? g->params[i].count : s->block_elements;
+	if (ok && !s->ops->host_memory)
+		ok = (s->block = malloc(2 * s->block_elements * sizeof *s->block)) != NULL;
+	if (!ok)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: %zu parameters", s->model, g->parameters);
+	s->v = s->m + g->parameters;
+	return 0;
+}
+
+static int open_parameters(struct lh_engine_state *s, uint64_t seed, struct lh_err *err)
+{
+	float *initial = s->ops->host_memory ? s->net->params : malloc(s->graph->parameters * sizeof *initial);
+	if (!initial)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: %zu parameters", s->model, s->graph->parameters);
+	lh_graph_init(s->graph, seed, initial);
+	s->net->stale = true;
+	if (s->ops->host_memory)
+		return 0;
+	int rc = lh_net_put_params(s->net, initial, err);
+	free(initial);
+	return rc;
+}
+
+static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+{
+	_Static_assert(sizeof(int32_t) == sizeof(float), "one size for all inputs");
+	const struct lh_backend_config config = { 0 };
+	if (s->ops->element_bytes != sizeof(float))
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "backend %s: parameters are not floats", s->ops->name);
+	int rc = lh_zoo_build(c->model, &s->graph, err);
+	if (!rc)
+		rc = lh_net_open(s->graph, s->ops, &config, c->microbatch, LH_NET_SHARE, &s->net, err);
+	if (!rc)
+		rc = open_room(s, err);
+	if (!rc)
+		rc = open_parameters(s, stream(c->seed, STREAM_PARAMETERS), err);
+	if (!rc)
+		s->net->seed = stream(c->seed, STREAM_DROPOUT);
+	return rc;
+}
+
+static int table_open(const struct lh_peer_config *c, struct lh_engine_state **ret, struct lh_err *err)
+{
+	if (!(c->learning_rate > 0 && c->learning_rate <= 1))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "learning rate %g: not in 0 ... 1", c->learning_rate);
+	struct lh_engine_state *s = calloc(1, sizeof *s);
+	if (!s)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", c->model);
+	s->microbatch = c->microbatch;
+	s->ops = &lh_backend_cpu;
+	s->optimiser = (struct lh_adamw)LH_ADAMW_INIT;
+	s->optimizer = c->sync.optimizer;
+	s->learning_rate = c->learning_rate;
+	snprintf(s->model, sizeof s->model, "%s", c->model);
+	lh_blas_open();
+	int rc = open_data(s, c, err);
+	if (!rc)
+		rc = open_model(s, c, err);
+	if (rc) {
+		table_close(s);
+		return rc;
+	}
+	*ret = s;
+	return 0;
+}
+
+static uint64_t table_parameters(const struct lh_engine_state *s) { return s->graph->parameters; }
+
+static size_t table_tensors(const struct lh_engine_state *s, struct lh_tensor *ret, size_t cap)
+{
+	for (size_t i = 0; i < s->graph->nparams && i < cap; i++) {
+		const struct lh_graph_param *p = &s->graph->params[i];
+		size_t cols = p->ndim > 1 ? p->shape[p->ndim - 1] : 1;
+		ret[i] = (struct lh_tensor){ .name = p->name, .offset = p->offset, .rows = p->count / cols, .cols = cols };
+	}
+	return s->graph->nparams;
+}
+
+/* ---- samples ---- */
+
+static void make_sample(struct lh_engine_state *s, bool held_out, uint64_t id, size_t place)
+{
+	const uint8_t *from = s->sample;
+	lh_synthetic_sample(&s->data, held_out, id, s->sample, s->sample + lh_synthetic_input_bytes(&s->data));
+	for (size_t k = 0; k < s->ninputs; k++) {
+		memcpy((uint8_t *)s->inputs[k] + place * s->input_bytes[k], from, s->input_bytes[k]);
+		from += s->input_bytes[k];
+	}
+}
+
+/* The given ids of the training set, or samples first ... of the held-out set. */
+static int run(struct lh_engine_state *s, const uint64_t *ids, uint64_t first, size_t n, struct lh_net_result *result,
+	       struct lh_err *err)
+{
+	for (size_t i = 0; i < n; i++)
+		make_sample(s, !ids, ids ? ids[i] : first + i, i);
+	s->net->training = ids != NULL;
+	int rc = lh_net_forward(s->net, (const void *const *)s->inputs, ids, n, result, err);
+	return rc || !ids ? rc : lh_net_backward(s->net, ids, n, err);
+}
+
+static int table_step(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum,
+		      struct lh_err *err)
+{
+	struct lh_net_result result = { 0 };
+	for (size_t i = 0; i < n; i += s->microbatch) {
+		int rc = run(s, sample_ids + i, 0, n - i < s->microbatch ? n - i : s->microbatch, &result, err);
+		if (rc)
+			return rc;
+	}
+	if (!isfinite(result.loss_sum))
+		return lh_err_set(err, LH_EXIT_BROKE, -EDOM,
+				  "model %s: the loss is not a finite number; lower the learning rate", s->model);
+	*loss_sum += result.loss_sum;
+	return 0;
+}
+
+static int table_evaluate(struct lh_engine_state *s, char metric[32], double *ret_value, double *ret_reference,
+			  struct lh_err *err)
+{
+	struct lh_net_result result = { 0 };
+	const size_t n = SYNTHETIC_HELD_OUT;
+	for (size_t i = 0; i < n; i += s->microbatch) {
+		int rc = run(s, NULL, i, n - i < s->microbatch ? n - i : s->microbatch, &result, err);
+		if (rc)
+			return rc;
+	}
+	if (!isfinite(result.loss_sum))
+		return lh_err_set(err, LH_EXIT_BROKE, -EDOM, "model %s: the held-out loss is not a finite number", s->model);
+	snprintf(metric, 32, "%s", s->images ? "held_out_accuracy" : "held_out_loss_nats");
+	*ret_value = s->images ? (double)result.hits / (double)n : result.loss_sum / (double)n;
+	*ret_reference = s->images ? 1 / (double)s->data.symbols : log((double)s->data.symbols); /* of a guess */
+	return 0;
+}
+
+/* ---- vectors of the backend's memory ---- */
+
+static int vector_read(struct lh_engine_state *s, const void *vector, uint64_t offset, size_t n, float *dst,
+		       struct lh_err *err)
+{
+	if (offset > s->graph->parameters || n > s->graph->parameters - offset)
+		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "block %llu + %zu of %zu", (unsigned long long)offset, n,
+				  s->graph->parameters);
+	return n ? s->ops->get(s->net->backend, dst, (const float *)vector + offset, n * sizeof *dst, err) : 0;
+}
+
+static int vector_write(struct lh_engine_state *s, void *vector, uint64_t offset, size_t n, const float *src,
+			struct lh_err *err)
+{
+	if (offset > s->graph->parameters || n > s->graph->parameters - offset)
+		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "block %llu + %zu of %zu", (unsigned long long)offset, n,
+				  s->graph->parameters);
+	return n ? s->ops->put(s->net->backend, (float *)vector + offset, src, n * sizeof *src, err) : 0;
+}
+
+static int table_gradient_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	return vector_read(s, s->net->grads, offset, n, dst, err);
+}
+
+static int table_gradient_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
+				struct lh_err *err)
+{
+	return vector_write(s, s->net->grads, offset, n, src, err);
+}
+
+static int table_parameters_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
+{
+	return vector_read(s, s->net->params, offset, n, dst, err);
+}
+
+static int table_parameters_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
+				  struct lh_err *err)
+{
+	s->net->stale = true;
+	return vector_write(s, s->net->params, offset, n, src, err);
+}
+
+/* ---- the update ---- */
+
+static void apply(struct lh_engine_state *s, const struct lh_graph_param *p, double rate, double scale, float *params,
+		  const float *grads)
+{
+	if (s->optimizer == LH_OPTIMIZER_SGD)
+		lh_sgd_apply(s->learning_rate * scale, p->count, params, grads);
+	else
+		lh_adamw_apply(&s->optimiser, rate, p->decay, scale, p->count, params, grads, s->m + p->offset,
+			       s->v + p->offset);
+}
+
+static int apply_far(struct lh_engine_state *s, const struct lh_graph_param *p, double rate, double scale,
+		     struct lh_err *err)
+{
+	float *params = s->block, *grads = s->block + s->block_elements;
+	int rc = vector_read(s, s->net->params, p->offset, p->count, params, err);
+	if (!rc)
+		rc = vector_read(s, s->net->grads, p->offset, p->count, grads, err);
+	if (rc)
+		return rc;
+	apply(s, p, rate, scale, params, grads);
+	return vector_write(s, s->net->params, p->offset, p->count, params, err);
+}
+
+static int table_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
+{
+	int rc = 0;
+	if (!total_samples)
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "model %s: an update over no samples", s->model);
+	double rate = s->learning_rate;
+	if (s->updates++ < WARMUP_UPDATES)
+		rate *= (double)s->updates / (WARMUP_UPDATES + 1);
+	lh_adamw_begin(&s->optimiser);
+	for (size_t i = 0; i < s->graph->nparams && !rc; i++) {
+		const struct lh_graph_param *p = &s->graph->params[i];
+		if (s->ops->host_memory)
+			apply(s, p, rate, 1.0 / (double)total_samples, (float *)s->net->params + p->offset,
+			      (float *)s->net->grads + p->offset);
+		else
+			rc = apply_far(s, p, rate, 1.0 / (double)total_samples, err);
+	}
+	s->net->stale = true;
+	return rc ? rc : lh_net_zero_grads(s->net, err);
+}
+
+/* ---- the state as bytes: counters, parameters, moments ---- */
+
+/* A device that is gone has no state; whoever asks next for anything that can fail is told so. */
+static uint64_t table_state_hash(const struct lh_engine_state *s)
+{
+	struct lh_hash64_state h;
+	if (s->ops->host_memory)
+		return lh_hash64(s->net->params, s->graph->parameters * sizeof(float), 0);
+	lh_hash64_init(&h, 0);
+	for (size_t at = 0, n; at < s->graph->parameters; at += n) {
+		n = s->graph->parameters - at < s->block_elements ? s->graph->parameters - at : s->block_elements;
+		if (vector_read((struct lh_engine_state *)(uintptr_t)s, s->net->params, at, n, s->block, NULL))
+			return 0;
+		lh_hash64_update(&h, s->block, n * sizeof *s->block);
+	}
+	return lh_hash64_final(&h);
+}
+
+struct counters {
+	uint64_t updates;
+	double power1, power2;
+};
+
+static uint64_t table_state_bytes(const struct lh_engine_state *s)
+{
+	return sizeof(struct counters) + 3 * s->graph->parameters * sizeof(float);
+}
+
+/* n bytes at `offset` of a vector of parameters that may be anywhere. */
+static int move_parameters(struct lh_engine_state *s, size_t offset, size_t n, uint8_t *bytes, bool in,
+			   struct lh_err *err)
+{
+	char *at = (char *)s->net->params + offset;
+	if (!in)
+		return s->ops->get(s->net->backend, bytes, at, n, err);
+	s->net->stale = true;
+	return s->ops->put(s->net->backend, at, bytes, n, err);
+}
+
+/* Move n bytes from `offset` on between the state and `bytes`. */
+static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *bytes, bool in, struct lh_err *err)
+{
+	struct counters c = { s->updates, s->optimiser.power1, s->optimiser.power2 };
+	const size_t vector = s->graph->parameters * sizeof(float);
+	const struct { void *at; size_t len; } pieces[] = { { &c, sizeof c }, { NULL, vector }, { s->m, 2 * vector } };
+	int rc = 0;
+	if (offset > table_state_bytes(s) || n > table_state_bytes(s) - offset)
+		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "state: bytes %llu + %zu of %llu",
+				  (unsigned long long)offset, n, (unsigned long long)table_state_bytes(s));
+	for (size_t i = 0; n && i < sizeof pieces / sizeof *pieces && !rc; i++) {
+		if (offset >= pieces[i].len) {
+			offset -= pieces[i].len;
+			continue;
+		}
+		const size_t len = pieces[i].len - offset < n ? pieces[i].len - (size_t)offset : n;
+		uint8_t *at = pieces[i].at ? (uint8_t *)pieces[i].at + offset : NULL;
+		if (!at)
+			rc = move_parameters(s, (size_t)offset, len, bytes, in, err);
+		else
+			memcpy(in ? at : bytes, in ? bytes : at, len);
+		bytes += len;
+		n -= len;
+		offset = 0;
+	}
+	s->updates = c.updates;
+	s->optimiser.power1 = c.power1;
+	s->optimiser.power2 = c.power2;
+	return rc;
+}
+
+static int table_state_read(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err)
+{
+	return move_state(s, offset, n, dst, false, err);
+}
+
+static int table_state_write(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src,
+			     struct lh_err *err)
+{
+	return move_state(s, offset, n, (uint8_t *)(uintptr_t)src, true, err);
+}
+
+static void table_clear(struct lh_engine_state *s) { lh_net_zero_grads(s->net, NULL); }
+
+static void table_flip_bit(struct lh_engine_state *s)
+{
+	const size_t at = s->graph->parameters / 2;
+	uint32_t bits;
+	float p;
+	if (vector_read(s, s->net->params, at, 1, &p, NULL))
+		return;
+	memcpy(&bits, &p, sizeof bits);
+	bits ^= 1;
+	memcpy(&p, &bits, sizeof p);
+	table_parameters_write(s, at, 1, &p, NULL);
+}
+
+const struct lh_engine_ops lh_engine_table = {
+	.name = "table",
+	.open = table_open,
+	.parameters = table_parameters,
+	.tensors = table_tensors,
+	.step = table_step,
+	.gradient_read = table_gradient_read,
+	.gradient_write = table_gradient_write,
+	.parameters_read = table_parameters_read,
+	.parameters_write = table_parameters_write,
+	.update = table_update,
+	.state_hash = table_state_hash,
+	.evaluate = table_evaluate,
+	.state_bytes = table_state_bytes,
+	.state_read = table_state_read,
+	.state_write = table_state_write,
+	.clear = table_clear,
+	.flip_bit = table_flip_bit,
+	.close = table_close,
+};
