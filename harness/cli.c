@@ -22,22 +22,26 @@ static const struct lh_option options[] = {
 	{ LH_OPTION_INSIDE_UML, "internal-inside-uml", 0, "DIR", NULL },
 	{ LH_OPTION_INTERNAL_PEER, "internal-peer-program", 0, "PATH", NULL },
 	{ LH_OPTION_INTERNAL_DATA, "internal-data-dir", 0, "DIR", NULL },
+	{ LH_OPTION_INTERNAL_CATALOGUE, "internal-catalogue", 0, "PATH", NULL },
 	{ LH_OPTION_INTERNAL_FAULTS, "internal-faults", 0, "TEXT", NULL },
 	{ LH_OPTION_INTERNAL_ANIMATE, "internal-animate", 0, NULL, NULL },
 	{ LH_OPTION_HELP, "help", 'h', NULL, NULL },
 };
 enum { NOPTIONS = sizeof options / sizeof options[0] };
 
-static const unsigned always_allowed = 1u << LH_OPTION_HELP | 1u << LH_OPTION_INSIDE_UML |
-				       1u << LH_OPTION_INTERNAL_PEER | 1u << LH_OPTION_INTERNAL_DATA |
-				       1u << LH_OPTION_INTERNAL_FAULTS | 1u << LH_OPTION_INTERNAL_ANIMATE;
+static const unsigned long long always_allowed = 1ull << LH_OPTION_HELP | 1ull << LH_OPTION_INSIDE_UML |
+				       1ull << LH_OPTION_INTERNAL_PEER | 1ull << LH_OPTION_INTERNAL_DATA |
+				       1ull << LH_OPTION_INTERNAL_CATALOGUE | 1ull << LH_OPTION_INTERNAL_FAULTS | 1ull << LH_OPTION_INTERNAL_ANIMATE;
 
 const struct lh_command lh_commands[] = {
 #define LH_COMMAND(name, operands, bits, summary, description)                                                         \
 	{ #name, operands, summary, description, bits, cmd_##name },
-#define O(bit) (1u << LH_OPTION_##bit)
+#define LH_SUBCOMMAND(name, word, operands, bits, summary, description)                                                \
+	{ #name, operands, summary, description, bits, cmd_##name##_##word },
+#define O(bit) (1ull << LH_OPTION_##bit)
 #include "commands.def"
 #undef LH_COMMAND
+#undef LH_SUBCOMMAND
 #undef O
 	{ 0 },
 };
@@ -226,6 +230,9 @@ static int option_store(struct lh_invocation *inv, const struct lh_option *o, co
 	case LH_OPTION_INTERNAL_DATA:
 		inv->data_dir = value;
 		break;
+	case LH_OPTION_INTERNAL_CATALOGUE:
+		inv->catalogue = value;
+		break;
 	case LH_OPTION_INTERNAL_FAULTS:
 		inv->faults = value;
 		break;
@@ -255,6 +262,24 @@ static int option_store(struct lh_invocation *inv, const struct lh_option *o, co
 	case LH_OPTION_PAUSE:
 		inv->pause = value;
 		break;
+	case LH_OPTION_MODEL:
+		inv->model = value;
+		break;
+	case LH_OPTION_ENGINE:
+		inv->engine = value;
+		break;
+	case LH_OPTION_PRECISION:
+		inv->precision = value;
+		break;
+	case LH_OPTION_MICROBATCH:
+		inv->microbatch = value;
+		break;
+	case LH_OPTION_SECONDS:
+		inv->seconds = value;
+		break;
+	case LH_OPTION_DEVICE:
+		inv->device = value;
+		break;
 	case LH_OPTION_HELP:
 		inv->help = true;
 		break;
@@ -266,7 +291,7 @@ static int option_store(struct lh_invocation *inv, const struct lh_option *o, co
 
 static bool allowed(const struct lh_command *c, const struct lh_option *o)
 {
-	return (c->options | always_allowed) & 1u << o->bit;
+	return (c->options | always_allowed) & 1ull << o->bit;
 }
 
 static int unknown_option(const struct lh_command *c, const char *word, const struct lh_option *elsewhere,
@@ -340,8 +365,29 @@ static const char *operands_of(const struct lh_command *c)
 
 static int wrong_word(const struct lh_command *c, const char *word, struct lh_err *err)
 {
-	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs the word '%.*s'%s%s%s", c->name,
-			  (int)leading_word(c), c->operands, word ? ", not '" : "", word ? word : "", word ? "'" : "");
+	char words[64] = "";
+	size_t used = 0;
+	for (const struct lh_command *o = c; o->name && !strcmp(o->name, c->name) && used < sizeof words; o++)
+		used += (size_t)snprintf(words + used, sizeof words - used, "%s'%.*s'", used ? " or " : "",
+					 (int)leading_word(o), o->operands);
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs the word %s%s%s%s", c->name, words,
+			  word ? ", not '" : "", word ? word : "", word ? "'" : "");
+}
+
+static bool is_leading_word(const struct lh_command *c, const char *word)
+{
+	size_t len = leading_word(c);
+	return len && !strncmp(word, c->operands, len) && !word[len];
+}
+
+/* Of the rows with this name the one whose word is said first; the first row where none is. */
+static const struct lh_command *row_of(const struct lh_command *c, int argc, char *const *argv)
+{
+	for (int i = 2; i < argc; i++)
+		for (const struct lh_command *o = c; leading_word(c) && o->name && !strcmp(o->name, c->name); o++)
+			if (is_leading_word(o, argv[i]))
+				return o;
+	return c;
 }
 
 static int check_operands(struct lh_invocation *inv, bool had_dashes, struct lh_err *err)
@@ -379,6 +425,7 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 	inv.command = command_find(argv[1]);
 	if (!inv.command)
 		return unknown_command(argv[1], err);
+	inv.command = row_of(inv.command, argc, argv);
 	const char *operands = operands_of(inv.command);
 	bool takes_file = !strncmp(operands, "FILE", 4) || !strcmp(operands, "[FILE]");
 	bool wants_word = leading_word(inv.command);
@@ -401,9 +448,8 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 			if (rc)
 				return rc;
 		} else if (wants_word) {
-			size_t len = leading_word(inv.command);
-			if (strncmp(word, inv.command->operands, len) || word[len])
-				return wrong_word(inv.command, word, err);
+			if (!is_leading_word(inv.command, word))
+				return wrong_word(command_find(argv[1]), word, err);
 			wants_word = false;
 		} else if (takes_file && !inv.file) {
 			inv.file = word;
@@ -420,7 +466,7 @@ int lh_cli_parse(int argc, char **argv, struct lh_invocation *ret, struct lh_err
 		}
 	}
 	if (wants_word && !inv.help)
-		return wrong_word(inv.command, NULL, err);
+		return wrong_word(command_find(argv[1]), NULL, err);
 	int rc = check_operands(&inv, had_dashes, err);
 	if (rc)
 		return rc;
@@ -460,7 +506,7 @@ static void print_command_help(const struct lh_command *c, FILE *out)
 		fputs("\noptions:\n", out);
 	for (size_t i = 0; i < NOPTIONS; i++) {
 		const struct lh_option *o = &options[i];
-		if (!o->help || !(c->options & 1u << o->bit))
+		if (!o->help || !(c->options & 1ull << o->bit))
 			continue;
 		if (o->letter)
 			fprintf(out, "  -%c, ", o->letter);
@@ -505,7 +551,10 @@ static int help_main(int argc, char **argv)
 			return lh_fail(&err);
 		}
 	}
-	lh_cli_print_help(c, stdout);
+	for (lh_cli_print_help(c, stdout); c && c[1].name && !strcmp(c->name, c[1].name);) {
+		putchar('\n');
+		lh_cli_print_help(++c, stdout);
+	}
 	return LH_EXIT_OK;
 }
 
@@ -525,5 +574,8 @@ int lh_cli_main(int argc, char **argv, const struct lh_invocation *preset)
 		lh_cli_print_help(inv.command, stdout);
 		return LH_EXIT_OK;
 	}
+	/* What reads an experiment may find the user's own devices in it. */
+	if (strstr(inv.command->operands, "FILE") && inv.catalogue && lh_catalogue_load(inv.catalogue, &err))
+		return lh_fail(&err);
 	return inv.command->run(&inv);
 }

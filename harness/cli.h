@@ -27,6 +27,8 @@ struct lh_invocation {
 	const char *begin, *end;     /* bench: sizes as they were written; NULL: not given */
 	unsigned factor;             /* bench; 0: not given */
 	const char *algorithms, *streams, *codec, *pause; /* bench; NULL: not given */
+	/* bench train, calibrate: as they were written, for longhaul-peer to judge; NULL: not given */
+	const char *model, *engine, *precision, *microbatch, *seconds, *device;
 	const char *format;          /* --format of plan and schema */
 	const char *probe_dir;       /* --probe: directory of an earlier `longhaul probe` whose goodput is taken */
 	const char *baseline_dir;    /* run --baseline */
@@ -35,6 +37,7 @@ struct lh_invocation {
 	/* Not of the user: from the environment (main.c), or from the outer process when this one was started
 	 * inside User-Mode Linux (session.c). */
 	const char *peer_program, *data_dir;
+	const char *catalogue;       /* the user's own devices: a file that need not exist; NULL: no home to look in */
 	bool animate;                /* progress may rewrite its line: standard error is a terminal that can */
 	const char *faults;          /* LONGHAUL_FAULTS: for tests, see lh_run_faults_parse() */
 	const char *inside_uml;      /* NULL: not inside; else the run directory made outside, "" without one */
@@ -43,7 +46,7 @@ struct lh_invocation {
 
 struct lh_command {
 	const char *name, *operands, *summary, *description;
-	unsigned options;            /* which of the option table apply: bits of enum lh_option_bit in cli.c */
+	unsigned long long options;  /* which of the option table apply: bits of enum lh_option_bit */
 	int (*run)(const struct lh_invocation *inv); /* exit status */
 };
 
@@ -65,6 +68,8 @@ void lh_cli_print_help(const struct lh_command *command, FILE *out);
 int lh_fail(const struct lh_err *err);
 
 int cmd_bench(const struct lh_invocation *inv);
+int cmd_bench_train(const struct lh_invocation *inv);
+int cmd_calibrate(const struct lh_invocation *inv);
 int cmd_check(const struct lh_invocation *inv);
 int cmd_models(const struct lh_invocation *inv);
 int cmd_plan(const struct lh_invocation *inv);

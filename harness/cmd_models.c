@@ -1,43 +1,39 @@
-/* cmd_models.c - `longhaul models`: longhaul-peer's table of models. The trainer knows them, this program does not, so it
- * becomes that one. */
+/* cmd_models.c - `longhaul models` and `longhaul bench train`: longhaul-peer's tables. The trainer knows models and devices,
+ * this program does not, so it becomes that one. */
 #include "cli.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "session.h"
+#include "peer_command.h"
 
 int cmd_models(const struct lh_invocation *inv)
 {
 	struct lh_err err = LH_ERR_INIT;
-	char peer[PATH_MAX];
-	if (lh_session_peer_program(inv, peer, sizeof peer, &err))
-		return lh_fail(&err);
-	if (!peer[0]) {
-		lh_err_set(&err, LH_EXIT_MACHINE, -ENOENT,
-			   "longhaul-peer: neither beside this program nor in %s; install it there, or name it with "
-			   "LONGHAUL_PEER_PROGRAM",
-			   LH_LIBEXECDIR);
-		return lh_fail(&err);
+	struct lh_peer_command c;
+	int rc = lh_peer_command_init(inv, "models", &c, &err);
+	if (!rc) {
+		if (inv->json)
+			lh_peer_command_word(&c, "--json");
+		lh_peer_command_option(&c, "--microbatch", inv->microbatch);
+		lh_peer_command_option(&c, "--precision", inv->precision);
+		lh_peer_command_word(&c, "--");
+		lh_peer_command_become(&c, inv->rest, inv->nrest, &err);
 	}
-	char **argv = calloc((size_t)inv->nrest + 5, sizeof *argv);
-	if (!argv) {
-		lh_err_sys(&err, LH_EXIT_MACHINE, -ENOMEM, "models");
-		return lh_fail(&err);
+	return lh_fail(&err);
+}
+
+int cmd_bench_train(const struct lh_invocation *inv)
+{
+	struct lh_err err = LH_ERR_INIT;
+	struct lh_peer_command c;
+	int rc = lh_peer_command_init(inv, "bench-train", &c, &err);
+	if (!rc) {
+		if (inv->json)
+			lh_peer_command_word(&c, "--json");
+		lh_peer_command_option(&c, "--model", inv->model);
+		lh_peer_command_option(&c, "--engine", inv->engine);
+		lh_peer_command_option(&c, "--precision", inv->precision);
+		lh_peer_command_option(&c, "--microbatch", inv->microbatch);
+		lh_peer_command_option(&c, "--seconds", inv->seconds);
+		lh_peer_command_become(&c, NULL, 0, &err);
 	}
-	static char models[] = "models", json[] = "--json", end[] = "--"; /* execv() wants them writable */
-	int n = 0;
-	argv[n++] = peer;
-	argv[n++] = models;
-	if (inv->json)
-		argv[n++] = json;
-	argv[n++] = end;
-	for (int i = 0; i < inv->nrest; i++)
-		argv[n++] = inv->rest[i];
-	execv(peer, argv);
-	lh_err_sys(&err, LH_EXIT_MACHINE, -errno, "%s", peer);
-	free(argv);
 	return lh_fail(&err);
 }

@@ -10,7 +10,7 @@
 
 struct command {
 	const char *name, *operands, *summary, *description;
-	unsigned options;
+	unsigned long long options;
 };
 
 static const struct lh_option options[] = {
@@ -20,10 +20,12 @@ static const struct lh_option options[] = {
 #undef LH_OPTION
 };
 static const struct command commands[] = {
-#define O(bit) (1u << LH_OPTION_##bit)
+#define O(bit) (1ull << LH_OPTION_##bit)
 #define LH_COMMAND(name, operands, bits, summary, description) { #name, operands, summary, description, bits },
+#define LH_SUBCOMMAND(name, word, operands, bits, summary, description) LH_COMMAND(name, operands, bits, summary, description)
 #include "commands.def"
 #undef LH_COMMAND
+#undef LH_SUBCOMMAND
 };
 enum { NOPTIONS = sizeof options / sizeof options[0], NCOMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -55,7 +57,7 @@ static void man_commands(void)
 		putchar('\n');
 		for (size_t i = 0; i < NOPTIONS; i++) {
 			const struct lh_option *o = &options[i];
-			if (!(commands[c].options & 1u << o->bit))
+			if (!(commands[c].options & 1ull << o->bit))
 				continue;
 			fputs(".TP\n.B ", stdout);
 			if (o->letter)
@@ -91,18 +93,30 @@ static int man(const char *template)
 	return 0;
 }
 
+/* A command with several rows is one word to complete. */
+static int again(size_t c)
+{
+	return c && !strcmp(commands[c].name, commands[c - 1].name);
+}
+
 static int completion(void)
 {
 	puts("# bash completion of longhaul; made from its tables\n_longhaul()\n{\n"
 	     "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words=\n"
 	     "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W \"help --version --help \\");
 	for (size_t c = 0; c < NCOMMANDS; c++)
-		printf("\t\t\t%s \\\n", commands[c].name);
+		if (!again(c))
+			printf("\t\t\t%s \\\n", commands[c].name);
 	puts("\t\t\t\" -- \"$cur\"))\n\t\treturn\n\tfi\n\tcase ${COMP_WORDS[1]} in");
 	for (size_t c = 0; c < NCOMMANDS; c++) {
+		unsigned long long all = commands[c].options;
+		if (again(c))
+			continue;
+		for (size_t k = c + 1; k < NCOMMANDS && again(k); k++)
+			all |= commands[k].options;
 		printf("\t%s) words=\"--help", commands[c].name);
 		for (size_t i = 0; i < NOPTIONS; i++)
-			if (commands[c].options & 1u << options[i].bit)
+			if (all & 1ull << options[i].bit)
 				printf(" --%s", options[i].name);
 		puts("\" ;;");
 	}

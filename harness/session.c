@@ -346,9 +346,9 @@ static int enter_uml(struct session_state *st)
 {
 	const struct lh_invocation *inv = st->s.inv;
 	struct lh_err err = LH_ERR_INIT;
-	char inside[PATH_MAX + 32], peer[PATH_MAX + 32], data[PATH_MAX + 32], cwd[PATH_MAX];
+	char inside[PATH_MAX + 32], peer[PATH_MAX + 32], data[PATH_MAX + 32], catalogue[PATH_MAX + 32], cwd[PATH_MAX];
 	char faults[256], animate[] = "--internal-animate";
-	char **argv = calloc((size_t)inv->argc + 6, sizeof *argv);
+	char **argv = calloc((size_t)inv->argc + 7, sizeof *argv);
 	const char *writable[] = { st->s.out_dir, NULL };
 	int n = 0, status = 0;
 	if (!argv || !getcwd(cwd, sizeof cwd)) {
@@ -371,6 +371,10 @@ static int enter_uml(struct session_state *st)
 		argv[n++] = animate;
 	if (inv->faults && inv->faults[0])
 		argv[n++] = faults;
+	if (inv->catalogue) {
+		snprintf(catalogue, sizeof catalogue, "--internal-catalogue=%s", inv->catalogue);
+		argv[n++] = catalogue;
+	}
 	for (int i = 2; i < inv->argc; i++)
 		argv[n++] = inv->argv[i];
 	struct lh_uml_options opt = {

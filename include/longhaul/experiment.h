@@ -124,16 +124,33 @@ int lh_schema_print(FILE *out, struct lh_err *err);
 /* The key table as Markdown (topologies/README.md's reference part). */
 int lh_schema_print_reference(FILE *out, struct lh_err *err);
 
-/* The catalogue: measured size and wall rate of the study's models on its devices. */
+/* The catalogue: measured size and wall rate of the study's models on its devices, and behind them the user's own. */
 struct lh_catalogue_entry {
 	char model[LH_NAME_MAX], device[LH_NAME_MAX];
 	uint64_t parameters;
 	double samples_per_s; /* wall clock, one device, no averaging */
+	/* The user's own, as `longhaul calibrate` measured them. */
+	bool own;
+	char engine[8], precision[8], products[96], measured[24];
+	uint32_t microbatch;
 };
-/* NULL when the pair is not in the catalogue. Static storage. */
+/* NULL when the pair is not in the catalogue. Devices are found whatever their case; a model by the study's name or by that
+ * of its table ("RN18", "resnet18"). Valid until the next load or add. */
 const struct lh_catalogue_entry *lh_catalogue_find(const char *model, const char *device);
 /* i-th entry, NULL past the end. */
 const struct lh_catalogue_entry *lh_catalogue_at(size_t i);
+/* Do both names mean the same model? */
+bool lh_catalogue_same_model(const char *a, const char *b);
+
+/* The user's own devices: a JSON file "longhaul-catalogue/1". Process-wide, not for several threads. A file that is not
+ * there is an empty one; of a bad one nothing is taken and *err names the place. */
+int lh_catalogue_load(const char *path, struct lh_err *err);
+int lh_catalogue_load_text(const char *name, const char *text, size_t len, struct lh_err *err);
+/* May such a pair be added? Names as experiments can write them, and no device of the program's own catalogue. */
+int lh_catalogue_name_check(const char *model, const char *device, struct lh_err *err);
+/* Into the file, in place of the pair's earlier entry; folders are made. The file is at every moment the old one or the
+ * new one, and two that add at a time both succeed. */
+int lh_catalogue_add(const char *path, const struct lh_catalogue_entry *e, struct lh_err *err);
 
 #ifdef __cplusplus
 }

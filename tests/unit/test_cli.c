@@ -1,5 +1,6 @@
 /* The command line: the tables agree with the parser, and each wrong word gets one sentence and a suggestion.
  * cli.c is compiled into this program with commands that only remember how they were called. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,18 @@ static const char *called;
 		called = #name; \
 		return 42; \
 	}
+#define LH_SUBCOMMAND(name, word, operands, bits, summary, description) \
+	LH_COMMAND(name##_##word, operands, bits, summary, description)
 #include "commands.def"
 #undef LH_COMMAND
+#undef LH_SUBCOMMAND
+
+static const char *catalogue; /* the last that was loaded */
+int lh_catalogue_load(const char *path, struct lh_err *err)
+{
+	catalogue = path;
+	return strstr(path, "bad") ? lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: bad", path) : 0;
+}
 
 enum { ARGS_MAX = 16 };
 
@@ -147,15 +158,63 @@ static void test_tables(void)
 			char line[256], in_help[80];
 			snprintf(in_help, sizeof in_help, "--%s%s%s\n", options[i].name, options[i].argument ? " " : "",
 				 options[i].argument ? options[i].argument : "");
-			snprintf(line, sizeof line, "longhaul %s --help --%s%s", c->name, options[i].name,
+			snprintf(line, sizeof line, "longhaul %s --help %.*s --%s%s", c->name,
+				 islower((unsigned char)c->operands[0]) ? (int)strcspn(c->operands, " ") : 0, c->operands, options[i].name,
 				 options[i].argument ? "=a=1" : "");
 			int rc = parse(line, &inv, &err);
-			bool belongs = c->options & 1u << i;
+			bool belongs = c->options >> i & 1;
 			CU_ASSERT_EQUAL(strstr(help, in_help) != NULL, belongs);
 			CU_ASSERT_EQUAL(rc && strstr(err.text, "has no option") != NULL, !belongs);
 		}
 		free(help);
 	}
+}
+
+/* A command of two rows: the word chooses, wherever it stands. */
+static void test_subcommands(void)
+{
+	static const struct { const char *line, *called, *says; } rows[] = {
+		{ "longhaul bench allreduce x.yaml", "bench", NULL },
+		{ "longhaul bench train --model m", "bench_train", NULL },
+		{ "longhaul bench --json train --model m", "bench_train", NULL },
+		{ "longhaul bench", NULL, "'longhaul bench' needs the word 'allreduce' or 'train'" },
+		{ "longhaul bench x", NULL, "'longhaul bench' needs the word 'allreduce' or 'train', not 'x'" },
+		{ "longhaul bench train --streams 2", NULL,
+		  "'longhaul bench' has no option --streams; 'longhaul help bench' lists its options" },
+		{ "longhaul bench allreduce --model m x", NULL,
+		  "'longhaul bench' has no option --model; 'longhaul help bench' lists its options" },
+		{ "longhaul bench train x", NULL, "'longhaul bench' has no use for 'x'" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct lh_invocation inv;
+		struct lh_err err;
+		int rc = parse(rows[i].line, &inv, &err);
+		CU_ASSERT_EQUAL(rc != 0, rows[i].says != NULL);
+		if (rc) {
+			CU_ASSERT_STRING_EQUAL(err.text, rows[i].says);
+			continue;
+		}
+		called = NULL;
+		CU_ASSERT_EQUAL(inv.command->run(&inv), 42);
+		CU_ASSERT_STRING_EQUAL(called, rows[i].called);
+	}
+}
+
+/* The user's devices are read for what reads an experiment, and only then. */
+static void test_catalogue(void)
+{
+	char me[] = "longhaul", check[] = "check", models[] = "models", file[] = "x.yaml";
+	char *with[] = { me, check, file, NULL }, *without[] = { me, models, NULL };
+	struct lh_invocation preset = { .catalogue = "/c.json" };
+	catalogue = NULL;
+	CU_ASSERT_EQUAL(lh_cli_main(2, without, &preset), 42);
+	CU_ASSERT_PTR_NULL(catalogue);
+	CU_ASSERT_EQUAL(lh_cli_main(3, with, &preset), 42);
+	CU_ASSERT_STRING_EQUAL(catalogue, "/c.json");
+	preset.catalogue = "/bad.json";
+	called = NULL;
+	CU_ASSERT_EQUAL(lh_cli_main(3, with, &preset), LH_EXIT_INPUT);
+	CU_ASSERT_PTR_NULL(called);
 }
 
 static void test_suggest(void)
@@ -189,6 +248,8 @@ static const struct lh_test tests[] = {
 	{ "wrong_words", test_wrong_words, 0 },
 	{ "values", test_values, 0 },
 	{ "tables", test_tables, 0 },
+	{ "a command of two rows", test_subcommands, 0 },
+	{ "the user's catalogue", test_catalogue, 0 },
 	{ "suggest", test_suggest, 0 },
 	{ "main_runs", test_main_runs, 0 },
 };

@@ -6,7 +6,7 @@
 A case file holds blocks that are separated by empty lines:
 
     # name of the case
-    $ longhaul check bad.yaml -o x          run in a fresh directory; {src} is the source tree, {long} a long name
+    $ longhaul check bad.yaml -o x          run in a fresh directory with an own configuration (xdg/); {src} is the source tree, {long} a long name
     exit 2
     out REGEX        must be found in standard output (several lines: each)
     err REGEX        must be found in standard error
@@ -86,7 +86,8 @@ def run_case(binary, block):
         before = {str(p.relative_to(where)) for p in pathlib.Path(where).rglob("*")}
         # A shell only where the case asks for one by its syntax.
         words = ["sh", "-c", command] if re.search(r"[|<>;]", command) else shlex.split(command)
-        env = dict(os.environ, PATH="%s:%s" % (os.path.dirname(binary), os.environ["PATH"]), LC_ALL="C")
+        env = dict(os.environ, PATH="%s:%s" % (os.path.dirname(binary), os.environ["PATH"]), LC_ALL="C",
+                   XDG_CONFIG_HOME=where + "/xdg")
         for name in ("LONGHAUL_PEER_PROGRAM", "LONGHAUL_DATA"):
             env.pop(name, None)
         done = subprocess.run(words, cwd=where, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S)

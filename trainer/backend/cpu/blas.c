@@ -20,7 +20,7 @@ typedef void sgemm_fn(int order, int ta, int tb, int m, int n, int k, float alph
 		      const float *b, int ldb, float beta, float *c, int ldc);
 
 static sgemm_fn *loaded, *in_use;
-static char choice[128];
+static char choice[128], why[96];
 
 static bool in_user_mode_linux(void)
 {
@@ -34,35 +34,43 @@ static bool in_user_mode_linux(void)
 	return found;
 }
 
-/* The newest of OpenBLAS's kernels that this CPU can run; NULL: leave it to the library. */
-static const char *core_type(bool narrow)
+/* The newest of OpenBLAS's kernels that this CPU can run, and what speaks for it; NULL: leave it to the library. */
+static const char *core_type(bool narrow, const char **ret_why)
 {
 #if defined(__x86_64__)
 	__builtin_cpu_init();
+	*ret_why = "the CPU has avx512f, avx512dq, avx512bw, avx512vl";
 	if (!narrow && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
 	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
 		return "SKYLAKEX";
+	*ret_why = narrow ? "in User-Mode Linux 256 bits at most" : "the CPU has avx2 and fma";
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 		return "HASWELL";
+	*ret_why = "the CPU has avx";
 	if (__builtin_cpu_supports("avx"))
 		return "SANDYBRIDGE";
+	*ret_why = "the CPU has sse4.2";
 	if (__builtin_cpu_supports("sse4.2"))
 		return "NEHALEM";
 #endif
+	*ret_why = "the library's choice";
 	return NULL;
 }
 
 static void load(void)
 {
 	const bool narrow = in_user_mode_linux();
-	const char *core = core_type(narrow);
+	const char *reason, *core = core_type(narrow, &reason);
+	const bool set = getenv("OPENBLAS_CORETYPE") != NULL;
 	if (core)
 		setenv("OPENBLAS_CORETYPE", core, narrow);
+	snprintf(why, sizeof why, "%s", set && !narrow ? "OPENBLAS_CORETYPE was set" : reason);
 	setenv("OPENBLAS_NUM_THREADS", "1", 1);
 	void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
 	if (!lib) {
-		const char *why = dlerror();
-		snprintf(choice, sizeof choice, "own (%.100s)", why ? why : "libopenblas.so.0 cannot be loaded");
+		const char *text = dlerror();
+		snprintf(choice, sizeof choice, "own (%.100s)", text ? text : "libopenblas.so.0 cannot be loaded");
+		snprintf(why, sizeof why, "no OpenBLAS");
 		return;
 	}
 	char *(*get_config)(void) = (char *(*)(void))dlsym(lib, "openblas_get_config");
@@ -71,6 +79,7 @@ static void load(void)
 	loaded = (sgemm_fn *)dlsym(lib, "cblas_sgemm");
 	if (!loaded || !get_config || !get_core || strncmp(get_config(), "OpenBLAS ", 9)) {
 		snprintf(choice, sizeof choice, "own (libopenblas.so.0 is not OpenBLAS)");
+		snprintf(why, sizeof why, "no OpenBLAS");
 		loaded = NULL;
 		dlclose(lib);
 		return;
@@ -90,6 +99,8 @@ const char *lh_blas_open(void)
 	in_use = loaded;
 	return choice;
 }
+
+const char *lh_blas_why(void) { return why; }
 
 void lh_blas_own(void) { in_use = NULL; }
 

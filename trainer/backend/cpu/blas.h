@@ -9,6 +9,9 @@
  * was chosen, for the manifest: "OpenBLAS 0.3.21 SkylakeX", or "own (why)". Once per process and before its threads;
  * later calls return the same text. Without a call, products are our own. */
 const char *lh_blas_open(void);
+/* Why those kernels: "avx512f, dq, bw, vl", "User-Mode Linux: at most 256 bits", "OPENBLAS_CORETYPE is set", ... After
+ * lh_blas_open. */
+const char *lh_blas_why(void);
 /* Back to our own product (tests). */
 void lh_blas_own(void);
 

@@ -1,0 +1,306 @@
+/* The measurement: data, forward, backward and update of one microbatch, again and again, each node timed, and after each
+ * round a large product of its own, so that other work on the machine slows both. Products and convolutions are compared
+ * with it: their arithmetic as lh_op_multiply_adds counts it over the time that their nodes took, unfolding, biases and
+ * all. The product is a linear layer on the same backend: nothing here knows a library. Medians of the rounds are told. */
+#include "bench_device.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/synthetic.h"
+#include "longhaul/units.h"
+#include "model/net.h"
+#include "model/zoo.h"
+#include "optim/adamw.h"
+
+enum { PEAK_SIDE = 768, PEAK_RUNS = 4, ROUNDS_MAX = 1000, ROUNDS_MIN = 3 };
+
+enum phase { DATA, FORWARD, BACKWARD, UPDATE, PHASES };
+enum { PRODUCT_SHARE = PHASES, SHARE, COLUMNS };
+
+struct peak {
+	struct lh_graph *g;
+	struct lh_net *net;
+	struct lh_node *node;
+	struct lh_op_run run;
+	void *memory; /* x, y; w is the net's */
+};
+
+struct bench {
+	const struct lh_bench_device_options *o;
+	struct lh_graph *g;
+	struct lh_net *net;
+	struct lh_synthetic synthetic;
+	void *inputs[LH_NODE_INPUTS_MAX]; /* one array an input */
+	size_t bytes[LH_NODE_INPUTS_MAX];
+	unsigned ninputs;
+	uint8_t *sample;
+	uint64_t *ids, next_id;
+	float *params, *m, *v;
+	uint64_t *spent; /* [nodes][2] */
+	struct peak peak;
+};
+
+static double seconds_since(lh_ns begin) { return (double)(lh_clock_ns() - begin) / (double)LH_NS_PER_S; }
+
+/* ---- the large product ---- */
+
+static int open_peak(struct bench *b, struct lh_err *err)
+{
+	const size_t n = PEAK_SIDE;
+	struct peak *p = &b->peak;
+	float *host = malloc(n * n * sizeof *host);
+	p->node = calloc(1, sizeof *p->node);
+	int rc = host && p->node ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "bench-train");
+	if (!rc)
+		rc = b->o->backend->alloc(b->net->backend, 3 * n * n * sizeof *host, &p->memory, err);
+	for (size_t i = 0; !rc && i < n * n; i++)
+		host[i] = (float)(i % 7) - 3;
+	for (size_t k = 0; !rc && k < 2; k++)
+		rc = b->o->backend->put(b->net->backend, (char *)p->memory + k * n * n * sizeof *host, host,
+					n * n * sizeof *host, err);
+	free(host);
+	if (rc)
+		return rc;
+	*p->node = (struct lh_node){ .op = LH_OP_LINEAR, .inputs = 1, .params = 2, .param = { 0, -1 }, .x = { { 1, n, n } },
+				     .y = { 1, n, n } };
+	p->run = (struct lh_op_run){ .node = p->node, .n = 1, .training = true, .x = { p->memory },
+				     .param = { (char *)p->memory + n * n * sizeof(float) },
+				     .y = (char *)p->memory + 2 * n * n * sizeof(float) };
+	return 0;
+}
+
+/* The best of a few; *best keeps the run's. */
+static int measure_peak(struct bench *b, double *ret_now, double *best, struct lh_err *err)
+{
+	const double n = PEAK_SIDE;
+	const struct lh_backend_ops *ops = b->o->backend;
+	double now = 0;
+	float last;
+	for (int i = 0; i < PEAK_RUNS; i++) {
+		const lh_ns begin = lh_clock_ns();
+		int rc = ops->op[LH_OP_LINEAR]->forward(b->net->backend, &b->peak.run, err);
+		if (!rc) /* waits for it */
+			rc = ops->get(b->net->backend, &last, b->peak.run.y, sizeof last, err);
+		if (rc)
+			return rc;
+		const double rate = 2 * n * n * n / seconds_since(begin);
+		now = rate > now ? rate : now;
+	}
+	*best = now > *best ? now : *best;
+	*ret_now = now;
+	return 0;
+}
+
+/* ---- the model and its data ---- */
+
+static void close_bench(struct bench *b)
+{
+	for (unsigned k = 0; k < b->ninputs; k++)
+		free(b->inputs[k]);
+	if (b->net && b->peak.memory)
+		b->o->backend->release(b->net->backend, b->peak.memory);
+	free(b->peak.node);
+	free(b->sample);
+	free(b->ids);
+	free(b->m);
+	free(b->v);
+	free(b->params);
+	free(b->spent);
+	lh_net_free(b->net);
+	lh_graph_free(b->g);
+}
+
+static int open_data(struct bench *b, struct lh_err *err)
+{
+	struct lh_zoo_model m;
+	bool drop;
+	int rc = lh_zoo_find(b->o->model, &m, &drop, err);
+	if (rc)
+		return rc;
+	if (m.symbols < 5 || (m.frames && m.frames < m.length))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: its data need 5 symbols and a frame a token", b->o->model);
+	const bool images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
+	b->synthetic = (struct lh_synthetic){
+		.kind = images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
+		.seed = 1, .side = m.length, .length = m.length, .frames = m.frames, .symbols = m.symbols };
+	for (size_t t = 0; t < b->g->ntensors; t++) {
+		if (b->g->tensors[t].producer >= 0)
+			continue;
+		b->bytes[b->ninputs] = lh_shape_count(b->g->tensors[t].shape) * sizeof(float);
+		b->inputs[b->ninputs] = malloc(b->o->microbatch * b->bytes[b->ninputs]);
+		if (!b->inputs[b->ninputs++])
+			return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", b->o->model);
+	}
+	size_t sum = 0;
+	for (unsigned k = 0; k < b->ninputs; k++)
+		sum += b->bytes[k];
+	if (sum != lh_synthetic_input_bytes(&b->synthetic) + lh_synthetic_target_bytes(&b->synthetic))
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "model %s: its data are not of the shape of its inputs", b->o->model);
+	b->sample = malloc(sum);
+	b->ids = malloc(b->o->microbatch * sizeof *b->ids);
+	return b->sample && b->ids ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", b->o->model);
+}
+
+/* Samples that nobody has seen, gathered into one array an input. */
+static void make_data(struct bench *b)
+{
+	const size_t inputs = lh_synthetic_input_bytes(&b->synthetic);
+	for (size_t i = 0; i < b->o->microbatch; i++) {
+		b->ids[i] = b->next_id++;
+		lh_synthetic_sample(&b->synthetic, false, b->ids[i], b->sample, b->sample + inputs);
+		const uint8_t *from = b->sample;
+		for (unsigned k = 0; k < b->ninputs; from += b->bytes[k++])
+			memcpy((char *)b->inputs[k] + i * b->bytes[k], from, b->bytes[k]);
+	}
+}
+
+static int open_bench(struct bench *b, struct lh_err *err)
+{
+	int rc = lh_zoo_build(b->o->model, &b->g, err);
+	if (!rc)
+		rc = lh_net_new(b->g, b->o->backend, b->o->microbatch, LH_NET_SHARE, &b->net, err);
+	if (!rc)
+		rc = open_data(b, err);
+	if (!rc)
+		rc = open_peak(b, err);
+	if (rc)
+		return rc;
+	const size_t count = b->g->parameters;
+	b->params = malloc(count * sizeof *b->params);
+	b->m = calloc(count, sizeof *b->m);
+	b->v = calloc(count, sizeof *b->v);
+	b->spent = b->net->spent_ns = calloc(2 * b->g->nnodes, sizeof *b->spent);
+	if (!b->params || !b->m || !b->v || !b->spent)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", b->o->model);
+	lh_graph_init(b->g, 1, b->params);
+	return lh_net_put_params(b->net, b->params, err);
+}
+
+/* ---- rounds ---- */
+
+static int by_value(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *x, size_t n)
+{
+	qsort(x, n, sizeof *x, by_value);
+	return x[n / 2];
+}
+
+static int one_round(struct bench *b, struct lh_adamw *o, double times[PHASES], double *ret_loss, struct lh_err *err)
+{
+	struct lh_net_result result = { 0 };
+	const size_t n = b->o->microbatch;
+	lh_ns begin = lh_clock_ns();
+	make_data(b);
+	times[DATA] = seconds_since(begin);
+	begin = lh_clock_ns();
+	int rc = lh_net_forward(b->net, (const void *const *)b->inputs, b->ids, n, &result, err); /* ends with reading the loss */
+	times[FORWARD] = seconds_since(begin);
+	begin = lh_clock_ns();
+	if (!rc)
+		rc = lh_net_backward(b->net, b->ids, n, err);
+	times[BACKWARD] = seconds_since(begin);
+	if (rc)
+		return rc;
+	if (!isfinite(result.loss_sum))
+		return lh_err_set(err, LH_EXIT_BROKE, -EDOM, "model %s: the loss is not a finite number", b->g->name);
+	begin = lh_clock_ns();
+	lh_adamw_begin(o); /* the cpu backend's memory is ours */
+	lh_adamw_apply(o, 1e-4, 0, 1.0 / (double)n, b->g->parameters, b->net->params, b->net->grads, b->m, b->v);
+	rc = lh_net_zero_grads(b->net, err);
+	times[UPDATE] = seconds_since(begin);
+	*ret_loss = result.loss_sum / (double)n;
+	return rc;
+}
+
+static void sum_nodes(const struct bench *b, size_t rounds, struct lh_bench_device *f)
+{
+	for (size_t i = 0; i < b->g->nnodes; i++) {
+		const struct lh_node *node = &b->g->nodes[i];
+		const double s = (double)(b->spent[2 * i] + b->spent[2 * i + 1]) / (double)LH_NS_PER_S;
+		const double flop = lh_graph_node_flop(b->g, node) * (double)(b->o->microbatch * rounds);
+		if (node->op == LH_OP_LINEAR || node->op == LH_OP_CONV2D) {
+			f->product_s += s;
+			f->product_flop += flop;
+		} else if (node->op == LH_OP_ATTENTION) {
+			f->attention_s += s;
+			f->attention_flop += flop;
+		}
+	}
+}
+
+/* The share of the peak that linear and conv2d nodes reached since the last call, which *before remembers. */
+static double product_share(const struct bench *b, double peak, double *before_s)
+{
+	struct lh_bench_device all = { 0 };
+	sum_nodes(b, 1, &all);
+	const double s = all.product_s - *before_s;
+	*before_s = all.product_s;
+	return s > 0 ? all.product_flop / s / peak : 0;
+}
+
+static int measure(struct bench *b, double *columns[COLUMNS], struct lh_bench_device *f, struct lh_err *err)
+{
+	struct lh_adamw o = LH_ADAMW_INIT;
+	double t[COLUMNS], peak = 0, before_s = 0;
+	int rc = one_round(b, &o, t, &f->loss, err); /* warm-up: pages, caches */
+	memset(b->spent, 0, 2 * b->g->nnodes * sizeof *b->spent);
+	for (const lh_ns begin = lh_clock_ns();
+	     !rc && f->rounds < ROUNDS_MAX && (f->rounds < ROUNDS_MIN || seconds_since(begin) < b->o->seconds); f->rounds++) {
+		rc = one_round(b, &o, t, &f->loss, err);
+		if (!rc)
+			rc = measure_peak(b, &peak, &f->peak, err);
+		t[PRODUCT_SHARE] = product_share(b, peak, &before_s);
+		t[SHARE] = (double)b->o->microbatch * f->flop / (t[FORWARD] + t[BACKWARD]) / peak;
+		for (unsigned k = 0; k < COLUMNS; k++)
+			columns[k][f->rounds] = t[k];
+	}
+	return rc;
+}
+
+static int measure_all(struct bench *b, struct lh_bench_device *f, struct lh_err *err)
+{
+	double *columns[COLUMNS];
+	double *block = calloc(COLUMNS * ROUNDS_MAX, sizeof *block);
+	if (!block)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "bench-train");
+	for (unsigned k = 0; k < COLUMNS; k++)
+		columns[k] = block + k * ROUNDS_MAX;
+	int rc = measure(b, columns, f, err);
+	if (!rc) {
+		f->data_s = median(columns[DATA], f->rounds);
+		f->forward_s = median(columns[FORWARD], f->rounds);
+		f->backward_s = median(columns[BACKWARD], f->rounds);
+		f->update_s = median(columns[UPDATE], f->rounds);
+		f->product_share = median(columns[PRODUCT_SHARE], f->rounds);
+		f->share = median(columns[SHARE], f->rounds);
+		sum_nodes(b, f->rounds, f);
+	}
+	free(block);
+	return rc;
+}
+
+int lh_bench_device(const struct lh_bench_device_options *o, struct lh_bench_device *ret, struct lh_err *err)
+{
+	struct bench b = { .o = o };
+	struct lh_bench_device f = { .microbatch = o->microbatch };
+	int rc = open_bench(&b, err);
+	if (!rc) {
+		const struct lh_plan *p = b.net->plan;
+		f.parameters = b.g->parameters;
+		f.flop = lh_graph_flop(b.g);
+		f.memory = 4 * p->weights + p->buffers + p->activations; /* weights, gradients, two moments */
+		rc = measure_all(&b, &f, err);
+	}
+	close_bench(&b);
+	if (!rc)
+		*ret = f;
+	return rc;
+}
