@@ -20,6 +20,7 @@ const char *const lh_strategy_names[] = {
 	"exact", "eta", "delayed", "local-sgd", "diloco", "streaming-diloco", "async", NULL,
 };
 const char *const lh_sockets_names[] = { "study", "tuned", NULL };
+const char *const lh_take_names[] = { "all", "shared", "held", NULL };
 const char *const lh_membership_names[] = { "fixed", "elastic", NULL };
 
 static const struct lh_field endpoint_fields[] = {
@@ -70,6 +71,9 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, incarnation, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, checkpoint_ns, LH_FIELD_INT, .imax = NANOSECONDS_MAX, .optional = true),
 	LH_FIELD(lh_peer_config, interrupted_ns, LH_FIELD_INT, .imax = NANOSECONDS_MAX, .optional = true),
+	LH_FIELD(lh_peer_config, checkpoint_rounds, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_peer_config, checkpoint_keep, LH_FIELD_UINT, .umax = 1000000, .optional = true),
+	LH_FIELD(lh_peer_config, resume_round, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, checkpoint_dir, LH_FIELD_TEXT, .optional = true, .empty = true),
 	LH_FIELD(lh_peer_config, bench_elements, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX, .optional = true),
 	LH_FIELD(lh_peer_config, target_batch, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_BATCH_MAX),
@@ -125,9 +129,27 @@ static int check_averaging(const struct lh_peer_config *c, struct lh_err *err)
 	if (c->membership == LH_MEMBERSHIP_FIXED && (c->absent || c->incarnation))
 		return refuse(err, c->absent ? "absent" : "incarnation", "needs membership elastic");
 	if ((c->checkpoint_ns || c->interrupted_ns) && c->membership == LH_MEMBERSHIP_FIXED)
-		return refuse(err, "checkpoint_ns", "needs membership elastic: nobody reads those of a fixed group");
-	if ((c->checkpoint_ns || c->interrupted_ns) && !*c->checkpoint_dir)
+		return refuse(err, "checkpoint_ns", "needs membership elastic: the peers of a fixed group would save different "
+			      "rounds; use checkpoint_rounds");
+	if ((c->checkpoint_ns || c->interrupted_ns || c->checkpoint_rounds) && !*c->checkpoint_dir)
 		return refuse(err, "checkpoint_dir", "is needed for checkpoints");
+	return 0;
+}
+
+static const struct lh_field resume_fields[] = {
+	LH_FIELD(lh_resume, path, LH_FIELD_TEXT),
+	LH_FIELD(lh_resume, take, LH_FIELD_WORD, .words = lh_take_names),
+};
+
+static int check_resume(const struct lh_peer_config *c, struct lh_err *err)
+{
+	if ((c->resume_round != 0) != (c->nresume != 0))
+		return refuse(err, "resume", "and resume_round need each other");
+	if (c->resume_round && c->resume_round >= c->epochs)
+		return refuse(err, "resume_round", "is not below epochs: nothing is left to do");
+	for (unsigned i = 0; i < c->nresume; i++)
+		if ((c->resume[i].take == LH_TAKE_HELD) != (i > 0))
+			return refuse(err, "resume", "the first file must be taken \"all\" or \"shared\", the others \"held\"");
 	return 0;
 }
 
@@ -155,7 +177,47 @@ static int check(const struct lh_peer_config *c, struct lh_err *err)
 			return rc;
 		}
 	}
-	return check_averaging(c, err);
+	int rc = check_averaging(c, err);
+	return rc ? rc : check_resume(c, err);
+}
+
+static int read_resume(const json_t *root, struct lh_peer_config *c, struct lh_err *err)
+{
+	const json_t *list = json_object_get(root, "resume");
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) > LH_PEER_SIZE_MAX)
+		return refuse(err, "resume", "is not a list of files");
+	c->resume = calloc(json_array_size(list) + 1, sizeof *c->resume);
+	if (!c->resume)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"resume\"");
+	for (; c->nresume < json_array_size(list); c->nresume++) {
+		int rc = lh_fields_read(json_array_get(list, c->nresume), resume_fields, COUNT(resume_fields), NULL,
+					&c->resume[c->nresume], err);
+		if (rc) {
+			lh_err_wrap(err, "resume[%u]", c->nresume);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int print_resume(const struct lh_peer_config *c, json_t *root, struct lh_err *err)
+{
+	json_t *list = c->nresume ? json_array() : NULL;
+	if (!c->nresume)
+		return 0;
+	if (!list || json_object_set_new(root, "resume", list))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"resume\"");
+	for (unsigned i = 0; i < c->nresume; i++) {
+		json_t *o = json_object();
+		if (!o || json_array_append_new(list, o))
+			return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"resume\"");
+		int rc = lh_fields_print(o, resume_fields, COUNT(resume_fields), &c->resume[i], err);
+		if (rc)
+			return rc;
+	}
+	return 0;
 }
 
 static int read_peers(const json_t *root, struct lh_peer_config *c, struct lh_err *err)
@@ -180,7 +242,7 @@ static int read_peers(const json_t *root, struct lh_peer_config *c, struct lh_er
 
 int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret, struct lh_err *err)
 {
-	static const char *const others[] = { "peers", "trees", NULL };
+	static const char *const others[] = { "peers", "trees", "resume", NULL };
 	if (len > LH_PEER_CONFIG_MAX)
 		return lh_err_set(err, LH_EXIT_INPUT, -EMSGSIZE, "peer configuration: longer than %d bytes",
 				  LH_PEER_CONFIG_MAX);
@@ -193,6 +255,8 @@ int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret
 	int rc = lh_fields_read(root, config_fields, COUNT(config_fields), others, &c, err);
 	if (!rc)
 		rc = read_peers(root, &c, err);
+	if (!rc)
+		rc = read_resume(root, &c, err);
 	if (!rc)
 		rc = lh_peer_trees_read(json_object_get(root, "trees"), c.size, &c.trees, err);
 	if (!rc)
@@ -235,6 +299,8 @@ int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct
 		rc = check(c, err);
 	if (!rc)
 		rc = print_peers(c, root, err);
+	if (!rc)
+		rc = print_resume(c, root, err);
 	if (!rc && c->trees.n && json_object_set_new(root, "trees", lh_peer_trees_print(&c->trees)))
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"trees\"");
 	char *text = rc ? NULL : json_dumps(root, JSON_INDENT(1));
@@ -262,6 +328,7 @@ void lh_peer_config_done(struct lh_peer_config *c)
 	if (!c)
 		return;
 	free(c->peers);
+	free(c->resume);
 	lh_trees_done(&c->trees);
 	memset(c, 0, sizeof *c);
 }

@@ -1,44 +1,163 @@
+/* See checkpoint.h. */
 #include "checkpoint.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hash.h"
 
-enum { CHUNK = 256 * 1024 };
+enum { CHUNK = 256 * 1024, KEEP_DEFAULT = 2 };
 
-static const char magic[8] = { 'l', 'h', 'c', 'k', 'p', 't', '\n', 0 };
 
-static void put(uint8_t *at, uint64_t v, size_t bytes)
+void lh_checkpoint_path(const struct lh_peer_config *c, uint32_t round, char ret[LH_CHECKPOINT_PATH])
 {
-	for (size_t i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(v >> 8 * i);
+	snprintf(ret, LH_CHECKPOINT_PATH, "%s/" LH_STATE_FILE_NAME, c->checkpoint_dir, c->rank, round);
 }
 
-static uint64_t get(const uint8_t *at, size_t bytes)
+/* ---- what it says of itself ---- */
+
+struct text { char bytes[LH_STATE_FACTS_MAX]; size_t n; };
+
+__attribute__((format(printf, 3, 4))) static void say(struct text *t, const char *key, const char *fmt, ...)
 {
-	uint64_t v = 0;
-	for (size_t i = 0; i < bytes; i++)
-		v |= (uint64_t)at[i] << 8 * i;
-	return v;
+	va_list ap;
+	size_t left = sizeof t->bytes - t->n, used = (size_t)snprintf(t->bytes + t->n, left, "%s=", key);
+	va_start(ap, fmt);
+	if (used < left)
+		used += (size_t)vsnprintf(t->bytes + t->n + used, left - used, fmt, ap);
+	va_end(ap);
+	for (size_t i = t->n; i < t->n + used && used + 1 < left; i++) /* names may be any text */
+		if (t->bytes[i] < ' ' || t->bytes[i] > '~')
+			t->bytes[i] = '?';
+	if (used + 1 < left) {
+		t->bytes[t->n + used] = '\n';
+		t->n += used + 1;
+	}
 }
 
-/* What the state must fit to. */
-static uint64_t fingerprint(const struct lh_peer_config *c)
+/* What the state means nothing without: another run must have the same. */
+static void say_identity(struct text *t, const struct lh_checkpoint_of *of)
 {
-	uint64_t numbers[] = { c->engine, c->parameters, c->target_batch, c->seed, c->sync.optimizer };
-	return lh_hash64(c->model, strlen(c->model), lh_hash64(numbers, sizeof numbers, LH_CHECKPOINT_FORMAT));
+	const struct lh_peer_config *c = of->c;
+	const struct lh_sync_options *s = &c->sync;
+	say(t, "model", "%s", c->model);
+	say(t, "parameters", "%llu", (unsigned long long)of->ops->parameters(of->engine));
+	say(t, "seed", "%llu", (unsigned long long)c->seed);
+	say(t, "target_batch", "%llu", (unsigned long long)c->target_batch);
+	say(t, "optimizer", "%s", lh_optimizer_names[s->optimizer]);
+	say(t, "strategy", "%s", lh_strategy_names[s->strategy]);
+	say(t, "every", "%u", s->every);
+	say(t, "fragments", "%u", s->fragments);
+	say(t, "overlap", "%u", s->overlap);
+	say(t, "staleness", "%u", s->staleness);
+	say(t, "wire", "%s", lh_wire_names[c->wire]);
+	say(t, "powersgd_rank", "%u", c->codec.powersgd_rank);
+	say(t, "error_feedback", "%s", c->codec.error_feedback ? "yes" : "no");
 }
 
-void lh_checkpoint_path(const struct lh_peer_config *c, char ret[sizeof c->checkpoint_dir + 32])
+static void say_all(struct text *t, const struct lh_checkpoint_of *of, const struct lh_checkpoint *where)
 {
-	snprintf(ret, sizeof c->checkpoint_dir + 32, "%s/peer-%u.checkpoint", c->checkpoint_dir, c->rank);
+	const struct lh_peer_config *c = of->c;
+	t->n = 0;
+	say_identity(t, of);
+	say(t, "engine", "%s", of->ops->name);
+	say(t, "precision", "fp32");
+	say(t, "learning_rate", "%.17g", c->learning_rate);
+	say(t, "outer_learning_rate", "%.17g", c->sync.outer_learning_rate);
+	say(t, "outer_momentum", "%.17g", c->sync.outer_momentum);
+	say(t, "blend", "%.17g", c->sync.blend);
+	say(t, "topk_fraction", "%.17g", c->codec.topk_fraction);
+	say(t, "microbatch", "%u", c->microbatch);
+	say(t, "epochs", "%u", c->epochs);
+	say(t, "membership", "%s", lh_membership_names[c->membership]);
+	say(t, "peer", "%s", c->peers[c->rank].name);
+	say(t, "rank", "%u", c->rank);
+	say(t, "size", "%u", c->size);
+	say(t, "round", "%u", where->round);
+	say(t, "samples", "%llu", (unsigned long long)where->samples);
+	say(t, "shared", "%s", where->shared ? "yes" : "no");
 }
+
+/* The first fact in which the file is of another run. */
+static int check_identity(const struct lh_state_head *h, const struct lh_checkpoint_of *of, struct lh_err *err)
+{
+	struct text own = { .n = 0 };
+	say_identity(&own, of);
+	own.bytes[own.n] = 0;
+	for (const char *line = own.bytes; *line; line += strcspn(line, "\n") + 1) {
+		char key[64];
+		size_t n = strcspn(line, "="), value = strcspn(line + n + 1, "\n"), theirs_n = 0;
+		snprintf(key, sizeof key, "%.*s", (int)n, line);
+		const char *theirs = lh_state_fact(h, key, &theirs_n);
+		if (!theirs)
+			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "foreign: does not say its %s", key);
+		if (theirs_n != value || memcmp(theirs, line + n + 1, value))
+			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "of another run: its %s is %.*s, this run's is %.*s",
+					  key, theirs_n < 64 ? (int)theirs_n : 64, theirs, (int)value, line + n + 1);
+	}
+	return 0;
+}
+
+static int parse_where(const struct lh_state_head *h, struct lh_checkpoint *ret, struct lh_err *err)
+{
+	static const char *const keys[] = { "rank", "size", "round", "samples" };
+	uint64_t v[4];
+	size_t n = 0;
+	for (unsigned i = 0; i < 4; i++)
+		if (lh_state_fact_number(h, keys[i], &v[i]) || (i < 3 && v[i] > UINT32_MAX))
+			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "foreign: does not say its %s", keys[i]);
+	const char *shared = lh_state_fact(h, "shared", &n);
+	if (v[1] > LH_PEER_SIZE_MAX || v[0] >= v[1] || !shared)
+		return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "foreign: its rank and size cannot be");
+	*ret = (struct lh_checkpoint){ .rank = (unsigned)v[0], .size = (unsigned)v[1], .round = (uint32_t)v[2],
+				       .samples = v[3], .shared = n == 3 && !memcmp(shared, "yes", 3),
+				       .bytes = h->file_bytes };
+	return 0;
+}
+
+/* ---- parts ---- */
+
+static int gather(const struct lh_checkpoint_of *of, struct lh_parts *p, struct lh_err *err)
+{
+	int rc = lh_parts_add_engine(p, of->ops, of->engine, err);
+	if (!rc && of->strategy && of->strategy->ops->state)
+		rc = of->strategy->ops->state(of->strategy, p, err);
+	return rc;
+}
+
+static int part_read(const struct lh_checkpoint_of *of, const struct lh_part *p, uint64_t at, size_t n, uint8_t *dst,
+		     struct lh_err *err)
+{
+	if (!p->at)
+		return (p->own ? of->ops->own_read : of->ops->state_read)(of->engine, p->from + at, n, dst, err);
+	memcpy(dst, (const uint8_t *)p->at + at, n);
+	return 0;
+}
+
+static int part_write(const struct lh_checkpoint_of *of, const struct lh_part *p, uint64_t at, size_t n, const uint8_t *src,
+		      bool add, struct lh_err *err)
+{
+	if (!p->at)
+		return (p->own ? of->ops->own_write : of->ops->state_write)(of->engine, p->from + at, n, src, err);
+	if (!add) {
+		memcpy((uint8_t *)p->at + at, src, n);
+		return 0;
+	}
+	for (size_t i = 0; i < n / sizeof(float); i++) {
+		float more;
+		memcpy(&more, src + i * sizeof more, sizeof more);
+		((float *)p->at)[at / sizeof(float) + i] += more;
+	}
+	return 0;
+}
+
+/* ---- writing ---- */
 
 static int write_all(int fd, const void *data, size_t len)
 {
@@ -51,156 +170,280 @@ static int write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-static void print_header(const struct lh_peer_config *c, uint32_t version, uint64_t bytes, uint64_t hash,
-			 uint8_t ret[LH_CHECKPOINT_HEADER])
+static int write_part(int fd, const struct lh_checkpoint_of *of, const struct lh_part *p, uint64_t *ret_hash, uint8_t *chunk,
+		      struct lh_err *err)
 {
-	memcpy(ret, magic, sizeof magic);
-	put(ret + 8, LH_CHECKPOINT_FORMAT, 4);
-	put(ret + 12, c->rank, 4);
-	put(ret + 16, c->size, 4);
-	put(ret + 20, version, 4);
-	put(ret + 24, fingerprint(c), 8);
-	put(ret + 32, bytes, 8);
-	put(ret + 40, hash, 8);
-}
-
-/* The state through the hash into the file, behind a header that is written last. */
-static int write_state(int fd, const struct lh_peer_config *c, const struct lh_engine_ops *ops,
-		       struct lh_engine_state *engine, uint32_t version, struct lh_err *err)
-{
-	uint8_t header[LH_CHECKPOINT_HEADER] = { 0 }, *chunk = malloc(CHUNK);
-	uint64_t bytes = ops->state_bytes(engine);
-	struct lh_hash64_state h;
-	if (!chunk)
-		return -ENOMEM;
-	print_header(c, version, bytes, 0, header);
-	lh_hash64_init(&h, 0);
-	lh_hash64_update(&h, header, sizeof header);
-	int rc = write_all(fd, header, sizeof header);
-	for (uint64_t at = 0; !rc && at < bytes; at += CHUNK) {
-		size_t n = bytes - at < CHUNK ? (size_t)(bytes - at) : CHUNK;
-		rc = ops->state_read(engine, at, n, chunk, err);
-		lh_hash64_update(&h, chunk, n);
+	struct lh_hash64_state hash;
+	int rc = 0;
+	lh_hash64_init(&hash, 0);
+	for (uint64_t at = 0; !rc && at < p->t.bytes; at += CHUNK) {
+		size_t n = p->t.bytes - at < CHUNK ? (size_t)(p->t.bytes - at) : CHUNK;
+		rc = part_read(of, p, at, n, chunk, err);
+		lh_hash64_update(&hash, chunk, n);
 		if (!rc)
 			rc = write_all(fd, chunk, n);
 	}
-	free(chunk);
-	print_header(c, version, bytes, lh_hash64_final(&h), header);
-	if (!rc && pwrite(fd, header, sizeof header, 0) != sizeof header)
-		rc = -errno;
-	if (!rc && fsync(fd))
-		rc = -errno;
+	*ret_hash = lh_hash64_final(&hash);
 	return rc;
 }
 
-int lh_checkpoint_write(const struct lh_peer_config *c, const struct lh_engine_ops *ops, struct lh_engine_state *engine,
-			uint32_t version, uint64_t *ret_bytes, struct lh_err *err)
+/* The tensors behind a head that is written last, when their hashes are known. */
+static int write_file(int fd, const struct lh_checkpoint_of *of, const struct lh_parts *p, struct lh_state_head *h,
+		      struct lh_err *err)
 {
-	char path[sizeof c->checkpoint_dir + 32], beside[sizeof path + 8];
-	lh_checkpoint_path(c, path);
-	snprintf(beside, sizeof beside, "%s.new", path);
+	uint8_t *head = calloc(1, h->bytes), *chunk = malloc(CHUNK);
+	int rc = head && chunk ? write_all(fd, head, h->bytes) : -ENOMEM;
+	for (uint32_t i = 0; !rc && i < p->n; i++)
+		rc = write_part(fd, of, &p->part[i], &h->tensors[i].hash, chunk, err);
+	if (!rc) {
+		lh_state_head_print(h, head);
+		rc = lseek(fd, 0, SEEK_SET) < 0 ? -errno : write_all(fd, head, h->bytes);
+	}
+	if (!rc && fsync(fd))
+		rc = -errno;
+	free(head);
+	free(chunk);
+	return rc;
+}
+
+static int by_round(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Rounds of this peer's checkpoints, the newest first; *ret is the caller's to free. */
+static int list(const struct lh_peer_config *c, uint32_t **ret, size_t *ret_n)
+{
+	DIR *dir = opendir(c->checkpoint_dir);
+	const struct dirent *e;
+	uint32_t *all = NULL, *more;
+	size_t n = 0;
+	int rc = dir ? 0 : -errno;
+	while (!rc && (e = readdir(dir))) {
+		unsigned rank;
+		uint32_t round;
+		if (!lh_state_file_name(e->d_name, &rank, &round) || rank != c->rank)
+			continue;
+		if (!(more = realloc(all, (n + 1) * sizeof *all))) {
+			rc = -ENOMEM;
+			break;
+		}
+		all = more;
+		all[n++] = round;
+	}
+	if (dir)
+		closedir(dir);
+	if (n)
+		qsort(all, n, sizeof *all, by_round);
+	*ret = all;
+	*ret_n = n;
+	return rc;
+}
+
+/* A name that lasts, and no more files than asked. Neither is a reason to stop where the file system cannot. */
+static void settle(const struct lh_peer_config *c, uint32_t round)
+{
+	uint32_t *rounds = NULL;
+	size_t n = 0, kept = 0, keep = c->checkpoint_keep ? c->checkpoint_keep : KEEP_DEFAULT;
+	int dir = open(c->checkpoint_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0) {
+		fsync(dir);
+		close(dir);
+	}
+	list(c, &rounds, &n);
+	for (size_t i = 0; i < n; i++) {
+		char path[LH_CHECKPOINT_PATH];
+		lh_checkpoint_path(c, rounds[i], path);
+		if (rounds[i] <= round && ++kept > keep)
+			unlink(path);
+	}
+	free(rounds);
+}
+
+static int write_beside(const struct lh_checkpoint_of *of, const struct lh_parts *p, struct lh_state_head *h,
+			const char *path, struct lh_err *err)
+{
+	char beside[LH_CHECKPOINT_PATH];
+	struct lh_err why = LH_ERR_INIT;
+	snprintf(beside, sizeof beside, "%s/.peer-%u.new", of->c->checkpoint_dir, of->c->rank);
 	int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "checkpoint %s", beside);
-	int rc = write_state(fd, c, ops, engine, version, err);
+	int rc = write_file(fd, of, p, h, &why);
 	if (close(fd) && !rc)
 		rc = -errno;
 	if (!rc && rename(beside, path))
 		rc = -errno;
-	if (rc) {
-		unlink(beside);
-		return lh_err_sys(err, LH_EXIT_MACHINE, rc, "checkpoint %s", path);
+	if (!rc)
+		return 0;
+	unlink(beside);
+	if (why.code)
+		return lh_err_set(err, why.exit, rc, "checkpoint %s: %s", path, why.text);
+	return lh_err_sys(err, LH_EXIT_MACHINE, rc, "checkpoint %s (those before it are whole)", path);
+}
+
+int lh_checkpoint_write(const struct lh_checkpoint_of *of, struct lh_checkpoint *where, struct lh_err *err)
+{
+	char path[LH_CHECKPOINT_PATH];
+	struct text *facts = malloc(sizeof *facts);
+	struct lh_parts p = { .n = 0 };
+	struct lh_state_head h = { .bytes = 0 };
+	lh_checkpoint_path(of->c, where->round, path);
+	int rc = facts ? gather(of, &p, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "checkpoint %s", path);
+	if (!rc && !(h.tensors = calloc(p.n ? p.n : 1, sizeof *h.tensors)))
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "checkpoint %s", path);
+	for (uint32_t i = 0; !rc && i < p.n; i++)
+		h.tensors[i] = p.part[i].t;
+	if (!rc) {
+		say_all(facts, of, where);
+		h.facts = facts->bytes;
+		h.fact_bytes = (uint32_t)facts->n;
+		h.ntensors = p.n;
+		rc = lh_state_lay_out(&h, err);
 	}
-	int dir = open(c->checkpoint_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir >= 0) {
-		fsync(dir); /* that the name lasts, too; a file system that cannot is no reason to stop */
-		close(dir);
+	if (!rc)
+		rc = write_beside(of, &p, &h, path, err);
+	if (!rc) {
+		settle(of->c, where->round);
+		where->bytes = h.file_bytes;
 	}
-	*ret_bytes = LH_CHECKPOINT_HEADER + ops->state_bytes(engine);
+	free(h.tensors);
+	free(facts);
+	lh_parts_done(&p);
+	return rc;
+}
+
+/* ---- reading ---- */
+
+static bool wanted(enum lh_take take, enum lh_state_kind kind)
+{
+	bool held = kind == LH_STATE_HELD;
+	return take == LH_TAKE_ALL || (take == LH_TAKE_HELD ? held : !held && kind != LH_STATE_OWN);
+}
+
+static bool same_shape(const struct lh_state_tensor *a, const struct lh_state_tensor *b)
+{
+	return a->kind == b->kind && a->type == b->type && a->ndim == b->ndim && a->bytes == b->bytes &&
+	       !memcmp(a->shape, b->shape, a->ndim * sizeof *a->shape);
+}
+
+static char *shape_text(const struct lh_state_tensor *t, char *buf, size_t size)
+{
+	size_t used = (size_t)snprintf(buf, size, "%s %s", lh_state_kind_names[t->kind], lh_state_type_names[t->type]);
+	for (uint32_t i = 0; i < t->ndim && used < size; i++)
+		used += (size_t)snprintf(buf + used, size - used, "%s%llu", i ? " x " : " ", (unsigned long long)t->shape[i]);
+	return buf;
+}
+
+/* Both ways: nothing is missing, and nothing is left over that would have counted. */
+static int check_tensors(const struct lh_state_head *h, const struct lh_parts *p, struct lh_err *err)
+{
+	char a[128], b[128];
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct lh_state_tensor *own = &p->part[i].t, *t = i < h->ntensors ? &h->tensors[i] : NULL;
+		if (!t || strcmp(t->name, own->name)) /* in the same order, but for what one of the two lacks */
+			t = lh_state_find(h, own->name);
+		if (!t)
+			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "of another run: it has no tensor %s", own->name);
+		if (!same_shape(t, own))
+			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "of another run: its tensor %s is %s, this run's is %s",
+					  own->name, shape_text(t, a, sizeof a), shape_text(own, b, sizeof b));
+	}
+	for (uint32_t i = 0; h->ntensors != p->n && i < h->ntensors; i++) {
+		uint32_t k = 0;
+		while (k < p->n && strcmp(p->part[k].t.name, h->tensors[i].name))
+			k++;
+		if (k == p->n)
+			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "of another run: this run has no use for its tensor %s",
+					  h->tensors[i].name);
+	}
 	return 0;
 }
 
-static int read_all(int fd, void *data, size_t len)
+static int take_part(int fd, const struct lh_checkpoint_of *of, const struct lh_part *p, const struct lh_state_tensor *t,
+		     bool add, uint8_t *chunk, struct lh_err *err)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n = read(fd, (char *)data + done, len - done);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return -EBADMSG;
-		done += n > 0 ? (size_t)n : 0;
+	struct lh_hash64_state hash;
+	int rc = 0;
+	lh_hash64_init(&hash, 0);
+	for (uint64_t at = 0; !rc && at < t->bytes; at += CHUNK) {
+		size_t n = t->bytes - at < CHUNK ? (size_t)(t->bytes - at) : CHUNK;
+		ssize_t got = pread(fd, chunk, n, (off_t)(t->offset + at));
+		if (got != (ssize_t)n)
+			return lh_err_sys(err, LH_EXIT_INPUT, got < 0 ? -errno : -EIO, "tensor %s", t->name);
+		lh_hash64_update(&hash, chunk, n);
+		rc = part_write(of, p, at, n, chunk, add, err);
 	}
-	return 0;
+	if (!rc && lh_hash64_final(&hash) != t->hash)
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "tensor %s changed while it was read", t->name);
+	return rc;
 }
 
-static const char *check_header(const uint8_t *header, const struct lh_peer_config *c, const struct lh_engine_ops *ops,
-				const struct lh_engine_state *engine, uint64_t file_bytes)
-{
-	uint64_t bytes = get(header + 32, 8);
-	if (memcmp(header, magic, sizeof magic) || get(header + 8, 4) != LH_CHECKPOINT_FORMAT)
-		return "is not a checkpoint of this version";
-	if (get(header + 24, 8) != fingerprint(c))
-		return "is of another run (model, batch, seed or optimiser differ)";
-	if (file_bytes < LH_CHECKPOINT_HEADER || bytes != file_bytes - LH_CHECKPOINT_HEADER)
-		return "is cut off or too long";
-	if (engine && bytes != ops->state_bytes(engine))
-		return "is of a model of another size";
-	return NULL;
-}
-
-/* Once to check, and only then once more into the engine. */
-static int pass(int fd, uint8_t *header, uint64_t bytes, const struct lh_engine_ops *ops,
-		struct lh_engine_state *engine, struct lh_err *err)
+static int take_parts(int fd, enum lh_take take, const struct lh_checkpoint_of *of, const struct lh_parts *p,
+		      const struct lh_state_head *h, struct lh_err *err)
 {
 	uint8_t *chunk = malloc(CHUNK);
-	uint64_t hash = get(header + 40, 8);
-	struct lh_hash64_state h;
-	int rc = chunk ? 0 : -ENOMEM;
-	put(header + 40, 0, 8);
-	lh_hash64_init(&h, 0);
-	lh_hash64_update(&h, header, LH_CHECKPOINT_HEADER);
-	put(header + 40, hash, 8);
-	if (!rc && lseek(fd, LH_CHECKPOINT_HEADER, SEEK_SET) < 0)
-		rc = -errno;
-	for (uint64_t at = 0; !rc && at < bytes; at += CHUNK) {
-		size_t n = bytes - at < CHUNK ? (size_t)(bytes - at) : CHUNK;
-		rc = read_all(fd, chunk, n);
-		if (!rc)
-			lh_hash64_update(&h, chunk, n);
-		if (!rc && engine)
-			rc = ops->state_write(engine, at, n, chunk, err);
-	}
+	int rc = chunk ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "checkpoint");
+	for (uint32_t i = 0; !rc && i < p->n; i++)
+		if (wanted(take, p->part[i].t.kind))
+			rc = take_part(fd, of, &p->part[i], lh_state_find(h, p->part[i].t.name), take == LH_TAKE_HELD, chunk,
+				       err);
 	free(chunk);
-	return rc ? rc : lh_hash64_final(&h) == hash ? 0 : -EBADMSG;
+	return rc;
 }
 
-int lh_checkpoint_read(const struct lh_peer_config *c, const struct lh_engine_ops *ops, struct lh_engine_state *engine,
-		       struct lh_checkpoint *ret, struct lh_err *err)
+static int read_file(int fd, enum lh_take take, const struct lh_checkpoint_of *of, struct lh_checkpoint *ret,
+		     struct lh_err *err)
 {
-	char path[sizeof c->checkpoint_dir + 32];
-	uint8_t header[LH_CHECKPOINT_HEADER];
-	struct stat st;
-	lh_checkpoint_path(c, path);
+	struct lh_state_head h;
+	struct lh_parts p = { .n = 0 };
+	struct lh_checkpoint where;
+	int rc = lh_state_file_read(fd, true, &h, err);
+	if (rc)
+		return rc;
+	rc = check_identity(&h, of, err);
+	if (!rc)
+		rc = parse_where(&h, &where, err);
+	if (!rc)
+		rc = gather(of, &p, err);
+	if (!rc)
+		rc = check_tensors(&h, &p, err);
+	if (!rc)
+		rc = take_parts(fd, take, of, &p, &h, err);
+	if (!rc && of->strategy && of->strategy->ops->restored && take != LH_TAKE_HELD)
+		rc = of->strategy->ops->restored(of->strategy, where.round, err);
+	lh_parts_done(&p);
+	lh_state_head_done(&h);
+	if (!rc)
+		*ret = where;
+	return rc;
+}
+
+int lh_checkpoint_read(const char *path, enum lh_take take, const struct lh_checkpoint_of *of, struct lh_checkpoint *ret,
+		       struct lh_err *err)
+{
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "checkpoint %s", path);
-	int rc = fstat(fd, &st) ? -errno : read_all(fd, header, sizeof header);
-	const char *wrong = rc ? NULL : check_header(header, c, ops, engine, (uint64_t)st.st_size);
-	uint64_t bytes = rc || wrong ? 0 : get(header + 32, 8);
-	if (!rc && !wrong)
-		rc = pass(fd, header, bytes, ops, NULL, err);
-	if (!rc && !wrong && engine)
-		rc = pass(fd, header, bytes, ops, engine, err);
+		return lh_err_sys(err, LH_EXIT_INPUT, -errno, "checkpoint %s", path);
+	int rc = read_file(fd, take, of, ret, err);
 	close(fd);
-	if (wrong)
-		return lh_err_set(err, LH_EXIT_MACHINE, -EBADMSG, "checkpoint %s: %s", path, wrong);
-	if (rc == -EBADMSG)
-		return lh_err_set(err, LH_EXIT_MACHINE, rc, "checkpoint %s: torn or altered", path);
 	if (rc)
-		return lh_err_sys(err, LH_EXIT_MACHINE, rc, "checkpoint %s", path);
-	*ret = (struct lh_checkpoint){
-		.rank = (uint32_t)get(header + 12, 4), .size = (uint32_t)get(header + 16, 4),
-		.version = (uint32_t)get(header + 20, 4), .bytes = bytes, .hash = get(header + 40, 8),
-	};
-	return 0;
+		lh_err_wrap(err, "checkpoint %s", path);
+	return rc;
+}
+
+int lh_checkpoint_newest(const struct lh_peer_config *c, char ret[LH_CHECKPOINT_PATH], struct lh_err *err)
+{
+	uint32_t *rounds = NULL;
+	size_t n = 0;
+	int rc = list(c, &rounds, &n);
+	if (rc)
+		lh_err_sys(err, LH_EXIT_MACHINE, rc, "checkpoints in %s", c->checkpoint_dir);
+	else if (!n)
+		rc = lh_err_set(err, LH_EXIT_INPUT, -ENOENT, "checkpoints in %s: none", c->checkpoint_dir);
+	else
+		lh_checkpoint_path(c, rounds[0], ret);
+	free(rounds);
+	return rc;
 }

@@ -145,7 +145,10 @@ static int checkpoint(struct elastic *x, struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_CHECKPOINT, .version = x->m.version, .begin_ns = now(x) };
 	enum lh_span_kind was = lh_trace_enter(x->w->t->trace, LH_SPAN_CHECKPOINT);
-	int rc = lh_checkpoint_write(x->c, x->w->ops, x->w->engine, x->m.version, &e.bytes, err);
+	const struct lh_checkpoint_of of = { x->c, x->w->ops, x->w->engine, x->h->strategy };
+	struct lh_checkpoint where = { .round = x->m.version, .samples = x->m.version * x->c->target_batch, .shared = true };
+	int rc = lh_checkpoint_write(&of, &where, err);
+	e.bytes = where.bytes;
 	lh_trace_enter(x->w->t->trace, was);
 	x->checkpointed_ns = now(x);
 	x->has_checkpoint = true;
@@ -504,9 +507,8 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 static int finish(struct elastic *x, struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_LEFT, .version = x->m.version };
-	struct lh_checkpoint old;
 	struct lh_err why = LH_ERR_INIT;
-	char more[160] = "";
+	char more[160] = "", path[LH_CHECKPOINT_PATH];
 	if (!x->over || x->end == LH_MEMBER_FINISHED || x->end == LH_MEMBER_TOO_LATE)
 		return x->h->leave(x->h->ctx, x->m.version, true, err);
 	if (x->end == LH_MEMBER_LEFT) {
@@ -514,10 +516,8 @@ static int finish(struct elastic *x, struct lh_err *err)
 		return rc ? rc : x->h->leave(x->h->ctx, x->m.version, false, err);
 	}
 	if (x->end == LH_MEMBER_NO_GROUP && *x->c->checkpoint_dir) {
-		if (!lh_checkpoint_read(x->c, x->w->ops, NULL, &old, &why))
-			snprintf(more, sizeof more, "; its checkpoint has %u rounds, and is not used", old.version);
-		else if (why.code != -ENOENT)
-			snprintf(more, sizeof more, "; %.150s", why.text);
+		if (!lh_checkpoint_newest(x->c, path, &why))
+			snprintf(more, sizeof more, "; a run resumed from %.100s may go on", strrchr(path, '/') + 1);
 	}
 	return lh_err_set(err, LH_EXIT_BROKE, -ENOTCONN, "peer %s: %s%s", x->c->peers[x->c->rank].name,
 			  lh_member_end_text(x->end), more);

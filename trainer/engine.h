@@ -9,6 +9,7 @@
 #define TRAINER_ENGINE_H
 
 #include "longhaul/peer.h"
+#include "state_file.h"
 
 struct lh_engine_state; /* each engine's own */
 
@@ -54,6 +55,13 @@ struct lh_engine_ops {
 	uint64_t (*state_bytes)(const struct lh_engine_state *s);
 	int (*state_read)(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err);
 	int (*state_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err);
+	/* What those bytes are, in their order, without gaps: the tensors of a checkpoint (offset, bytes and hash are not
+	 * set). Writes at most `cap`, returns how many there are. NULL: one tensor of bytes. */
+	size_t (*state_map)(const struct lh_engine_state *s, struct lh_state_tensor *ret, size_t cap);
+	/* The same of what this peer alone has, which other peers never get: running statistics. NULL: nothing. */
+	size_t (*own_map)(const struct lh_engine_state *s, struct lh_state_tensor *ret, size_t cap);
+	int (*own_read)(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err);
+	int (*own_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err);
 	/* Forget the gradient, this peer's own too. */
 	void (*clear)(struct lh_engine_state *s);
 	/* From now on sums are over these ranks, in partial sums that are passed on so often at most, and the next update is

@@ -18,6 +18,7 @@
 #include "model/model.h"
 #include "optim/adamw.h"
 #include "optim/sgd.h"
+#include "state_map.h"
 
 /* Samples that the model runs at a time: enough rows to fill the tiles of a matrix product, few enough that the
  * activations stay in the second-level cache. Changes no result. */
@@ -294,6 +295,20 @@ static int cpu_state_write(struct lh_engine_state *s, uint64_t offset, size_t n,
 	return move_state(s, offset, n, (uint8_t *)(uintptr_t)src, true, err);
 }
 
+static void param_shape(const void *ctx, size_t i, const char **ret_name, unsigned *ret_ndim, uint64_t *ret_shape)
+{
+	const struct lh_param *p = &((const struct lh_model *)ctx)->params[i];
+	*ret_name = p->name;
+	*ret_ndim = p->ndim;
+	for (unsigned k = 0; k < p->ndim; k++)
+		ret_shape[k] = p->shape[k];
+}
+
+static size_t cpu_state_map(const struct lh_engine_state *s, struct lh_state_tensor *ret, size_t cap)
+{
+	return lh_state_map_model(cpu_state_bytes(s), s->model->parameters, s->model->nparams, param_shape, s->model, ret, cap);
+}
+
 static void cpu_clear(struct lh_engine_state *s)
 {
 	memset(s->grads, 0, s->model->parameters * sizeof *s->grads);
@@ -322,6 +337,7 @@ const struct lh_engine_ops lh_engine_cpu = {
 	.state_hash = cpu_state_hash,
 	.evaluate = cpu_evaluate,
 	.state_bytes = cpu_state_bytes,
+	.state_map = cpu_state_map,
 	.state_read = cpu_state_read,
 	.state_write = cpu_state_write,
 	.clear = cpu_clear,

@@ -19,6 +19,7 @@
 #include "model/zoo.h"
 #include "optim/adamw.h"
 #include "optim/sgd.h"
+#include "state_map.h"
 
 /* Adam's first steps are as long as its later ones though its moments know nothing yet (engine_cpu.c). */
 enum { WARMUP_UPDATES = 2 };
@@ -404,6 +405,54 @@ static int table_state_write(struct lh_engine_state *s, uint64_t offset, size_t 
 	return move_state(s, offset, n, (uint8_t *)(uintptr_t)src, true, err);
 }
 
+static void param_shape(const void *ctx, size_t i, const char **ret_name, unsigned *ret_ndim, uint64_t *ret_shape)
+{
+	const struct lh_graph_param *p = &((const struct lh_graph *)ctx)->params[i];
+	*ret_name = p->name;
+	*ret_ndim = p->ndim;
+	for (unsigned k = 0; k < p->ndim; k++)
+		ret_shape[k] = p->shape[k];
+}
+
+static size_t table_state_map(const struct lh_engine_state *s, struct lh_state_tensor *ret, size_t cap)
+{
+	return lh_state_map_model(table_state_bytes(s), s->graph->parameters, s->graph->nparams, param_shape, s->graph, ret, cap);
+}
+
+/* ---- running statistics: of the samples that this peer has seen ---- */
+
+static size_t table_own_map(const struct lh_engine_state *s, struct lh_state_tensor *ret, size_t cap)
+{
+	for (size_t i = 0; i < s->graph->nbuffers && i < cap; i++) {
+		const struct lh_graph_buffer *b = &s->graph->buffers[i];
+		ret[i] = (struct lh_state_tensor){ .kind = LH_STATE_BUFFER, .type = LH_STATE_F32, .ndim = 1,
+						   .shape = { b->count } };
+		snprintf(ret[i].name, sizeof ret[i].name, "%s", b->name);
+	}
+	return s->graph->nbuffers;
+}
+
+static int check_own(const struct lh_engine_state *s, uint64_t offset, size_t n, struct lh_err *err)
+{
+	const uint64_t all = s->graph->buffer_elements * sizeof(float);
+	if (offset <= all && n <= all - offset)
+		return 0;
+	return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "running statistics: bytes %llu + %zu of %llu",
+			  (unsigned long long)offset, n, (unsigned long long)all);
+}
+
+static int table_own_read(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err)
+{
+	int rc = check_own(s, offset, n, err);
+	return rc ? rc : s->ops->get(s->net->backend, dst, (char *)s->net->buffers + offset, n, err);
+}
+
+static int table_own_write(struct lh_engine_state *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err)
+{
+	int rc = check_own(s, offset, n, err);
+	return rc ? rc : s->ops->put(s->net->backend, (char *)s->net->buffers + offset, src, n, err);
+}
+
 static void table_clear(struct lh_engine_state *s) { lh_net_zero_grads(s->net, NULL); }
 
 static void table_flip_bit(struct lh_engine_state *s)
@@ -433,6 +482,10 @@ const struct lh_engine_ops lh_engine_table = {
 	.state_hash = table_state_hash,
 	.evaluate = table_evaluate,
 	.state_bytes = table_state_bytes,
+	.state_map = table_state_map,
+	.own_map = table_own_map,
+	.own_read = table_own_read,
+	.own_write = table_own_write,
 	.state_read = table_state_read,
 	.state_write = table_state_write,
 	.clear = table_clear,

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checkpoint.h"
 #include "comm/tcp.h"
 #include "elastic.h"
 #include "sync/strategy.h"
@@ -24,6 +25,7 @@ struct train {
 	bool go, stop, notice;
 	int signal;
 	lh_ns commit_ns;               /* of the round before, or the go */
+	uint64_t samples;              /* in all rounds of the run, those before a restart too */
 	uint64_t sent, received;       /* counters of the transport at that time */
 	struct lh_trace *trace;
 };
@@ -172,7 +174,43 @@ static int run_round(struct train *tr, uint32_t epoch, bool *ret_void, struct lh
 {
 	struct lh_event e = { .begin_ns = tr->commit_ns };
 	int rc = lh_round_run(&tr->w, tr->strategy, epoch, &e, ret_void, err);
-	return rc || *ret_void ? rc : tell_round(tr, &e, err);
+	if (rc || *ret_void)
+		return rc;
+	tr->samples += e.total_samples;
+	return tell_round(tr, &e, err);
+}
+
+/* ---- checkpoints ---- */
+
+static int checkpoint(struct train *tr, uint32_t round, struct lh_err *err)
+{
+	const struct lh_checkpoint_of of = { tr->c, tr->ops, tr->w.engine, tr->strategy };
+	struct lh_checkpoint where = { .round = round, .samples = tr->samples, .shared = tr->strategy->shared == LH_SHARED_YES };
+	struct lh_event e = { .kind = LH_EVENT_CHECKPOINT, .version = round, .begin_ns = lh_clock_ns() };
+	enum lh_span_kind was = lh_trace_enter(tr->trace, LH_SPAN_CHECKPOINT);
+	int rc = lh_checkpoint_write(&of, &where, err);
+	lh_trace_enter(tr->trace, was);
+	e.bytes = where.bytes;
+	e.state_hash = tr->ops->state_hash(tr->w.engine);
+	tr->w.paused_ns = lh_clock_ns() - e.begin_ns;
+	return rc ? rc : emit(tr, &e, err);
+}
+
+/* Everything that an earlier run left of its rounds, before anybody is met. */
+static int resume(struct train *tr, struct lh_err *err)
+{
+	const struct lh_checkpoint_of of = { tr->c, tr->ops, tr->w.engine, tr->strategy };
+	int rc = 0;
+	for (unsigned i = 0; !rc && i < tr->c->nresume; i++) {
+		struct lh_checkpoint was;
+		rc = lh_checkpoint_read(tr->c->resume[i].path, tr->c->resume[i].take, &of, &was, err);
+		if (!rc && was.round != tr->c->resume_round)
+			rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "checkpoint %s: of round %u, not %u",
+					tr->c->resume[i].path, was.round, tr->c->resume_round);
+		if (!rc && i == 0)
+			tr->samples = was.samples;
+	}
+	return rc;
 }
 
 /* ---- before and after ---- */
@@ -208,7 +246,9 @@ static int prepare(struct train *tr, struct lh_err *err)
 	if (!rc)
 		rc = tr->ops->open(tr->c, &tr->w.engine, err);
 	tr->w.t = tr->t;
-	return rc ? rc : strategy->open(&tr->w, &tr->strategy, err);
+	if (!rc)
+		rc = strategy->open(&tr->w, &tr->strategy, err);
+	return rc ? rc : resume(tr, err);
 }
 
 static int join(struct train *tr, struct lh_err *err)
@@ -293,7 +333,8 @@ static int live_elastic(struct train *tr, struct lh_err *err)
 
 static int live(struct train *tr, struct lh_err *err)
 {
-	uint32_t epoch = 0;
+	uint32_t epoch = tr->c->resume_round;
+	const uint32_t every = tr->c->checkpoint_rounds;
 	bool is_over = false;
 	int rc = prepare(tr, err);
 	if (!rc && tr->c->membership == LH_MEMBERSHIP_ELASTIC)
@@ -303,6 +344,8 @@ static int live(struct train *tr, struct lh_err *err)
 	while (!rc && !tr->stop && !is_over && epoch < tr->c->epochs) {
 		rc = run_round(tr, epoch + 1, &is_over, err);
 		epoch += !rc && !is_over;
+		if (!rc && !is_over && every && epoch % every == 0)
+			rc = checkpoint(tr, epoch, err);
 	}
 	if (!rc)
 		rc = leave(tr, epoch, err);

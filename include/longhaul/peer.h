@@ -110,6 +110,19 @@ struct lh_peer_endpoint {
 	uint32_t absent;      /* elastic: 1: not there when the run begins, so not of the first group; joins it later */
 };
 
+/* What of a checkpoint a peer takes that goes on after it (trainer/checkpoint.h). */
+enum lh_take {
+	LH_TAKE_ALL,    /* the same peer of as many */
+	LH_TAKE_SHARED, /* not what was that peer's alone, nor what it still had to give: another takes that */
+	LH_TAKE_HELD,   /* only what it still had to give, on top of what is there already */
+};
+extern const char *const lh_take_names[]; /* "all", "shared", "held" */
+
+struct lh_resume {
+	char path[320];
+	enum lh_take take;
+};
+
 struct lh_peer_config {
 	int protocol;               /* LH_PEER_PROTOCOL */
 	unsigned rank, size;
@@ -133,7 +146,13 @@ struct lh_peer_config {
 	lh_ns checkpoint_ns;        /* between two checkpoints on disk; 0: none */
 	lh_ns interrupted_ns;       /* Young: mean time between interruptions of the job. > 0: a checkpoint is written at
 				     * the start, and its time decides the interval (lh_young_ns); checkpoint_ns is 0 */
+	uint32_t checkpoint_rounds; /* a checkpoint after each round that this divides; 0: none by rounds */
+	uint32_t checkpoint_keep;   /* so many stay on disk; 0: 2 */
 	char checkpoint_dir[256];   /* of this peer; "" without checkpoints */
+	uint32_t resume_round;      /* > 0: the run goes on after this round, from the files of `resume`, the first of which is
+				     * not LH_TAKE_HELD and the others are */
+	struct lh_resume *resume;   /* [nresume] */
+	uint32_t nresume;
 	uint64_t bench_elements;    /* > 0: no training, but exchanges of so many elements (trainer/bench.h) */
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;

@@ -1,8 +1,10 @@
 /* A peer's state as bytes: from one engine into another, in parts of any order, and through a file. */
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "checkpoint.h"
@@ -167,37 +169,78 @@ static void test_transfer_refusals(void)
 	close_both();
 }
 
-static char path[sizeof config.checkpoint_dir + 32];
+static char path[LH_CHECKPOINT_PATH];
 
 static void open_dir(void)
 {
 	snprintf(config.checkpoint_dir, sizeof config.checkpoint_dir, "%s/longhaul-state-XXXXXX",
 		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(config.checkpoint_dir));
-	lh_checkpoint_path(&config, path);
+}
+
+static unsigned count_files(void)
+{
+	DIR *dir = opendir(config.checkpoint_dir);
+	unsigned n = 0;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
 }
 
 static void close_dir(void)
 {
-	unlink(path);
+	while (!lh_checkpoint_newest(&config, path, NULL))
+		unlink(path);
 	CU_ASSERT_EQUAL(rmdir(config.checkpoint_dir), 0); /* nothing else was left there */
+}
+
+static struct lh_checkpoint_of of(struct lh_engine_state *s)
+{
+	return (struct lh_checkpoint_of){ &config, ops, s, NULL };
+}
+
+static int save(uint32_t round, uint64_t *ret_bytes, struct lh_err *err)
+{
+	struct lh_checkpoint where = { .round = round, .samples = round * BATCH, .shared = true };
+	struct lh_checkpoint_of whose = of(donor);
+	int rc = lh_checkpoint_write(&whose, &where, err);
+	*ret_bytes = where.bytes;
+	return rc;
+}
+
+static int load(struct lh_checkpoint *ret, struct lh_err *err)
+{
+	struct lh_checkpoint_of whose = of(joiner);
+	return lh_checkpoint_read(path, LH_TAKE_ALL, &whose, ret, err);
 }
 
 static void test_checkpoint(void)
 {
 	for (unsigned paced = 0; paced < 2; paced++) {
 		struct lh_checkpoint c;
+		struct lh_err err = LH_ERR_INIT;
 		uint64_t bytes = 0;
 		open_both(paced);
 		open_dir();
-		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, NULL), -ENOENT);
-		for (uint32_t version = 1; version < 4; version++) /* the later ones over the one before */
-			CU_ASSERT_EQUAL(lh_checkpoint_write(&config, ops, donor, version, &bytes, NULL), 0);
-		CU_ASSERT_EQUAL(bytes, LH_CHECKPOINT_HEADER + ops->state_bytes(donor));
-		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, NULL, &c, NULL), 0);
-		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, NULL), 0);
-		CU_ASSERT_EQUAL(c.version, 3);
+		CU_ASSERT_EQUAL(lh_checkpoint_newest(&config, path, NULL), -ENOENT);
+		lh_checkpoint_path(&config, 3, path);
+		CU_ASSERT_EQUAL(load(&c, &err), -ENOENT);
+		CU_ASSERT_EQUAL(err.exit, LH_EXIT_INPUT);
+		for (uint32_t round = 1; round < 6; round++)
+			CU_ASSERT_EQUAL(save(round, &bytes, NULL), 0);
+		CU_ASSERT_EQUAL(count_files(), 2); /* the newest */
+		CU_ASSERT_TRUE(bytes > ops->state_bytes(donor));
+		CU_ASSERT_EQUAL(lh_checkpoint_newest(&config, path, NULL), 0);
+		CU_ASSERT_EQUAL_FATAL(load(&c, &err), 0);
+		CU_ASSERT_EQUAL(c.round, 5);
+		CU_ASSERT_EQUAL(c.samples, 5 * BATCH);
+		CU_ASSERT_EQUAL(c.size, 2);
+		CU_ASSERT_TRUE(c.shared);
 		check_same();
+		config.checkpoint_keep = 1;
+		CU_ASSERT_EQUAL(save(6, &bytes, NULL), 0);
+		CU_ASSERT_EQUAL(count_files(), 1);
 		close_dir();
 		close_both();
 	}
@@ -209,34 +252,93 @@ static void test_torn(void)
 	struct lh_checkpoint c;
 	struct lh_err err = LH_ERR_INIT;
 	uint64_t bytes = 0;
-	open_both(true);
+	open_both(false);
 	open_dir();
-	CU_ASSERT_EQUAL_FATAL(lh_checkpoint_write(&config, ops, donor, 1, &bytes, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(save(1, &bytes, NULL), 0);
+	CU_ASSERT_EQUAL(lh_checkpoint_newest(&config, path, NULL), 0);
 	FILE *f = fopen(path, "r+");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
 	uint64_t before = ops->state_hash(joiner);
-	for (uint64_t at = 0; at < bytes; at += at < LH_CHECKPOINT_HEADER + 20 ? 1 : 99991) {
+	for (uint64_t at = 0; at < bytes; at += at < 600 ? 1 : 9973) {
 		fseek(f, (long)at, SEEK_SET);
 		int was = fgetc(f);
 		fseek(f, (long)at, SEEK_SET);
 		fputc(was ^ 0x10, f);
 		fflush(f);
-		CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
+		err = (struct lh_err)LH_ERR_INIT;
+		CU_ASSERT_EQUAL(load(&c, &err), -EBADMSG);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, path));
 		fseek(f, (long)at, SEEK_SET);
 		fputc(was, f);
 		fflush(f);
 	}
-	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, NULL), 0);
-	config.seed++;
-	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "another run"));
-	config.seed--;
-	CU_ASSERT_EQUAL(ftruncate(fileno(f), (off_t)bytes - 1), 0);
-	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
-	CU_ASSERT_EQUAL(ftruncate(fileno(f), 10), 0);
-	CU_ASSERT_EQUAL(lh_checkpoint_read(&config, ops, joiner, &c, &err), -EBADMSG);
+	for (uint64_t len = bytes - 1; len; len -= len > 100600 ? 99991 : len > 600 ? 997 : 1) {
+		CU_ASSERT_EQUAL(ftruncate(fileno(f), (off_t)len), 0);
+		CU_ASSERT_EQUAL(load(&c, &err), -EBADMSG);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "torn"));
+	}
 	CU_ASSERT_EQUAL(ops->state_hash(joiner), before);
 	fclose(f);
+	close_dir();
+	close_both();
+}
+
+/* Of another run: which of its settings differs is told. */
+static void test_foreign(void)
+{
+	struct lh_checkpoint c;
+	struct lh_err err = LH_ERR_INIT;
+	uint64_t bytes = 0;
+	open_both(false);
+	open_dir();
+	CU_ASSERT_EQUAL_FATAL(save(1, &bytes, NULL), 0);
+	CU_ASSERT_EQUAL(lh_checkpoint_newest(&config, path, NULL), 0);
+	config.seed++;
+	CU_ASSERT_EQUAL(load(&c, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "its seed is 7, this run's is 8"));
+	config.seed--;
+	config.target_batch *= 2;
+	CU_ASSERT_EQUAL(load(&c, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "target_batch"));
+	config.target_batch /= 2;
+	strcpy(config.model, "text");
+	CU_ASSERT_EQUAL(load(&c, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "its model is digits"));
+	strcpy(config.model, "digits");
+	CU_ASSERT_EQUAL(load(&c, NULL), 0);
+	FILE *f = fopen(path, "r+"); /* of a later format */
+	fseek(f, 8, SEEK_SET);
+	fputc(3, f);
+	fclose(f);
+	CU_ASSERT_EQUAL(load(&c, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "format 3; this program reads format 2"));
+	close_dir();
+	close_both();
+}
+
+/* No room: one error, and what was there is whole. */
+static void test_full(void)
+{
+	struct lh_checkpoint c;
+	struct lh_err err = LH_ERR_INIT;
+	uint64_t bytes = 0;
+	struct rlimit was, small = { .rlim_cur = 100000 };
+	open_both(false);
+	open_dir();
+	CU_ASSERT_EQUAL_FATAL(save(1, &bytes, NULL), 0);
+	signal(SIGXFSZ, SIG_IGN); /* then write says EFBIG, as a full disk says ENOSPC */
+	getrlimit(RLIMIT_FSIZE, &was);
+	small.rlim_max = was.rlim_max;
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
+	CU_ASSERT_EQUAL(save(2, &bytes, &err), -EFBIG);
+	setrlimit(RLIMIT_FSIZE, &was);
+	CU_ASSERT_EQUAL(err.exit, LH_EXIT_MACHINE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "those before it are whole"));
+	CU_ASSERT_EQUAL(count_files(), 1);
+	CU_ASSERT_EQUAL(lh_checkpoint_newest(&config, path, NULL), 0);
+	CU_ASSERT_EQUAL(load(&c, NULL), 0);
+	CU_ASSERT_EQUAL(c.round, 1);
+	check_same();
 	close_dir();
 	close_both();
 }
@@ -246,6 +348,8 @@ static const struct lh_test tests[] = {
 	{ "transfer_refusals", test_transfer_refusals, 0 },
 	{ "checkpoint", test_checkpoint, 0 },
 	{ "torn", test_torn, 0 },
+	{ "foreign", test_foreign, 0 },
+	{ "full", test_full, LH_TEST_FORK },
 };
 
 int main(int argc, char **argv)

@@ -46,6 +46,11 @@ void lh_feedback_keep(struct lh_feedback *f)
 	f->now = left;
 }
 
+float *lh_feedback_residual(struct lh_feedback *f)
+{
+	return f->now;
+}
+
 void lh_residual_mass(const float *r, uint64_t n, double *ret_l1, double *ret_l2)
 {
 	double l1 = 0, l2 = 0;

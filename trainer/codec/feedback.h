@@ -28,6 +28,8 @@ void lh_feedback_add(const struct lh_feedback *f, uint64_t offset, size_t n, flo
 void lh_feedback_set(struct lh_feedback *f, uint64_t offset, size_t n, const float *meant, const float *sent);
 /* With undo: the last exchange counts; each of its elements was set. Otherwise nothing. */
 void lh_feedback_keep(struct lh_feedback *f);
+/* [n] what is added to the next exchange. */
+float *lh_feedback_residual(struct lh_feedback *f);
 /* What would be lost with this peer: sum of |r| and square root of the sum of r^2. */
 void lh_feedback_mass(const struct lh_feedback *f, double *ret_l1, double *ret_l2);
 /* The same of any n floats. */

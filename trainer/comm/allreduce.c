@@ -541,6 +541,13 @@ int lh_allreduce_start(struct lh_allreduce *a, uint32_t exchange, struct lh_err 
 	return rc;
 }
 
+void lh_allreduce_skip(struct lh_allreduce *a, uint32_t exchange)
+{
+	const uint32_t stride = a->c.stride ? a->c.stride : 1;
+	if (exchange >= a->next)
+		a->next += (exchange - a->next) / stride * stride + stride;
+}
+
 bool lh_allreduce_done(const struct lh_allreduce *a)
 {
 	if (!a->active)

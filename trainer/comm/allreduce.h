@@ -62,6 +62,8 @@ int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transpo
 /* Begin the next exchange. They are numbered from 1, the same on all peers; a round of training may have none, one or
  * several. The vector must be ready to be read. */
 int lh_allreduce_start(struct lh_allreduce *a, uint32_t exchange, struct lh_err *err);
+/* Exchanges up to this number were before a restart: the next one is the first of its own after it. Before the first. */
+void lh_allreduce_skip(struct lh_allreduce *a, uint32_t exchange);
 /* The sum is written everywhere in this peer, and all that the others need of it was handed to the kernel. */
 bool lh_allreduce_done(const struct lh_allreduce *a);
 /* What a peer sends per exchange by the pattern: payload and headers (liveness pings come on top). */

@@ -49,7 +49,7 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 		c->size, c->engine, c->parameters, c->wire, c->algorithm, c->target_batch, c->epochs, c->seed,
 		c->codec.powersgd_rank, c->codec.error_feedback, s->strategy, s->optimizer, s->every, s->fragments,
 		s->overlap, s->staleness, (uint64_t)s->match_floor_ns, c->streams, c->sockets, c->part_bytes,
-		c->membership,
+		c->membership, c->resume_round,
 	};
 	double reals[] = {
 		c->learning_rate, c->codec.topk_fraction, s->outer_learning_rate, s->outer_momentum, s->blend,

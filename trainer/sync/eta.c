@@ -37,6 +37,8 @@ struct eta {
 	double ema_s, ema_weight;          /* seconds a sample */
 	lh_ns step_ns;                     /* the last microbatch ended */
 	uint64_t before, done;             /* samples of this peer: in earlier rounds, in this one */
+	uint64_t saved[2];                 /* before, done */
+	double saved_speed[2];             /* ema_s, ema_weight */
 	bool ended, final;                 /* this peer's round is over; everybody's is, and `all` says so */
 };
 
@@ -166,6 +168,33 @@ static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 	return s->w->ops->update(s->w->engine, r->total_samples, err);
 }
 
+/* Reports are of a round; what stays is where this peer is in its own walk, and how fast it was. */
+static int state(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err)
+{
+	struct eta *x = of(s);
+	x->saved[0] = x->before;
+	x->saved[1] = x->done;
+	x->saved_speed[0] = x->ema_s;
+	x->saved_speed[1] = x->ema_weight;
+	int rc = lh_parts_add(p, LH_STATE_OWN, LH_STATE_U64, "eta.samples", x->saved, 2, err);
+	if (!rc)
+		rc = lh_parts_add(p, LH_STATE_OWN, LH_STATE_F64, "eta.speed", x->saved_speed, 2, err);
+	return rc ? rc : lh_exchange_state(x->gradient, "eta", false, p, err);
+}
+
+static int restored(struct lh_strategy *s, uint32_t round, struct lh_err *err)
+{
+	struct eta *x = of(s);
+	const double *v = x->saved_speed;
+	if (x->saved[0] >> 40 || x->saved[1] >> 40 || !(v[0] >= 0 && v[0] < 1e9 && v[1] >= 0 && v[1] <= 1))
+		return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "altered: a peer's samples or speed that cannot be");
+	x->before = x->saved[0];
+	x->done = x->saved[1];
+	x->ema_s = v[0];
+	x->ema_weight = v[1];
+	return 0;
+}
+
 static void close_eta(struct lh_strategy *s)
 {
 	struct eta *x = of(s);
@@ -202,5 +231,5 @@ static int open_eta(struct lh_worker *w, struct lh_strategy **ret, struct lh_err
 
 const struct lh_strategy_ops lh_strategy_eta = {
 	.name = "eta", .open = open_eta, .plan = plan, .enough = enough, .begin = begin, .ready = ready,
-	.commit = commit, .close = close_eta,
+	.commit = commit, .state = state, .restored = restored, .close = close_eta,
 };

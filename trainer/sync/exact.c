@@ -10,7 +10,7 @@
 struct exact {
 	struct lh_strategy base;
 	struct lh_exchange *exchange;
-	uint32_t number;           /* exchanges begun */
+	uint64_t number;           /* exchanges begun */
 	uint64_t hash;             /* of what came, by parts, in any order */
 	float *result;             /* elastic: the sum, kept apart from the own gradient until commit; else NULL */
 };
@@ -45,7 +45,7 @@ static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
 	r->waits = true;
 	of(s)->hash = 0;
-	return lh_exchange_start(of(s)->exchange, ++of(s)->number, err);
+	return lh_exchange_start(of(s)->exchange, (uint32_t)++of(s)->number, err);
 }
 
 static bool ready(const struct lh_strategy *s, const struct lh_round *r)
@@ -88,6 +88,21 @@ static double held_back(const struct lh_strategy *s)
 	return l1;
 }
 
+static int state(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err)
+{
+	int rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_U64, "exact.exchanges", &of(s)->number, 1, err);
+	return rc ? rc : lh_exchange_state(of(s)->exchange, "exact", false, p, err);
+}
+
+static int restored(struct lh_strategy *s, uint32_t round, struct lh_err *err)
+{
+	if (of(s)->number > round)
+		return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "altered: %llu exchanges in %u rounds",
+				  (unsigned long long)of(s)->number, round);
+	lh_exchange_skip(of(s)->exchange, (uint32_t)of(s)->number);
+	return 0;
+}
+
 static void close_exact(struct lh_strategy *s)
 {
 	if (s) {
@@ -120,5 +135,6 @@ static int open_exact(struct lh_worker *w, struct lh_strategy **ret, struct lh_e
 
 const struct lh_strategy_ops lh_strategy_exact = {
 	.name = "exact", .open = open_exact, .plan = plan, .begin = begin, .ready = ready, .commit = commit,
-	.abort = abort_exact, .regroup = regroup, .result_hash = result_hash, .held_back = held_back, .close = close_exact,
+	.abort = abort_exact, .regroup = regroup, .result_hash = result_hash, .held_back = held_back,
+	.state = state, .restored = restored, .close = close_exact,
 };

@@ -1,7 +1,9 @@
 #include "exchange.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "powersgd.h"
 
@@ -13,7 +15,24 @@ struct lh_exchange {
 	struct lh_allreduce *a;
 	struct lh_powersgd *factors;  /* instead of it */
 	struct lh_feedback *feedback; /* NULL: none */
+	float *before;                /* what was held back before the exchange under way, then the factors; NULL: not
+				       * remembered */
 };
+
+/* What is kept from one exchange to the next. */
+struct kept { float *held, *factors; uint64_t nheld, nfactors; };
+
+static struct kept kept_of(const struct lh_exchange *x)
+{
+	struct kept k = { .held = NULL };
+	if (x->feedback) {
+		k.held = lh_feedback_residual(x->feedback);
+		k.nheld = x->c.n;
+	}
+	if (x->factors)
+		lh_powersgd_kept(x->factors, &k.held, &k.nheld, &k.factors, &k.nfactors);
+	return k;
+}
 
 /* fp16 holds sums over 256 samples well; larger batches are brought to that size for the wire. Differences of
  * parameters are some learning rates: times 2^10 they stay clear of fp16's subnormals, and up to 64 of its end. */
@@ -136,6 +155,11 @@ int lh_exchange_new(struct lh_worker *w, enum lh_vector kind, uint64_t n, const 
 
 int lh_exchange_start(struct lh_exchange *x, uint32_t number, struct lh_err *err)
 {
+	if (x->before) {
+		struct kept k = kept_of(x);
+		memcpy(x->before, k.held, k.nheld * sizeof *k.held);
+		memcpy(x->before + k.nheld, k.factors ? k.factors : k.held, k.nfactors * sizeof *k.held);
+	}
 	return x->factors ? lh_powersgd_start(x->factors, number, err) : lh_allreduce_start(x->a, number, err);
 }
 
@@ -148,6 +172,37 @@ void lh_exchange_keep(struct lh_exchange *x)
 {
 	if (x->feedback)
 		lh_feedback_keep(x->feedback);
+}
+
+int lh_exchange_remember(struct lh_exchange *x, struct lh_err *err)
+{
+	struct kept k = kept_of(x);
+	if (!k.nheld || x->before)
+		return 0;
+	x->before = calloc(k.nheld + k.nfactors, sizeof *x->before);
+	return x->before ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "exchange");
+}
+
+int lh_exchange_state(struct lh_exchange *x, const char *name, bool under_way, struct lh_parts *p, struct lh_err *err)
+{
+	struct kept k = kept_of(x);
+	char text[LH_STATE_NAME_MAX];
+	if (under_way && x->before) {
+		k.held = x->before;
+		k.factors = x->before + k.nheld;
+	}
+	snprintf(text, sizeof text, "%.90s.residual", name);
+	int rc = lh_parts_add(p, LH_STATE_HELD, LH_STATE_F32, text, k.held, k.nheld, err);
+	snprintf(text, sizeof text, "%.90s.factors", name);
+	return rc ? rc : lh_parts_add(p, LH_STATE_SHARED, LH_STATE_F32, text, k.factors, k.nfactors, err);
+}
+
+void lh_exchange_skip(struct lh_exchange *x, uint32_t number)
+{
+	if (x->factors)
+		lh_powersgd_skip(x->factors, number);
+	else
+		lh_allreduce_skip(x->a, number);
 }
 
 uint64_t lh_exchange_bytes(const struct lh_exchange *x)
@@ -171,5 +226,6 @@ void lh_exchange_free(struct lh_exchange *x)
 	lh_allreduce_free(x->a);
 	lh_powersgd_free(x->factors);
 	lh_feedback_free(x->feedback);
+	free(x->before);
 	free(x);
 }

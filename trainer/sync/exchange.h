@@ -6,6 +6,7 @@
 
 #include "comm/allreduce.h"
 #include "comm/mux.h"
+#include "parts.h"
 #include "worker.h"
 
 /* What is in the vector decides the power of two that fp16 gets on the wire. */
@@ -41,6 +42,12 @@ uint64_t lh_exchange_bytes(const struct lh_exchange *x);
 /* Of what this peer holds back of all exchanges so far: sum of |r| and square root of the sum of r^2. It is lost with
  * the peer. 0 without error feedback. */
 void lh_exchange_held_back(const struct lh_exchange *x, double *ret_l1, double *ret_l2);
+/* From now on each exchange remembers what was held back before it: a checkpoint may be written while it is under way. */
+int lh_exchange_remember(struct lh_exchange *x, struct lh_err *err);
+/* Adds what it keeps from one exchange to the next; while one is under way, as it was before that one. */
+int lh_exchange_state(struct lh_exchange *x, const char *name, bool under_way, struct lh_parts *p, struct lh_err *err);
+/* Exchanges up to this number were before a checkpoint: none of them begins again. Before the first. */
+void lh_exchange_skip(struct lh_exchange *x, uint32_t number);
 void lh_exchange_free(struct lh_exchange *x); /* NULL is fine */
 
 /* One of several that share the transport: it has number `number` (from 0) of `of`, and exchanges number + 1,

@@ -21,6 +21,7 @@
  * exchange is over. After the last round all that is under way lands, and every fragment departs and lands once more
  * without blending, so that the run ends with one model. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,8 @@ struct fragment {
 	float weight;
 };
 
+enum { SAVED_SHARED = 2, SAVED_FRAGMENT = 3, SAVED_OWN = 2, SAVED_FRAGMENT_OWN = 3 };
+
 struct job { bool lands; uint32_t p; };
 
 struct outer {
@@ -53,6 +56,8 @@ struct outer {
 	bool delta_rule, when_here;  /* async */
 	float *anchor, *velocity, *snapshot, *sum; /* [parameters], fragments in their places; NULL: pseudo */
 	uint32_t number;             /* exchanges begun */
+	bool again;                  /* the one under way is to begin again, since this peer was restarted */
+	uint64_t *saved;             /* what a checkpoint has of counters: shared ones, then own ones */
 	struct fragment *flying;     /* the exchange under way */
 	uint64_t own, all;           /* samples until now */
 	struct job *jobs;            /* of this round, [3 * fragments] */
@@ -183,7 +188,13 @@ static int land(struct outer *x, struct fragment *f, struct lh_round *r, struct 
 
 static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
-	const struct outer *x = of(s);
+	struct outer *x = of(s);
+	if (x->again) {
+		int rc = lh_exchange_start(x->flying->exchange, x->number, err);
+		x->again = false;
+		if (rc)
+			return rc;
+	}
 	r->exchanges = r->epoch == s->w->c->epochs || lh_fragment_due(x->map.n, x->every, r->epoch) < x->map.n;
 	return lh_round_deal(s->w->c, r, err);
 }
@@ -211,7 +222,9 @@ static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 	x->njobs = x->next = x->shared_fragments = 0;
 	for (uint32_t i = 0; i < n; i++) { /* the one that departed first lands first */
 		const struct fragment *f = &x->fragments[(x->number + i) % n];
-		bool here = x->when_here && f == x->flying && lh_exchange_done(f->exchange);
+		/* Before a checkpoint all peers must have landed the same. */
+		bool saves = s->w->c->checkpoint_rounds && e % s->w->c->checkpoint_rounds == 0;
+		bool here = x->when_here && f == x->flying && (saves || lh_exchange_done(f->exchange));
 		if (f->departed && (f->due <= e || last || here))
 			add_job(x, true, f->p);
 	}
@@ -254,6 +267,101 @@ static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 	return rc;
 }
 
+/* ---- checkpoints ---- */
+
+static size_t saved_shared(const struct outer *x) { return SAVED_SHARED + SAVED_FRAGMENT * (size_t)x->map.n; }
+static size_t saved_own(const struct outer *x) { return SAVED_OWN + SAVED_FRAGMENT_OWN * (size_t)x->map.n; }
+
+static void save_counters(struct outer *x)
+{
+	uint64_t *at = x->saved;
+	*at++ = x->number;
+	*at++ = x->flying ? x->flying->p + 1 : 0;
+	for (uint32_t p = 0; p < x->map.n; p++) {
+		*at++ = x->fragments[p].departed;
+		*at++ = x->fragments[p].due;
+		*at++ = x->fragments[p].arrived;
+	}
+	*at++ = x->own;
+	*at++ = x->all;
+	for (uint32_t p = 0; p < x->map.n; p++) {
+		uint32_t weight;
+		memcpy(&weight, &x->fragments[p].weight, sizeof weight);
+		*at++ = x->fragments[p].own;
+		*at++ = x->fragments[p].all;
+		*at++ = weight;
+	}
+}
+
+/* An exchange under way has left its snapshot and the anchor as they were, so it can begin again from them. */
+static int state(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	const uint64_t n = x->anchor ? x->map.parameters : 0, late = x->overlap || x->map.n > 1 ? n : 0;
+	const bool plain = x->rate == 1 && x->momentum == 0;
+	save_counters(x);
+	int rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_U64, "outer.counters", x->saved, saved_shared(x), err);
+	if (!rc)
+		rc = lh_parts_add(p, LH_STATE_OWN, LH_STATE_U64, "outer.samples", x->saved + saved_shared(x), saved_own(x), err);
+	if (!rc)
+		rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_F32, "outer.anchor", x->anchor, n, err);
+	if (!rc)
+		rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_F32, "outer.velocity", x->velocity, plain ? 0 : n, err);
+	if (!rc)
+		rc = lh_parts_add(p, LH_STATE_OWN, LH_STATE_F32, "outer.snapshot", x->snapshot, late, err);
+	if (!rc)
+		rc = lh_parts_add(p, LH_STATE_OWN, LH_STATE_F32, "outer.sum", x->sum, late, err);
+	for (uint32_t i = 0; !rc && i < x->map.n; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "outer.%u", i);
+		rc = lh_exchange_state(x->fragments[i].exchange, name, &x->fragments[i] == x->flying, p, err);
+	}
+	return rc;
+}
+
+static bool counters_can_be(const struct outer *x, uint32_t round)
+{
+	const uint64_t *at = x->saved + SAVED_SHARED;
+	const uint64_t flying = x->saved[1];
+	if (x->saved[0] > 2 * (uint64_t)round + x->map.n || flying > x->map.n || (flying && !x->saved[0]))
+		return false;
+	for (uint32_t p = 0; p < x->map.n; p++, at += SAVED_FRAGMENT) {
+		/* One that is away is under way, or has arrived and not landed. */
+		if (at[0] > round || at[1] > UINT32_MAX || at[2] > 1 || (at[0] && at[1] < round) ||
+		    (at[0] && !at[2] && flying != p + 1) || (flying == p + 1 && (!at[0] || at[2])))
+			return false;
+	}
+	return true;
+}
+
+static int restored(struct lh_strategy *s, uint32_t round, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	if (!counters_can_be(x, round))
+		return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "altered: exchanges that cannot be after round %u", round);
+	const uint64_t *at = x->saved;
+	x->number = (uint32_t)*at++;
+	x->flying = *at ? &x->fragments[*at - 1] : NULL;
+	at++;
+	for (uint32_t p = 0; p < x->map.n; p++, at += SAVED_FRAGMENT) {
+		x->fragments[p].departed = (uint32_t)at[0];
+		x->fragments[p].due = (uint32_t)at[1];
+		x->fragments[p].arrived = at[2];
+	}
+	x->own = *at++;
+	x->all = *at++;
+	for (uint32_t p = 0; p < x->map.n; p++, at += SAVED_FRAGMENT_OWN) {
+		uint32_t weight = (uint32_t)at[2];
+		x->fragments[p].own = at[0];
+		x->fragments[p].all = at[1];
+		memcpy(&x->fragments[p].weight, &weight, sizeof weight);
+	}
+	x->again = x->flying;
+	for (uint32_t p = 0; p < x->map.n; p++)
+		lh_exchange_skip(x->fragments[p].exchange, x->number - (x->flying != NULL));
+	return 0;
+}
+
 /* ---- life ---- */
 
 static void close_outer(struct lh_strategy *s)
@@ -266,6 +374,7 @@ static void close_outer(struct lh_strategy *s)
 	lh_mux_free(x->mux);
 	free(x->fragments);
 	free(x->jobs);
+	free(x->saved);
 	free(x->anchor);
 	free(x);
 }
@@ -276,9 +385,10 @@ static int allocate(struct outer *x, struct lh_err *err)
 	const uint64_t n = x->map.parameters;
 	x->fragments = calloc(x->map.n, sizeof *x->fragments);
 	x->jobs = calloc(3 * (size_t)x->map.n, sizeof *x->jobs);
+	x->saved = calloc(saved_shared(x) + saved_own(x), sizeof *x->saved);
 	if (!w->ops->pseudo)
 		x->anchor = calloc(4 * n + 1, sizeof *x->anchor);
-	if (!x->fragments || !x->jobs || (!w->ops->pseudo && !x->anchor))
+	if (!x->fragments || !x->jobs || !x->saved || (!w->ops->pseudo && !x->anchor))
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy %s", x->base.ops->name);
 	if (!x->anchor)
 		return 0;
@@ -300,6 +410,8 @@ static int open_exchanges(struct outer *x, struct lh_err *err)
 		const struct lh_exchange_port port = { x->mux, p, x->map.n };
 		rc = lh_exchange_new_port(w, x->mux ? &port : NULL, LH_VECTOR_DIFFERENCE,
 					  lh_fragment_length(&x->map, p), &io, &f->exchange, err);
+		if (!rc && w->c->checkpoint_rounds && x->overlap)
+			rc = lh_exchange_remember(f->exchange, err);
 	}
 	return rc;
 }
@@ -358,7 +470,7 @@ static int open_async(struct lh_worker *w, struct lh_strategy **ret, struct lh_e
 }
 
 #define OUTER(n, f) { .name = n, .open = f, .plan = plan, .local = local, .begin = begin, .ready = ready, \
-		      .commit = commit, .close = close_outer }
+		      .commit = commit, .state = state, .restored = restored, .close = close_outer }
 
 const struct lh_strategy_ops lh_strategy_local_sgd = OUTER("local-sgd", open_local_sgd);
 const struct lh_strategy_ops lh_strategy_diloco = OUTER("diloco", open_diloco);

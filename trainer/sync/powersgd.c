@@ -31,7 +31,7 @@ struct lh_powersgd {
 	float *residual;   /* [n]; of compressed tensors: numbers + residual while an exchange is under way */
 	double *wide;      /* largest factor */
 	float *row;        /* largest row */
-	uint32_t number;
+	uint32_t number, skipped;
 	uint64_t waiting;  /* elements of the all-reduce under way that were not written yet */
 	bool finished;
 };
@@ -248,7 +248,7 @@ static int begin_tensor(struct lh_powersgd *g, const struct run *t, struct lh_er
 
 int lh_powersgd_start(struct lh_powersgd *g, uint32_t number, struct lh_err *err)
 {
-	if (number != g->number + 1 || !(number == 1 || lh_powersgd_done(g)))
+	if (number != g->number + 1 || !(g->number == g->skipped || lh_powersgd_done(g)))
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "exchange %u cannot begin after exchange %u", number,
 				  g->number);
 	int rc = 0;
@@ -278,6 +278,22 @@ void lh_powersgd_lengths(const struct lh_powersgd *g, uint64_t *ret_first, uint6
 {
 	*ret_first = g->nfirst;
 	*ret_second = g->nsecond;
+}
+
+void lh_powersgd_kept(struct lh_powersgd *g, float **ret_residual, uint64_t *ret_n, float **ret_factors,
+		      uint64_t *ret_nfactors)
+{
+	*ret_residual = g->residual;
+	*ret_n = g->c.n;
+	*ret_factors = g->q;
+	*ret_nfactors = g->nsecond;
+}
+
+void lh_powersgd_skip(struct lh_powersgd *g, uint32_t number)
+{
+	g->number = g->skipped = number;
+	lh_allreduce_skip(g->first, 2 * number);
+	lh_allreduce_skip(g->second, 2 * number);
 }
 
 const float *lh_powersgd_residual(const struct lh_powersgd *g)

@@ -55,6 +55,11 @@ uint64_t lh_powersgd_bytes(const struct lh_powersgd *g);
 void lh_powersgd_lengths(const struct lh_powersgd *g, uint64_t *ret_first, uint64_t *ret_second);
 void lh_powersgd_count(const struct lh_tensor *tensors, size_t ntensors, unsigned columns, uint64_t *ret_first,
 		       uint64_t *ret_second);
+/* What is kept from one exchange to the next: the residual, this peer's, and the last factors, the same on all. */
+void lh_powersgd_kept(struct lh_powersgd *g, float **ret_residual, uint64_t *ret_n, float **ret_factors,
+		      uint64_t *ret_nfactors);
+/* Exchanges up to this one were before a restart. Before the first. */
+void lh_powersgd_skip(struct lh_powersgd *g, uint32_t number);
 /* [n] what this peer holds back. */
 const float *lh_powersgd_residual(const struct lh_powersgd *g);
 void lh_powersgd_mass(const struct lh_powersgd *g, double *ret_l1, double *ret_l2);

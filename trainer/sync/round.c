@@ -130,9 +130,10 @@ static void trim(struct lh_round *r, uint64_t done)
 static int calculate(struct lh_worker *w, struct lh_strategy *s, struct lh_round *r, struct lh_event *e,
 		     struct lh_err *err)
 {
-	struct progress p = { .pace = { .begin_ns = e->begin_ns,
+	struct progress p = { .pace = { .begin_ns = e->begin_ns + w->paused_ns,
 					.samples_per_s = w->c->peers[w->c->rank].samples_per_s } };
 	int rc = 0;
+	w->paused_ns = 0;
 	lh_trace_enter(w->t->trace, LH_SPAN_CALCULATE);
 	for (size_t i = 0; !rc && i < r->nranges; i++)
 		rc = calculate_range(w, s, r, &r->ranges[i], &p, e, err);

@@ -14,6 +14,7 @@
 #ifndef TRAINER_SYNC_STRATEGY_H
 #define TRAINER_SYNC_STRATEGY_H
 
+#include "parts.h"
 #include "pattern/pattern.h"
 #include "worker.h"
 
@@ -53,6 +54,10 @@ struct lh_strategy_ops {
 		       struct lh_err *err);
 	/* Elastic, when ready: a hash of what the exchange brought, the same on all peers that it brought the same. */
 	uint64_t (*result_hash)(const struct lh_strategy *s);
+	/* Between two rounds: adds what a checkpoint must have of it, and gets it back in the same places, before the first
+	 * round; then `restored` takes it up after round `round`, or refuses it. NULL: nothing. */
+	int (*state)(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err);
+	int (*restored)(struct lh_strategy *s, uint32_t round, struct lh_err *err);
 	/* Elastic: sum of |r| of what error feedback holds back. NULL: nothing ever. */
 	double (*held_back)(const struct lh_strategy *s);
 	void (*close)(struct lh_strategy *s); /* NULL is fine */

@@ -15,6 +15,7 @@ struct lh_worker {
 	const struct lh_engine_ops *ops;
 	struct lh_engine_state *engine;
 	struct lh_transport *t;
+	lh_ns paused_ns;              /* since the last commit: a checkpoint was written; the pace knows nothing of it */
 	uint64_t *ids;                /* [microbatch], for the round under way */
 	lh_ns (*now)(void *ctx);
 	/* Let the network move until then, or until something happened; once, without waiting, when that is past. */
