@@ -6,22 +6,12 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/ops.h"
-#include "hash.h"
+#include "backend/random.h"
 
 /* c[m][n] = (add ? c : 0) + op(a) op(b), row-major with row strides; op(a) is m x k (ta: a is stored k x m), op(b) is
  * k x n (tb: stored n x k). */
 void lh_gemm(bool ta, bool tb, size_t m, size_t n, size_t k, const real *a, size_t lda, const real *b, size_t ldb,
 	     real *c, size_t ldc, bool add);
-
-/* The random choice of element i of a sample at a node: uniform in 0 ... 1, the same on every machine. */
-static inline uint64_t lh_random_key(const struct lh_op_run *r, size_t sample)
-{
-	return lh_mix64(lh_mix64(r->seed ^ r->node->stream) + (r->ids[sample] + 1) * LH_MIX64_STEP);
-}
-static inline double lh_random_at(uint64_t key, uint64_t i)
-{
-	return (double)(lh_mix64(key + (i + 1) * LH_MIX64_STEP) >> 11) * 0x1p-53;
-}
 
 /* dx = (add ? dx : 0) + value */
 #define LH_PUT(dx, add, value) ((dx) = ((add) ? (dx) : 0) + (value))

@@ -34,9 +34,7 @@ struct lh_cuda {
 enum { LH_BLOCKS_PER_PROCESSOR = 16 };
 static inline struct lh_cuda *lh_cuda_of(struct lh_backend *b) { return (struct lh_cuda *)(void *)b; }
 
-/* Indices of the tables below: the values of enum lh_precision. */
-enum { LH_CUDA_FP32, LH_CUDA_BF16, LH_CUDA_FP16, LH_CUDA_PRECISIONS };
-
+enum { LH_CUDA_PRECISIONS = LH_PRECISIONS }; /* each table has one for each enum lh_precision */
 #define LH_CUDA_OP(name) extern const struct lh_backend_op lh_cuda_##name[LH_CUDA_PRECISIONS]
 LH_CUDA_OP(linear); /* on product.h, with bias.cu */
 LH_CUDA_OP(conv2d); /* on product.h, with bias.cu */
