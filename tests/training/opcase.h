@@ -26,10 +26,12 @@ struct lh_opcase {
 	size_t n;                          /* samples */
 	void (*build)(struct lh_graph *g); /* its last node is the one */
 	double bound_f32;                  /* of a tensor's error against double, relative to its length */
+	double bound_bf16, bound_f16;      /* against fp32 from the same inputs */
 };
 extern const struct lh_opcase lh_opcases[];
 extern const size_t lh_opcases_count;
 
+enum { LH_OPBENCH_SAMPLES_MAX = 320 };
 struct lh_opbench {
 	const struct lh_opcase *c;
 	struct lh_graph *g;
@@ -41,7 +43,7 @@ struct lh_opbench {
 	bool integer[LH_NODE_INPUTS_MAX];
 	size_t x_count[LH_NODE_INPUTS_MAX], param_count[LH_NODE_PARAMS_MAX], y_count;
 	real *dx[LH_NODE_INPUTS_MAX], *param[LH_NODE_PARAMS_MAX], *dparam[LH_NODE_PARAMS_MAX], *y, *dy;
-	uint64_t ids[8];
+	uint64_t ids[LH_OPBENCH_SAMPLES_MAX];
 };
 
 void lh_opbench_open(const struct lh_opcase *c, const struct lh_backend_ops *ops, struct lh_opbench *b);
