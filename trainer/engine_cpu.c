@@ -16,29 +16,23 @@
 #include "data/shard.h"
 #include "hash.h"
 #include "model/model.h"
-#include "optim/adamw.h"
-#include "optim/sgd.h"
+#include "optim/updater.h"
 #include "state_map.h"
 
 /* Samples that the model runs at a time: enough rows to fill the tiles of a matrix product, few enough that the
  * activations stay in the second-level cache. Changes no result. */
 enum { CHUNK_DIGITS = 8, CHUNK_TEXT = 2 };
 
-/* Adam's first steps are as long as its later ones though its moments know nothing yet: the first updates go with
- * 1/3 and 2/3 of the learning rate. In runs of some twenty rounds that is worth 2 % of accuracy. */
-enum { WARMUP_UPDATES = 2 };
-
 enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS };
 
 struct lh_engine_state {
 	struct lh_model *model;
 	struct lh_dataset data;
-	enum lh_optimizer optimizer;
-	struct lh_adamw optimiser;
-	double learning_rate;
-	uint64_t updates;
+	struct lh_updater updater;
+	struct lh_optim_tensor *tensors;
+	unsigned slots;                 /* vectors of moments */
 	uint64_t sample_seed, shift_seed;
-	float *params, *grads, *m, *v; /* one allocation, at params */
+	float *params, *grads, *moments; /* one allocation, at params */
 	uint8_t *inputs, *targets;     /* one chunk */
 };
 
@@ -50,6 +44,7 @@ static void cpu_close(struct lh_engine_state *s)
 		return;
 	lh_model_free(s->model);
 	lh_dataset_done(&s->data);
+	free(s->tensors);
 	free(s->params);
 	free(s->inputs);
 	free(s);
@@ -87,19 +82,21 @@ static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret
 		return rc;
 	}
 	const size_t n = s->model->parameters;
-	s->params = calloc(4 * n, sizeof *s->params);
+	s->updater = lh_updater_begin(c, false);
+	s->slots = lh_optim_slots(&s->updater.optim);
+	s->params = calloc((2 + s->slots) * n, sizeof *s->params);
+	s->tensors = calloc(s->model->nparams, sizeof *s->tensors);
 	s->inputs = malloc(s->model->batch * (s->model->input_bytes + s->model->target_bytes));
-	if (!s->params || !s->inputs) {
+	if (!s->params || !s->tensors || !s->inputs) {
 		cpu_close(s);
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: %zu parameters", c->model, n);
 	}
 	s->grads = s->params + n;
-	s->m = s->grads + n;
-	s->v = s->m + n;
+	s->moments = s->grads + n;
+	for (size_t i = 0; i < s->model->nparams; i++)
+		s->tensors[i] = (struct lh_optim_tensor){ .offset = s->model->params[i].offset,
+							  .count = s->model->params[i].count, .decay = s->model->params[i].decay };
 	s->targets = s->inputs + s->model->batch * s->model->input_bytes;
-	s->optimiser = (struct lh_adamw)LH_ADAMW_INIT;
-	s->optimizer = c->sync.optimizer;
-	s->learning_rate = c->learning_rate;
 	s->sample_seed = stream(c->seed, STREAM_SAMPLES);
 	s->shift_seed = stream(c->seed, STREAM_SHIFTS);
 	lh_model_init(s->model, stream(c->seed, STREAM_PARAMETERS), s->params);
@@ -152,10 +149,9 @@ static int cpu_step(struct lh_engine_state *s, const uint64_t *sample_ids, size_
 	for (size_t i = 0; i < n; i += s->model->batch) {
 		size_t chunk = n - i < s->model->batch ? n - i : s->model->batch;
 		run_chunk(s, sample_ids + i, 0, chunk, &result);
+		if (!isfinite(result.loss_sum))
+			return lh_updater_no_loss(s->model->name, s->model->blame(s->model, s->params, s->inputs, chunk), err);
 	}
-	if (!isfinite(result.loss_sum))
-		return lh_err_set(err, LH_EXIT_BROKE, -EDOM,
-				  "model %s: the loss is not a finite number; lower the learning rate", s->model->name);
 	*loss_sum += result.loss_sum;
 	return 0;
 }
@@ -173,7 +169,7 @@ static int cpu_gradient_read(struct lh_engine_state *s, uint64_t offset, size_t 
 {
 	int rc = check_block(s, offset, n, err);
 	if (!rc && n)
-		memcpy(dst, s->grads + offset, n * sizeof *dst);
+		lh_updater_export(&s->updater, n, s->grads + offset, dst);
 	return rc;
 }
 
@@ -182,7 +178,7 @@ static int cpu_gradient_write(struct lh_engine_state *s, uint64_t offset, size_t
 {
 	int rc = check_block(s, offset, n, err);
 	if (!rc && n)
-		memcpy(s->grads + offset, src, n * sizeof *src);
+		lh_updater_import(&s->updater, n, src, s->grads + offset);
 	return rc;
 }
 
@@ -207,18 +203,15 @@ static int cpu_update(struct lh_engine_state *s, uint64_t total_samples, struct 
 {
 	if (!total_samples)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "model %s: an update over no samples", s->model->name);
-	double rate = s->learning_rate;
-	if (s->updates++ < WARMUP_UPDATES)
-		rate *= (double)s->updates / (WARMUP_UPDATES + 1);
-	lh_adamw_begin(&s->optimiser);
-	for (size_t i = 0; i < s->model->nparams; i++) {
-		const struct lh_param *p = &s->model->params[i];
-		if (s->optimizer == LH_OPTIMIZER_SGD)
-			lh_sgd_apply(s->learning_rate / (double)total_samples, p->count, s->params + p->offset,
-				     s->grads + p->offset);
-		else
-			lh_adamw_apply(&s->optimiser, rate, p->decay, 1.0 / (double)total_samples, p->count,
-				       s->params + p->offset, s->grads + p->offset, s->m + p->offset, s->v + p->offset);
+	struct lh_optim_step step;
+	const size_t all = s->model->parameters, n = s->model->nparams;
+	if (lh_updater_next(&s->updater, lh_optim_square_sum(all, s->grads), total_samples, &step) != LH_VERDICT_APPLY) {
+		const size_t i = lh_updater_blame(s->tensors, n, s->grads);
+		return lh_updater_no_gradient(&s->updater, s->model->name, i < n ? s->model->params[i].name : "no tensor", err);
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct lh_optim_tensor *t = &s->tensors[i];
+		lh_optim_apply(&step, t->decay, t->count, s->params + t->offset, s->grads + t->offset, s->moments + t->offset, all);
 	}
 	memset(s->grads, 0, s->model->parameters * sizeof *s->grads);
 	return 0;
@@ -246,24 +239,20 @@ static int cpu_evaluate(struct lh_engine_state *s, char metric[32], double *ret_
 	return 0;
 }
 
-/* ---- the state as bytes: counters, parameters, moments ---- */
-
-struct counters {
-	uint64_t updates;
-	double power1, power2;
-};
+/* ---- the state as bytes: what the updater keeps, parameters, moments ---- */
 
 static uint64_t cpu_state_bytes(const struct lh_engine_state *s)
 {
-	return sizeof(struct counters) + 3 * s->model->parameters * sizeof(float);
+	return sizeof s->updater.now + (1 + s->slots) * s->model->parameters * sizeof(float);
 }
 
 /* Move n bytes from `offset` on between the state and `bytes`. */
 static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *bytes, bool in, struct lh_err *err)
 {
-	struct counters c = { s->updates, s->optimiser.power1, s->optimiser.power2 };
 	const size_t vector = s->model->parameters * sizeof(float);
-	const struct { void *at; size_t len; } pieces[] = { { &c, sizeof c }, { s->params, vector }, { s->m, 2 * vector } };
+	const struct { void *at; size_t len; } pieces[] = {
+		{ &s->updater.now, sizeof s->updater.now }, { s->params, vector }, { s->moments, s->slots * vector },
+	};
 	if (offset > cpu_state_bytes(s) || n > cpu_state_bytes(s) - offset)
 		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "state: bytes %llu + %zu of %llu",
 				  (unsigned long long)offset, n, (unsigned long long)cpu_state_bytes(s));
@@ -279,9 +268,6 @@ static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint
 		n -= run;
 		offset = 0;
 	}
-	s->updates = c.updates;
-	s->optimiser.power1 = c.power1;
-	s->optimiser.power2 = c.power2;
 	return 0;
 }
 

@@ -17,12 +17,8 @@
 #include "hash.h"
 #include "model/net.h"
 #include "model/zoo.h"
-#include "optim/adamw.h"
-#include "optim/sgd.h"
+#include "optim/updater.h"
 #include "state_map.h"
-
-/* Adam's first steps are as long as its later ones though its moments know nothing yet (engine_cpu.c). */
-enum { WARMUP_UPDATES = 2 };
 
 /* Made-up samples that are kept for evaluation. */
 enum { SYNTHETIC_HELD_OUT = 128 };
@@ -40,11 +36,12 @@ struct lh_engine_state {
 	struct lh_synthetic data;
 	bool images;                   /* told as accuracy; else as loss */
 	size_t microbatch;
-	enum lh_optimizer optimizer;
-	struct lh_adamw optimiser;
-	double learning_rate;
-	uint64_t updates;
-	float *m, *v;                  /* one allocation, at m */
+	struct lh_updater updater;
+	struct lh_optim_tensor *tensors;
+	unsigned slots;                /* vectors of moments */
+	float *moments;                /* on the host */
+	size_t suspects;               /* fp16: the first microbatch since the last update without a finite loss, */
+	uint64_t *suspect_ids;         /* [microbatch] */
 	float *block;                  /* parameters, then gradients, of one tensor; NULL where the backend's memory is ours */
 	size_t block_elements;         /* of each */
 	uint8_t *sample;               /* inputs and targets of one, as they are made */
@@ -64,7 +61,9 @@ static void table_close(struct lh_engine_state *s)
 		free(s->inputs[k]);
 	free(s->sample);
 	free(s->block);
-	free(s->m);
+	free(s->moments);
+	free(s->tensors);
+	free(s->suspect_ids);
 	free(s);
 }
 
@@ -89,7 +88,9 @@ static int open_data(struct lh_engine_state *s, const struct lh_peer_config *c, 
 static int open_room(struct lh_engine_state *s, struct lh_err *err)
 {
 	const struct lh_graph *g = s->graph;
-	bool ok = (s->m = calloc(2 * g->parameters, sizeof *s->m)) != NULL;
+	bool ok = (s->moments = calloc(s->slots * g->parameters + 1, sizeof *s->moments)) != NULL;
+	ok = ok && (s->tensors = calloc(g->nparams, sizeof *s->tensors));
+	ok = ok && (s->suspect_ids = calloc(s->microbatch, sizeof *s->suspect_ids));
 	ok = ok && (s->sample = malloc(lh_synthetic_input_bytes(&s->data) + lh_synthetic_target_bytes(&s->data)));
 	for (size_t i = 0; i < g->ntensors && ok; i++) {
 		if (g->tensors[i].producer >= 0)
@@ -105,7 +106,9 @@ static int open_room(struct lh_engine_state *s, struct lh_err *err)
 		ok = (s->block = malloc(2 * s->block_elements * sizeof *s->block)) != NULL;
 	if (!ok)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: %zu parameters", s->model, g->parameters);
-	s->v = s->m + g->parameters;
+	for (size_t i = 0; i < g->nparams; i++)
+		s->tensors[i] = (struct lh_optim_tensor){ g->params[i].offset, g->params[i].count, g->params[i].decay,
+							  g->params[i].frozen };
 	return 0;
 }
 
@@ -150,9 +153,8 @@ static int table_open(const struct lh_peer_config *c, struct lh_engine_state **r
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", c->model);
 	s->microbatch = c->microbatch;
 	s->ops = &lh_backend_cpu;
-	s->optimiser = (struct lh_adamw)LH_ADAMW_INIT;
-	s->optimizer = c->sync.optimizer;
-	s->learning_rate = c->learning_rate;
+	s->updater = lh_updater_begin(c, s->ops->precision == LH_PRECISION_FP16);
+	s->slots = lh_optim_slots(&s->updater.optim);
 	snprintf(s->model, sizeof s->model, "%s", c->model);
 	lh_blas_open();
 	int rc = open_data(s, c, err);
@@ -197,22 +199,39 @@ static int run(struct lh_engine_state *s, const uint64_t *ids, uint64_t first, s
 	for (size_t i = 0; i < n; i++)
 		make_sample(s, !ids, ids ? ids[i] : first + i, i);
 	s->net->training = ids != NULL;
+	s->net->loss_scale = s->updater.now.scale.scale;
 	int rc = lh_net_forward(s->net, (const void *const *)s->inputs, ids, n, result, err);
 	return rc || !ids ? rc : lh_net_backward(s->net, ids, n, err);
 }
 
+/* The loss of these samples is no number: which layer makes it so? */
+static int stop_at_layer(struct lh_engine_state *s, const uint64_t *ids, size_t n, struct lh_err *err)
+{
+	char layer[LH_NET_BLAME_MAX];
+	for (size_t i = 0; i < n; i++)
+		make_sample(s, false, ids[i], i);
+	s->net->training = true;
+	int rc = lh_net_blame(s->net, (const void *const *)s->inputs, ids, n, layer, err);
+	return rc ? rc : lh_updater_no_loss(s->model, layer, err);
+}
+
+/* In fp16 a loss that is no number has a gradient that is none, and the update decides. Elsewhere it is the end. */
 static int table_step(struct lh_engine_state *s, const uint64_t *sample_ids, size_t n, double *loss_sum,
 		      struct lh_err *err)
 {
 	struct lh_net_result result = { 0 };
-	for (size_t i = 0; i < n; i += s->microbatch) {
-		int rc = run(s, sample_ids + i, 0, n - i < s->microbatch ? n - i : s->microbatch, &result, err);
+	for (size_t i = 0, chunk; i < n; i += chunk) {
+		chunk = n - i < s->microbatch ? n - i : s->microbatch;
+		int rc = run(s, sample_ids + i, 0, chunk, &result, err);
 		if (rc)
 			return rc;
+		if (isfinite(result.loss_sum) || s->suspects)
+			continue;
+		if (s->ops->precision != LH_PRECISION_FP16)
+			return stop_at_layer(s, sample_ids + i, chunk, err);
+		s->suspects = chunk;
+		memcpy(s->suspect_ids, sample_ids + i, chunk * sizeof *sample_ids);
 	}
-	if (!isfinite(result.loss_sum))
-		return lh_err_set(err, LH_EXIT_BROKE, -EDOM,
-				  "model %s: the loss is not a finite number; lower the learning rate", s->model);
 	*loss_sum += result.loss_sum;
 	return 0;
 }
@@ -257,13 +276,24 @@ static int vector_write(struct lh_engine_state *s, void *vector, uint64_t offset
 
 static int table_gradient_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
 {
-	return vector_read(s, s->net->grads, offset, n, dst, err);
+	int rc = vector_read(s, s->net->grads, offset, n, dst, err);
+	if (!rc)
+		lh_updater_export(&s->updater, n, dst, dst);
+	return rc;
 }
 
 static int table_gradient_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
 				struct lh_err *err)
 {
-	return vector_write(s, s->net->grads, offset, n, src, err);
+	int rc = 0;
+	if (s->ops->host_memory || s->updater.now.scale.scale == 1)
+		rc = vector_write(s, s->net->grads, offset, n, src, err);
+	for (size_t at = 0, run; !s->ops->host_memory && s->updater.now.scale.scale != 1 && at < n && !rc; at += run) {
+		run = n - at < s->block_elements ? n - at : s->block_elements;
+		lh_updater_import(&s->updater, run, src + at, s->block);
+		rc = vector_write(s, s->net->grads, offset + at, run, s->block, err);
+	}
+	return rc;
 }
 
 static int table_parameters_read(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err)
@@ -280,51 +310,74 @@ static int table_parameters_write(struct lh_engine_state *s, uint64_t offset, si
 
 /* ---- the update ---- */
 
-static void apply(struct lh_engine_state *s, const struct lh_graph_param *p, double rate, double scale, float *params,
-		  const float *grads)
+/* A tensor's part of a vector, where the host can read it: in place, or in `block`. */
+static int at_hand(struct lh_engine_state *s, void *vector, const struct lh_optim_tensor *t, float *block, float **ret,
+		   struct lh_err *err)
 {
-	if (s->optimizer == LH_OPTIMIZER_SGD)
-		lh_sgd_apply(s->learning_rate * scale, p->count, params, grads);
-	else
-		lh_adamw_apply(&s->optimiser, rate, p->decay, scale, p->count, params, grads, s->m + p->offset,
-			       s->v + p->offset);
+	*ret = s->ops->host_memory ? (float *)vector + t->offset : block;
+	return s->ops->host_memory ? 0 : vector_read(s, vector, t->offset, t->count, block, err);
 }
 
-static int apply_far(struct lh_engine_state *s, const struct lh_graph_param *p, double rate, double scale,
-		     struct lh_err *err)
+static int square_sum(struct lh_engine_state *s, double *ret, struct lh_err *err)
 {
-	float *params = s->block, *grads = s->block + s->block_elements;
-	int rc = vector_read(s, s->net->params, p->offset, p->count, params, err);
+	int rc = 0;
+	*ret = 0;
+	for (size_t i = 0; i < s->graph->nparams && !rc; i++) {
+		float *grads;
+		rc = at_hand(s, s->net->grads, &s->tensors[i], s->block, &grads, err);
+		if (!rc)
+			*ret += lh_optim_square_sum(s->tensors[i].count, grads);
+	}
+	return rc;
+}
+
+static int stop_at_tensor(struct lh_engine_state *s, struct lh_err *err)
+{
+	for (size_t i = 0; i < s->graph->nparams; i++) {
+		float *grads;
+		int rc = at_hand(s, s->net->grads, &s->tensors[i], s->block, &grads, err);
+		if (rc)
+			return rc;
+		if (!isfinite(lh_optim_square_sum(s->tensors[i].count, grads)))
+			return lh_updater_no_gradient(&s->updater, s->model, s->graph->params[i].name, err);
+	}
+	return lh_updater_no_gradient(&s->updater, s->model, "no tensor", err);
+}
+
+static int apply(struct lh_engine_state *s, const struct lh_optim_step *step, const struct lh_optim_tensor *t,
+		 struct lh_err *err)
+{
+	float *params, *grads;
+	int rc = at_hand(s, s->net->params, t, s->block, &params, err);
 	if (!rc)
-		rc = vector_read(s, s->net->grads, p->offset, p->count, grads, err);
+		rc = at_hand(s, s->net->grads, t, s->block + s->block_elements, &grads, err);
 	if (rc)
 		return rc;
-	apply(s, p, rate, scale, params, grads);
-	return vector_write(s, s->net->params, p->offset, p->count, params, err);
+	lh_optim_apply(step, t->decay, t->count, params, grads, s->moments + t->offset, s->graph->parameters);
+	return s->ops->host_memory ? 0 : vector_write(s, s->net->params, t->offset, t->count, params, err);
 }
 
 static int table_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
 {
-	int rc = 0;
+	struct lh_optim_step step;
+	double squares;
 	if (!total_samples)
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "model %s: an update over no samples", s->model);
-	double rate = s->learning_rate;
-	if (s->updates++ < WARMUP_UPDATES)
-		rate *= (double)s->updates / (WARMUP_UPDATES + 1);
-	lh_adamw_begin(&s->optimiser);
-	for (size_t i = 0; i < s->graph->nparams && !rc; i++) {
-		const struct lh_graph_param *p = &s->graph->params[i];
-		if (s->ops->host_memory)
-			apply(s, p, rate, 1.0 / (double)total_samples, (float *)s->net->params + p->offset,
-			      (float *)s->net->grads + p->offset);
-		else
-			rc = apply_far(s, p, rate, 1.0 / (double)total_samples, err);
-	}
+	int rc = square_sum(s, &squares, err);
+	if (rc)
+		return rc;
+	const enum lh_verdict verdict = lh_updater_next(&s->updater, squares, total_samples, &step);
+	if (verdict == LH_VERDICT_STOP)
+		return s->suspects ? stop_at_layer(s, s->suspect_ids, s->suspects, err) : stop_at_tensor(s, err);
+	for (size_t i = 0; i < s->graph->nparams && !rc && verdict == LH_VERDICT_APPLY; i++)
+		if (!s->tensors[i].frozen)
+			rc = apply(s, &step, &s->tensors[i], err);
 	s->net->stale = true;
+	s->suspects = 0;
 	return rc ? rc : lh_net_zero_grads(s->net, err);
 }
 
-/* ---- the state as bytes: counters, parameters, moments ---- */
+/* ---- the state as bytes: what the updater keeps, parameters, moments ---- */
 
 /* A device that is gone has no state; whoever asks next for anything that can fail is told so. */
 static uint64_t table_state_hash(const struct lh_engine_state *s)
@@ -342,14 +395,9 @@ static uint64_t table_state_hash(const struct lh_engine_state *s)
 	return lh_hash64_final(&h);
 }
 
-struct counters {
-	uint64_t updates;
-	double power1, power2;
-};
-
 static uint64_t table_state_bytes(const struct lh_engine_state *s)
 {
-	return sizeof(struct counters) + 3 * s->graph->parameters * sizeof(float);
+	return sizeof s->updater.now + (1 + s->slots) * s->graph->parameters * sizeof(float);
 }
 
 /* n bytes at `offset` of a vector of parameters that may be anywhere. */
@@ -366,9 +414,10 @@ static int move_parameters(struct lh_engine_state *s, size_t offset, size_t n, u
 /* Move n bytes from `offset` on between the state and `bytes`. */
 static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *bytes, bool in, struct lh_err *err)
 {
-	struct counters c = { s->updates, s->optimiser.power1, s->optimiser.power2 };
 	const size_t vector = s->graph->parameters * sizeof(float);
-	const struct { void *at; size_t len; } pieces[] = { { &c, sizeof c }, { NULL, vector }, { s->m, 2 * vector } };
+	const struct { void *at; size_t len; } pieces[] = {
+		{ &s->updater.now, sizeof s->updater.now }, { NULL, vector }, { s->moments, s->slots * vector },
+	};
 	int rc = 0;
 	if (offset > table_state_bytes(s) || n > table_state_bytes(s) - offset)
 		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "state: bytes %llu + %zu of %llu",
@@ -388,9 +437,6 @@ static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint
 		n -= len;
 		offset = 0;
 	}
-	s->updates = c.updates;
-	s->optimiser.power1 = c.power1;
-	s->optimiser.power2 = c.power2;
 	return rc;
 }
 

@@ -230,23 +230,47 @@ static void what_cannot_be_opened(void)
 	CU_ASSERT_PTR_NULL(s);
 }
 
-/* A gradient that is no number must end the run, not be averaged into every replica. */
+/* A gradient that is no number ends the run and is in no parameter; infinities leave as NaN, which every wire carries. A
+ * parameter that is none is found in the first layer that has it. */
 static void broken_numbers_are_an_error(void)
 {
+	static const char *const first[] = { " conv1;", " layer0.qkv;" };
+	/* the first element of conv1.weight, and of layer0.norm1.shift, whose sum with x qkv is the first to read */
+	static const size_t place[] = { 0, 256 * 48 + 64 * 48 + 48 };
+	static const char *const end[] = { " out;", " head;" };
+	static const char *const last[] = { " out.bias ", " head.bias " };
 	for (int m = 0; m < 2; m++) {
 		struct lh_engine_state *s = open_engine(models[m], 1, 1);
-		const float nan[1] = { NAN };
+		const float bad[2] = { NAN, -INFINITY };
+		float out;
 		struct lh_err err = LH_ERR_INIT;
 		double loss = 0, value, reference;
 		char metric[32];
-		uint64_t id = 0;
-		const uint64_t n = E->parameters(s);
-		CU_ASSERT_EQUAL(E->gradient_write(s, n - 1, 1, nan, NULL), 0);
-		CU_ASSERT_EQUAL(E->update(s, 1, NULL), 0);
-		CU_ASSERT_EQUAL(E->step(s, &id, 1, &loss, &err), -EDOM);
-		CU_ASSERT_EQUAL(err.exit, LH_EXIT_BROKE);
-		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "learning rate"));
-		CU_ASSERT_EQUAL(E->evaluate(s, metric, &value, &reference, &err), -EDOM);
+		uint64_t ids[8] = { 0, 1, 2, 3, 4, 5, 6, 7 };
+		const uint64_t n = E->parameters(s), before = E->state_hash(s);
+		for (int k = 0; k < 2; k++) {
+			E->clear(s);
+			CU_ASSERT_EQUAL(E->gradient_write(s, n - 1, 1, &bad[k], NULL), 0);
+			CU_ASSERT_EQUAL(E->gradient_read(s, n - 1, 1, &out, NULL), 0);
+			CU_ASSERT(isnan(out));
+			CU_ASSERT_EQUAL(E->update(s, 1, &err), -EDOM);
+			CU_ASSERT_EQUAL(err.exit, LH_EXIT_BROKE);
+			CU_ASSERT_PTR_NOT_NULL(strstr(err.text, last[m]));
+			CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "learning rate"));
+			CU_ASSERT_EQUAL(E->state_hash(s), before);
+		}
+		E->clear(s);
+		for (int k = 0; k < 2; k++) {
+			const size_t at = k ? n - 1 : place[m];
+			float was;
+			CU_ASSERT_EQUAL(E->parameters_read(s, at, 1, &was, NULL), 0);
+			CU_ASSERT_EQUAL(E->parameters_write(s, at, 1, bad, NULL), 0);
+			CU_ASSERT_EQUAL(E->step(s, ids, 8, &loss, &err), -EDOM);
+			CU_ASSERT_EQUAL(err.exit, LH_EXIT_BROKE);
+			CU_ASSERT_PTR_NOT_NULL(strstr(err.text, k ? end[m] : first[m]));
+			CU_ASSERT_EQUAL(E->evaluate(s, metric, &value, &reference, &err), -EDOM);
+			CU_ASSERT_EQUAL(E->parameters_write(s, at, 1, &was, NULL), 0);
+		}
 		E->close(s);
 	}
 }

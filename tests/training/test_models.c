@@ -12,7 +12,7 @@
 #include "model/net.h"
 #include "model/zoo.h"
 #include "opcase.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 static const char *const families[] = {
     "resnet18:width=1/8,depth=1,image=40,symbols=7",
@@ -163,20 +163,20 @@ static void test_learns_eight_samples(void)
 	for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
 		struct fixture f;
 		open_fixture(runs[i].spec, 8, true, &f);
-		struct lh_adamw o = LH_ADAMW_INIT;
-		float *m = room(f.g->parameters, sizeof *m), *v = room(f.g->parameters, sizeof *v);
+		struct lh_optim o = { .rate = runs[i].rate, .o = lh_optim_defaults(LH_OPTIMIZER_ADAMW) };
+		const struct lh_optim_tensor all = { .count = f.g->parameters };
+		float *state = room(2 * f.g->parameters, sizeof *state);
+		o.o.warmup_updates = 0;
 		const double before = step(&f, 0, 8).loss_sum / 8;
 		for (unsigned u = 0; u < runs[i].updates; u++) {
 			step(&f, 0, 8);
-			lh_adamw_begin(&o);
-			lh_adamw_apply(&o, runs[i].rate, 0, 1.0 / 8, f.g->parameters, f.params, f.grads, m, v);
+			lh_optim_run(&o, u + 1, 1.0 / 8, &all, 1, f.g->parameters, f.params, f.grads, state, NULL);
 			CU_ASSERT_EQUAL_FATAL(lh_net_put_params(f.net, f.params, NULL), 0);
 		}
 		const double after = step(&f, 0, 8).loss_sum / 8;
 		printf("# %s: %.3f nats, after %u updates %.4f\n", f.g->name, before, runs[i].updates, after);
 		CU_ASSERT_TRUE(after < 0.1 && before > 1);
-		free(m);
-		free(v);
+		free(state);
 		close_fixture(&f);
 	}
 }

@@ -15,25 +15,31 @@ struct digits {
 	real *x, *a1, *a2, *pooled, *a3, *a4, *logits, *g, *h, *scratch;
 	uint8_t *argmax;
 	real *memory;
+	struct lh_blame blame;
 	struct lh_param table[10];
 };
 
-static void forward(struct digits *d, const real *p, const uint8_t *inputs, size_t n)
+static void forward(struct digits *d, const real *p, const uint8_t *inputs, size_t n, struct lh_blame *blame)
 {
 	const struct lh_digits_shape *s = &d->shape;
 	const size_t pixels = s->side * s->side, quarter = pixels / 4;
 	for (size_t i = 0; i < n * pixels; i++)
 		d->x[i] = (real)inputs[i] / (real)s->max_value * 2 - (real)0.6; /* mean near 0, variance near 1/2 */
 	lh_op_conv2d_forward(&d->conv1, n, d->x, p + d->w1, p + d->b1, d->a1, d->scratch);
+	lh_blame_look(blame, n * pixels * s->c1, d->a1, "conv1");
 	lh_op_relu_forward(n * pixels * s->c1, d->a1, d->a1);
 	lh_op_conv2d_forward(&d->conv2, n, d->a1, p + d->w2, p + d->b2, d->a2, d->scratch);
+	lh_blame_look(blame, n * pixels * s->c2, d->a2, "conv2");
 	lh_op_relu_forward(n * pixels * s->c2, d->a2, d->a2);
 	lh_op_maxpool_forward(n, s->side, s->c2, d->a2, d->pooled, d->argmax);
 	lh_op_conv2d_forward(&d->conv3, n, d->pooled, p + d->w3, p + d->b3, d->a3, d->scratch);
+	lh_blame_look(blame, n * quarter * s->c3, d->a3, "conv3");
 	lh_op_relu_forward(n * quarter * s->c3, d->a3, d->a3);
 	lh_op_linear_forward(n, quarter * s->c3, s->hidden, d->a3, p + d->w4, p + d->b4, d->a4);
+	lh_blame_look(blame, n * s->hidden, d->a4, "hidden");
 	lh_op_relu_forward(n * s->hidden, d->a4, d->a4);
 	lh_op_linear_forward(n, s->hidden, s->classes, d->a4, p + d->w5, p + d->b5, d->logits);
+	lh_blame_look(blame, n * s->classes, d->logits, "out");
 }
 
 /* d->logits holds the gradient of the logits. */
@@ -60,11 +66,19 @@ static void digits_run(struct lh_model *m, const real *params, const uint8_t *in
 		       real *grads, struct lh_model_result *result)
 {
 	struct digits *d = (struct digits *)m;
-	forward(d, params, inputs, n);
+	forward(d, params, inputs, n, NULL);
 	result->loss_sum += lh_op_cross_entropy(n, d->shape.classes, d->logits, targets, 1, grads ? d->logits : NULL,
 						&result->correct);
 	if (grads)
 		backward(d, params, n, grads);
+}
+
+static const char *digits_blame(struct lh_model *m, const real *params, const uint8_t *inputs, size_t n)
+{
+	struct digits *d = (struct digits *)m;
+	*d->blame.layer = 0;
+	forward(d, params, inputs, n, &d->blame);
+	return *d->blame.layer ? d->blame.layer : NULL;
 }
 
 static void digits_free(struct lh_model *m)
@@ -117,7 +131,8 @@ int lh_digits_new(const struct lh_digits_shape *s, size_t batch, struct lh_model
 	d->conv3 = (struct lh_conv2d){ s->side / 2, 3, s->c2, s->c3 };
 	struct lh_model *m = &d->model;
 	*m = (struct lh_model){ .name = "digits", .params = d->table, .input_bytes = s->side * s->side,
-				.target_bytes = 1, .batch = batch, .run = digits_run, .free = digits_free };
+				.target_bytes = 1, .batch = batch, .run = digits_run, .blame = digits_blame,
+				.free = digits_free };
 	const size_t flat = s->side * s->side / 4 * s->c3;
 	d->w1 = lh_model_add(m, "conv1.weight", (size_t[4]){ 3, 3, 1, s->c1 }, 0, he(9), true);
 	d->b1 = lh_model_add(m, "conv1.bias", (size_t[4]){ s->c1 }, 0, 0, false);

@@ -2,6 +2,8 @@
 #include "model/model.h"
 
 #include <assert.h>
+#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,4 +42,19 @@ void lh_model_free(struct lh_model *m)
 {
 	if (m)
 		m->free(m);
+}
+
+void lh_blame_look(struct lh_blame *b, size_t n, const real *values, const char *fmt, ...)
+{
+	bool finite = true;
+	va_list args;
+	if (!b || *b->layer)
+		return;
+	for (size_t i = 0; i < n && finite; i++)
+		finite = isfinite(values[i]);
+	if (finite)
+		return;
+	va_start(args, fmt);
+	vsnprintf(b->layer, sizeof b->layer, fmt, args);
+	va_end(args);
 }

@@ -35,6 +35,8 @@ struct lh_model {
 	 * Adds to *result. Not reentrant: activations are the model's. */
 	void (*run)(struct lh_model *m, const real *params, const uint8_t *inputs, const uint8_t *targets, size_t n,
 		    real *grads, struct lh_model_result *result);
+	/* When a loss is no number: forward once more; the first layer whose output is not finite, or NULL. */
+	const char *(*blame)(struct lh_model *m, const real *params, const uint8_t *inputs, size_t n);
 	void (*free)(struct lh_model *m); /* the constructor's counterpart; use lh_model_free */
 };
 
@@ -56,6 +58,13 @@ int lh_text_new(const struct lh_text_shape *shape, size_t batch, struct lh_model
 /* Initial parameters: a pure function of the table and the seed; each tensor has its own stream, named by it. */
 void lh_model_init(const struct lh_model *m, uint64_t seed, real *params);
 void lh_model_free(struct lh_model *m); /* NULL is fine */
+
+/* For `blame`: remembers the first layer it is shown whose numbers are not finite. NULL: does nothing. */
+struct lh_blame {
+	char layer[LH_PARAM_NAME_MAX]; /* "": none yet */
+};
+void lh_blame_look(struct lh_blame *b, size_t n, const real *values, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* For constructors: append a tensor to the table (fails when full), shape ending with 0. Returns its offset. */
 size_t lh_model_add(struct lh_model *m, const char *name, const size_t shape[LH_PARAM_DIMS_MAX], real centre,

@@ -2,6 +2,8 @@
 #include "model/net.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,6 +178,59 @@ int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t
 		rc = run_node(&pass, i, true, err);
 	free(own);
 	return rc ? rc : read_loss(net, n, result, err);
+}
+
+static bool is_finite(const struct lh_net *net, const void *values, size_t count)
+{
+	bool finite = true;
+	for (size_t i = 0; i < count && finite; i++)
+		finite = net->ops->element_bytes == sizeof(double) ? isfinite(((const double *)values)[i]) :
+								     isfinite(((const float *)values)[i]);
+	return finite;
+}
+
+static void name_node(const struct lh_graph *g, size_t i, char ret[LH_NET_BLAME_MAX])
+{
+	const char *op = lh_op_traits[g->nodes[i].op].name;
+	if (*g->nodes[i].name) {
+		snprintf(ret, LH_NET_BLAME_MAX, "%s (%s)", g->nodes[i].name, op);
+		return;
+	}
+	size_t before = i;
+	while (before > 0 && !*g->nodes[before].name)
+		before--;
+	snprintf(ret, LH_NET_BLAME_MAX, "%s after %s", op, *g->nodes[before].name ? g->nodes[before].name : "the input");
+}
+
+int lh_net_blame(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		 char ret[LH_NET_BLAME_MAX], struct lh_err *err)
+{
+	const struct lh_graph *g = net->graph;
+	struct pass pass;
+	uint64_t *own = NULL;
+	size_t largest = 0;
+	*ret = 0;
+	for (size_t i = 0; i < g->nnodes; i++) {
+		size_t count = n * lh_shape_count(g->nodes[i].y);
+		largest = count > largest ? count : largest;
+	}
+	void *host = malloc(largest * net->ops->element_bytes + 1);
+	int rc = host ? begin_pass(net, ids, n, &pass, &own, err) :
+			lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", g->name);
+	if (!rc)
+		rc = put_inputs(net, inputs, n, err);
+	if (!rc && net->stale)
+		rc = make_copies(net, err);
+	for (size_t i = 0; i < g->nnodes && !rc && !*ret; i++) {
+		rc = run_node(&pass, i, true, err);
+		if (!rc)
+			rc = lh_net_get(net, g->nodes[i].out, n, host, err);
+		if (!rc && !is_finite(net, host, n * lh_shape_count(g->nodes[i].y)))
+			name_node(g, i, ret);
+	}
+	free(own);
+	free(host);
+	return rc;
 }
 
 /* d loss / d {loss, hits} = {1, 0} for each sample, times the scale. */

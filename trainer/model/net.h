@@ -50,6 +50,11 @@ int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t
 		   struct lh_net_result *result, struct lh_err *err);
 /* After forward of the same samples: adds the gradient of loss_sum. */
 int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh_err *err);
+/* When a loss is no number: forward once more, looking at each node's output. *ret: the first that is not finite, as "conv1
+ * (conv2d)", one without a name as "relu after conv1"; "": all are. */
+enum { LH_NET_BLAME_MAX = LH_NODE_NAME_MAX + 48 };
+int lh_net_blame(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		 char ret[LH_NET_BLAME_MAX], struct lh_err *err);
 /* A tensor's value, as far as it is still there; right after forward the logits are. */
 int lh_net_get(struct lh_net *net, int tensor, size_t n, void *host, struct lh_err *err);
 

@@ -28,6 +28,7 @@ struct text {
 	real *x, *norm, *mean, *rstd, *logits; /* after the last layer */
 	real *dx, *dy, *wide, *scratch;        /* gradients: of the residual stream, of a branch, of a wide layer */
 	real *memory;
+	struct lh_blame blame;
 	struct lh_param table[LAYERS_MAX * TENSORS_PER_LAYER + TENSORS_AROUND];
 };
 
@@ -37,19 +38,25 @@ static void add(size_t n, const real *x, const real *y, real *sum)
 		sum[i] = x[i] + y[i];
 }
 
-static void layer_forward(struct text *t, const struct layer *l, const real *p, size_t n, real *out)
+static void layer_forward(struct text *t, const struct layer *l, const real *p, size_t n, real *out, struct lh_blame *blame)
 {
+	const unsigned at = (unsigned)(l - t->layers);
 	const size_t rows = n * t->shape.window, d = t->shape.width, mlp = t->shape.mlp;
 	lh_op_layernorm_forward(rows, d, l->x, p + l->gain1, p + l->shift1, l->norm1, l->mean1, l->rstd1);
 	lh_op_linear_forward(rows, d, 3 * d, l->norm1, p + l->qkv_w, p + l->qkv_b, l->qkv);
+	lh_blame_look(blame, rows * 3 * d, l->qkv, "layer%u.qkv", at);
 	lh_op_attention_forward(&t->attention, n, l->qkv, l->att, l->heads, t->scratch);
+	lh_blame_look(blame, rows * d, l->heads, "layer%u attention", at);
 	lh_op_linear_forward(rows, d, d, l->heads, p + l->mix_w, p + l->mix_b, l->middle);
 	add(rows * d, l->x, l->middle, l->middle);
+	lh_blame_look(blame, rows * d, l->middle, "layer%u.mix", at);
 	lh_op_layernorm_forward(rows, d, l->middle, p + l->gain2, p + l->shift2, l->norm2, l->mean2, l->rstd2);
 	lh_op_linear_forward(rows, d, mlp, l->norm2, p + l->up_w, p + l->up_b, l->up);
+	lh_blame_look(blame, rows * mlp, l->up, "layer%u.up", at);
 	lh_op_gelu_forward(rows * mlp, l->up, l->act);
 	lh_op_linear_forward(rows, mlp, d, l->act, p + l->down_w, p + l->down_b, out);
 	add(rows * d, l->middle, out, out);
+	lh_blame_look(blame, rows * d, out, "layer%u.down", at);
 }
 
 /* t->dx: gradient of the layer's output on entry, of its input on return. */
@@ -75,17 +82,34 @@ static void layer_backward(struct text *t, const struct layer *l, const real *p,
 	add(rows * d, t->dx, after, t->dx);
 }
 
+static void forward(struct text *t, const real *p, const uint8_t *inputs, size_t n, struct lh_blame *blame)
+{
+	const struct lh_text_shape *s = &t->shape;
+	const size_t rows = n * s->window;
+	lh_op_embedding_forward(rows, s->window, s->width, inputs, p + t->token, p + t->position, t->layers[0].x);
+	lh_blame_look(blame, rows * s->width, t->layers[0].x, "embedding");
+	for (size_t i = 0; i < s->layers; i++)
+		layer_forward(t, &t->layers[i], p, n, i + 1 < s->layers ? t->layers[i + 1].x : t->x, blame);
+	lh_op_layernorm_forward(rows, s->width, t->x, p + t->gain, p + t->shift, t->norm, t->mean, t->rstd);
+	lh_op_linear_forward(rows, s->width, s->symbols, t->norm, p + t->head_w, p + t->head_b, t->logits);
+	lh_blame_look(blame, rows * s->symbols, t->logits, "head");
+}
+
+static const char *text_blame(struct lh_model *m, const real *params, const uint8_t *inputs, size_t n)
+{
+	struct text *t = (struct text *)m;
+	*t->blame.layer = 0;
+	forward(t, params, inputs, n, &t->blame);
+	return *t->blame.layer ? t->blame.layer : NULL;
+}
+
 static void text_run(struct lh_model *m, const real *p, const uint8_t *inputs, const uint8_t *targets, size_t n,
 		     real *grads, struct lh_model_result *result)
 {
 	struct text *t = (struct text *)m;
 	const struct lh_text_shape *s = &t->shape;
 	const size_t rows = n * s->window;
-	lh_op_embedding_forward(rows, s->window, s->width, inputs, p + t->token, p + t->position, t->layers[0].x);
-	for (size_t i = 0; i < s->layers; i++)
-		layer_forward(t, &t->layers[i], p, n, i + 1 < s->layers ? t->layers[i + 1].x : t->x);
-	lh_op_layernorm_forward(rows, s->width, t->x, p + t->gain, p + t->shift, t->norm, t->mean, t->rstd);
-	lh_op_linear_forward(rows, s->width, s->symbols, t->norm, p + t->head_w, p + t->head_b, t->logits);
+	forward(t, p, inputs, n, NULL);
 	result->loss_sum += lh_op_cross_entropy(rows, s->symbols, t->logits, targets, 1 / (real)s->window,
 						grads ? t->logits : NULL, &result->correct) / (double)s->window;
 	if (!grads)
@@ -178,7 +202,7 @@ int lh_text_new(const struct lh_text_shape *s, size_t batch, struct lh_model **r
 	t->attention = (struct lh_attention){ s->window, s->width, s->heads };
 	struct lh_model *m = &t->model;
 	*m = (struct lh_model){ .name = "text", .params = t->table, .input_bytes = s->window,
-				.target_bytes = s->window, .batch = batch, .run = text_run, .free = text_free };
+				.target_bytes = s->window, .batch = batch, .run = text_run, .blame = text_blame, .free = text_free };
 	t->token = lh_model_add(m, "token", (size_t[4]){ s->symbols, s->width }, 0, (real)0.5, true);
 	t->position = lh_model_add(m, "position", (size_t[4]){ s->window, s->width }, 0, (real)0.1, true);
 	for (size_t i = 0; i < s->layers; i++)

@@ -5,7 +5,7 @@ void lh_op_relu_forward(size_t n, const real *x, real *y)
 {
 	LH_ELEMENTWISE
 	for (size_t i = 0; i < n; i++)
-		y[i] = x[i] > 0 ? x[i] : 0;
+		y[i] = x[i] <= 0 ? 0 : x[i]; /* NaN stays NaN, so that a broken number is seen */
 }
 
 void lh_op_relu_backward(size_t n, const real *y, const real *dy, real *dx)
