@@ -82,7 +82,7 @@ int cmd_calibrate(const struct lh_invocation *inv)
 		lh_peer_command_option(&c, "--precision", inv->precision);
 		lh_peer_command_option(&c, "--microbatch", inv->microbatch);
 		lh_peer_command_option(&c, "--seconds", inv->seconds);
-		if (!lh_peer_command_capture(&c, &text, &len, &status, &err) && status) {
+		if (!lh_peer_command_capture(&c, -1, &text, &len, &status, &err) && status) {
 			free(text); /* it has said why */
 			return status;
 		}

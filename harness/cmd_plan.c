@@ -2,9 +2,12 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "longhaul/network.h"
+#include "memory.h"
+#include "session.h"
 
 static int format_parse(const struct lh_invocation *inv, enum lh_plan_format *ret, struct lh_err *err)
 {
@@ -24,6 +27,23 @@ static int format_parse(const struct lh_invocation *inv, enum lh_plan_format *re
 			  inv->format);
 }
 
+/* What training would take, where longhaul-peer is there to be asked. */
+static int print_memory(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
+{
+	struct lh_session *s = calloc(1, sizeof *s);
+	struct lh_memory_plan m = { .known = false };
+	char text[640];
+	int rc = s ? lh_session_peer_program(inv, s->peer_path, sizeof s->peer_path, err) :
+		     lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
+	if (!rc && s->peer_path[0] && exp->training.given)
+		rc = lh_memory_plan(s, exp, &m, err);
+	if (!rc && m.known)
+		printf("# memory: %s%s\n", lh_memory_text(&m, exp, text, sizeof text),
+		       m.fits ? "" : ": too little, it would not be started");
+	free(s);
+	return rc;
+}
+
 int cmd_plan(const struct lh_invocation *inv)
 {
 	struct lh_err err = LH_ERR_INIT;
@@ -37,6 +57,8 @@ int cmd_plan(const struct lh_invocation *inv)
 	int rc = lh_plan_new(&exp.topology, NULL, &plan, &err);
 	if (!rc)
 		rc = lh_plan_print(plan, format, stdout, &err);
+	if (!rc && format == LH_PLAN_TEXT)
+		rc = print_memory(inv, &exp, &err);
 	lh_plan_free(plan);
 	lh_experiment_done(&exp);
 	return rc ? lh_fail(&err) : LH_EXIT_OK;

@@ -53,6 +53,10 @@ static int run_body(struct lh_session *s)
 		free(r);
 		return lh_fail(&err);
 	}
+	if (s->memory.known) {
+		char text[640];
+		lh_progress_note(&progress, "memory: %s", lh_memory_text(&s->memory, &s->exp, text, sizeof text));
+	}
 	int status = lh_run_execute(r, s, &s->exp, &opt);
 	if (s->inv->json)
 		print_json(&r->result);

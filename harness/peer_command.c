@@ -85,7 +85,7 @@ static int read_all(int fd, char **ret_text, size_t *ret_len, struct lh_err *err
 	return 0;
 }
 
-int lh_peer_command_capture(const struct lh_peer_command *c, char **ret_text, size_t *ret_len, int *ret_status,
+int lh_peer_command_capture(const struct lh_peer_command *c, int stdin_fd, char **ret_text, size_t *ret_len, int *ret_status,
 			    struct lh_err *err)
 {
 	int fds[2], status = 0;
@@ -98,7 +98,7 @@ int lh_peer_command_capture(const struct lh_peer_command *c, char **ret_text, si
 	fflush(NULL);
 	pid_t pid = fork();
 	if (!pid) {
-		if (dup2(fds[1], STDOUT_FILENO) >= 0)
+		if (dup2(fds[1], STDOUT_FILENO) >= 0 && (stdin_fd < 0 || dup2(stdin_fd, STDIN_FILENO) >= 0))
 			execv(c->program, argv);
 		_exit(127);
 	}

@@ -21,9 +21,9 @@ void lh_peer_command_option(struct lh_peer_command *c, const char *name, const c
 void lh_peer_command_word(struct lh_peer_command *c, const char *word);
 /* Become it, with `more` words behind (NULL: none); returns only to say why not. */
 int lh_peer_command_become(const struct lh_peer_command *c, char *const *more, int nmore, struct lh_err *err);
-/* Run it; its standard output into *ret_text (malloc'ed, with a NUL), its errors to standard error. *ret_status as a shell
+/* Run it, stdin_fd (-1: ours) its standard input; its standard output into *ret_text (malloc'ed, with a NUL), its errors to standard error. *ret_status as a shell
  * counts it. */
-int lh_peer_command_capture(const struct lh_peer_command *c, char **ret_text, size_t *ret_len, int *ret_status,
+int lh_peer_command_capture(const struct lh_peer_command *c, int stdin_fd, char **ret_text, size_t *ret_len, int *ret_status,
 			    struct lh_err *err);
 
 #endif

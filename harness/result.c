@@ -284,11 +284,11 @@ json_t *lh_result_json(const struct lh_result *r)
 				lh_netem_where_name(r->netem), "cpus", (json_int_t)r->cpus, "longhaul_version",
 				LH_VERSION);
 
-	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
+	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
 			 "complete", r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status,
 			 "environment", env, "experiment", experiment_json(r), "exchange", exchange_json(r), "links", links_json(r), "peers",
 			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
-			 evaluation_json(r), "group", lh_result_group_json(r), "failure", failure_json(r));
+			 evaluation_json(r), "group", lh_result_group_json(r), "memory", lh_memory_json(r->memory), "failure", failure_json(r));
 }
 
 static void csv_number(FILE *out, double v)

@@ -26,6 +26,7 @@ struct lh_result {
 	const struct lh_series *series;        /* NULL: no peer was started */
 	const struct lh_metrics *metrics;      /* NULL: nothing was trained */
 	unsigned trips;                        /* of an exchange that must follow each other; 0: not known */
+	const struct lh_memory_plan *memory;   /* NULL, or not known */
 	const struct lh_exchange_plan *exchange; /* NULL: nothing was predicted */
 	bool host_known;                       /* the machine's capacity was measured */
 	char predicted_limit[128];             /* what the prediction comes from */

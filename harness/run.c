@@ -234,7 +234,7 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 			.estimated = exp->training.sync.strategy == LH_STRATEGY_ETA,
 			.calculates = exp->training.engine == LH_ENGINE_CPU,
 		},
-		.result = { .comm_cpu_busy = NAN, .exp = exp, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
+		.result = { .comm_cpu_busy = NAN, .exp = exp, .memory = &s->memory, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
 	};
 	r->result.cpus = r->measure.cpus;
 	snprintf(r->result.kernel_release, sizeof r->result.kernel_release, "%s", s->caps.kernel_release);

@@ -271,6 +271,8 @@ static lh_bytes guest_memory(const struct session_state *st)
 				e ? (GUEST_TRAINING_PEER_BYTES / 4 + e->parameters * sizeof(float) * PACED_COPIES) : 0;
 			peer = bytes > peer ? bytes : peer;
 		}
+	if (st->s.memory.known && st->s.memory.host > peer)
+		peer = st->s.memory.host;
 	peer = st->opt->peer_bytes ? st->opt->peer_bytes : peer;
 	return (GUEST_BASE_BYTES + lh_plan_memory_bytes(st->plan) + socket_memory(exp) + peer * exp->topology.npeers + MIB -
 		1) / MIB * MIB;
@@ -440,6 +442,20 @@ static int kernel_choose(const struct session_state *st, bool *ret_uml, struct l
 	return 0;
 }
 
+/* What the training takes, and whether that is there; a microbatch that the user left open is chosen by it. */
+static int training_memory(struct session_state *st, struct lh_err *err)
+{
+	const struct lh_experiment *exp = largest(st);
+	if (!st->opt->trains || !exp->training.given || st->opt->peer_bytes)
+		return 0;
+	int rc = lh_memory_plan(&st->s, exp, &st->s.memory, err);
+	if (!rc)
+		rc = lh_memory_check(&st->s.memory, exp, err);
+	if (!rc && st->s.memory.chosen)
+		st->s.exp.training.microbatch = st->s.memory.microbatch;
+	return rc;
+}
+
 static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_err *err)
 {
 	int rc = st->opt->check ? st->opt->check(st->s.inv, &st->s.exp, err) : 0;
@@ -455,6 +471,8 @@ static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_er
 		err->exit = LH_EXIT_INPUT;
 	if (!rc)
 		rc = memory_check(st->plan, err);
+	if (!rc)
+		rc = training_memory(st, err);
 	if (!rc)
 		rc = kernel_choose(st, ret_uml, err);
 	if (!rc)

@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "longhaul/network.h"
+#include "memory.h"
 
 enum lh_netem_where { LH_NETEM_NONE, LH_NETEM_HOST, LH_NETEM_UML }; /* environment.netem of the result */
 
@@ -23,6 +24,7 @@ struct lh_session {
 	char self_path[4096];         /* this executable */
 	char peer_path[4096];         /* longhaul-peer */
 	char data_dir[4096];          /* shipped data sets */
+	struct lh_memory_plan memory; /* of the training, where the command trains one */
 	int signal_fd;                /* signalfd: SIGINT, SIGTERM, SIGHUP (blocked); SIGCHLD is not in it */
 };
 

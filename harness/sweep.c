@@ -214,6 +214,9 @@ int lh_sweep_load(const struct lh_sweep *s, unsigned cell, const char *file, con
 	if (rc == 0) {
 		if (!ret->training.given)
 			rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: has no training section", file);
+		else if (ret->training.microbatch_auto) /* cells would differ in more than their axes */
+			rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: a sweep wants a number for training.microbatch, not auto",
+					file);
 		if (rc == 0 && rtt_ns >= 0) {
 			set_all_rtts(&ret->topology, rtt_ns);
 			rc = lh_experiment_renew_canonical(ret, err);

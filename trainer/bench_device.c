@@ -49,26 +49,27 @@ static double seconds_since(lh_ns begin) { return (double)(lh_clock_ns() - begin
 
 static int open_peak(struct bench *b, struct lh_err *err)
 {
-	const size_t n = PEAK_SIDE;
+	const struct lh_backend_ops *ops = b->o->backend;
+	const size_t n = PEAK_SIDE, matrix = n * n * ops->activation_bytes;
 	struct peak *p = &b->peak;
 	float *host = malloc(n * n * sizeof *host);
 	p->node = calloc(1, sizeof *p->node);
 	int rc = host && p->node ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "bench-train");
 	if (!rc)
-		rc = b->o->backend->alloc(b->net->backend, 3 * n * n * sizeof *host, &p->memory, err);
+		rc = ops->alloc(b->net->backend, 3 * matrix, &p->memory, err);
 	for (size_t i = 0; !rc && i < n * n; i++)
 		host[i] = (float)(i % 7) - 3;
 	for (size_t k = 0; !rc && k < 2; k++)
-		rc = b->o->backend->put(b->net->backend, (char *)p->memory + k * n * n * sizeof *host, host,
-					n * n * sizeof *host, err);
+		rc = ops->put_reals(b->net->backend, (char *)p->memory + k * matrix, host, n * n, err);
 	free(host);
 	if (rc)
 		return rc;
+	/* The products of narrow activations read a narrow copy of the parameter, never the parameter itself. */
+	const void *w = (char *)p->memory + matrix;
 	*p->node = (struct lh_node){ .op = LH_OP_LINEAR, .inputs = 1, .params = 2, .param = { 0, -1 }, .x = { { 1, n, n } },
 				     .y = { 1, n, n } };
-	p->run = (struct lh_op_run){ .node = p->node, .n = 1, .training = true, .x = { p->memory },
-				     .param = { (char *)p->memory + n * n * sizeof(float) },
-				     .y = (char *)p->memory + 2 * n * n * sizeof(float) };
+	p->run = (struct lh_op_run){ .node = p->node, .n = 1, .training = true, .x = { p->memory }, .param = { w },
+				     .copy = { w }, .y = (char *)p->memory + 2 * matrix };
 	return 0;
 }
 
@@ -78,12 +79,12 @@ static int measure_peak(struct bench *b, double *ret_now, double *best, struct l
 	const double n = PEAK_SIDE;
 	const struct lh_backend_ops *ops = b->o->backend;
 	double now = 0;
-	float last;
+	float last = 0;
 	for (int i = 0; i < PEAK_RUNS; i++) {
 		const lh_ns begin = lh_clock_ns();
 		int rc = ops->op[LH_OP_LINEAR]->forward(b->net->backend, &b->peak.run, err);
 		if (!rc) /* waits for it */
-			rc = ops->get(b->net->backend, &last, b->peak.run.y, sizeof last, err);
+			rc = ops->get_reals(b->net->backend, &last, b->peak.run.y, 1, err);
 		if (rc)
 			return rc;
 		const double rate = 2 * n * n * n / seconds_since(begin);
@@ -296,7 +297,8 @@ int lh_bench_device(const struct lh_bench_device_options *o, struct lh_bench_dev
 		const struct lh_plan *p = b.net->plan;
 		f.parameters = b.g->parameters;
 		f.flop = lh_graph_flop(b.g);
-		f.memory = 4 * p->weights + p->buffers + p->activations; /* weights, gradients, two moments */
+		/* Weights, gradients, two moments. */
+		f.memory = 4 * p->weights + p->buffers + p->copies + p->activations + o->backend->fixed_bytes;
 		rc = measure_all(&b, &f, err);
 	}
 	close_bench(&b);

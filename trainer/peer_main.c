@@ -13,6 +13,7 @@
 
 #include "bench.h"
 #include "bench_train.h"
+#include "memory.h"
 #include "models_cmd.h"
 #include "train.h"
 
@@ -195,6 +196,8 @@ int main(int argc, char **argv)
 	int stopped_by = 0;
 	if (argc > 1 && !strcmp(argv[1], "models"))
 		return lh_models_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "memory"))
+		return lh_memory_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "bench-train"))
 		return lh_bench_train_main(argc - 1, argv + 1);
 	int rc = parse_options(argc, argv, &o, &err);

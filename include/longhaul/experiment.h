@@ -34,7 +34,8 @@ struct lh_training {
 	lh_ns checkpoint_ns;        /* 0: none */
 	bool hivemind;              /* profile: hivemind; the other fields are set accordingly */
 	uint64_t target_batch;      /* samples that all peers reach together, per epoch */
-	uint32_t microbatch;        /* samples of one forward and backward pass */
+	uint32_t microbatch;        /* samples of one forward and backward pass; 1 while it is not chosen yet */
+	bool microbatch_auto;       /* as many as memory allows: chosen before the run */
 	uint32_t epochs;            /* averaging rounds, warm-up included */
 	uint32_t warmup;            /* rounds at the start that the summary leaves out */
 	double samples_per_s;       /* pace of each cpu peer that declares none itself */

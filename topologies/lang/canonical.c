@@ -294,15 +294,17 @@ static void put_transport(FILE *out, const struct lh_training *t)
 
 static void put_training(FILE *out, const struct lh_training *t)
 {
-	char text[40];
+	char text[40], microbatch[16] = "auto";
+	if (!t->microbatch_auto)
+		snprintf(microbatch, sizeof microbatch, "%" PRIu32, t->microbatch);
 	fprintf(out, "training: {engine: %s, model: %s%s", t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model,
 		t->hivemind ? ", profile: hivemind" : "");
 	put_wire(out, t);
 	fprintf(out, ", algorithm: %s", t->choose ? "auto" : lh_algorithm_names[t->algorithm]);
 	put_sync(out, &t->sync);
 	put_transport(out, t);
-	fprintf(out, ",\n  target-batch: %" PRIu64 ", microbatch: %" PRIu32 ", epochs: %" PRIu32 ", warmup: %" PRIu32,
-		t->target_batch, t->microbatch, t->epochs, t->warmup);
+	fprintf(out, ",\n  target-batch: %" PRIu64 ", microbatch: %s, epochs: %" PRIu32 ", warmup: %" PRIu32,
+		t->target_batch, microbatch, t->epochs, t->warmup);
 	if (t->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(t->samples_per_s, text));
 	fprintf(out, ", learning-rate: %s, seed: %" PRIu64, real(t->learning_rate, text), t->seed);

@@ -229,8 +229,9 @@ const struct lang_key lang_keys[] = {
 	  "peers are taken away" },
 	{ IN(S_TRAINING), "target-batch", { T_COUNT, .min = 1, .max = UINT64_C(1) << 32 }, false, "256",
 	  "samples that all peers reach together before they average" },
-	{ IN(S_TRAINING), "microbatch", { T_COUNT, .min = 1, .max = 65536 }, false, "8",
-	  "samples of one forward and backward pass" },
+	{ IN(S_TRAINING), "microbatch", { T_COUNT_OR_WORD, .min = 1, .max = 65536, .choices = "auto" }, false, "8",
+	  "samples of one forward and backward pass; `auto`: the largest power of two, 64 at most, with which all peers fit "
+	  "into memory" },
 	{ IN(S_TRAINING), "epochs", { T_COUNT, .min = 1, .max = 1000000 }, false, "6",
 	  "averaging rounds, warm-up included" },
 	{ IN(S_TRAINING), "warmup", { T_COUNT, .min = 0, .max = 1000000 }, false, "1",

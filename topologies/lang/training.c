@@ -118,7 +118,9 @@ void lang_training(struct lang *l)
 	build_sync(l, map, &t->sync);
 	build_codec(l, map, t);
 	t->target_batch = key(l, map, "target-batch")->v.count;
-	t->microbatch = (uint32_t)key(l, map, "microbatch")->v.count;
+	n = key(l, map, "microbatch");
+	t->microbatch_auto = !n->bad && n->v.or_word.word == 0;
+	t->microbatch = t->microbatch_auto ? 1 : (uint32_t)n->v.or_word.count;
 	t->epochs = (uint32_t)key(l, map, "epochs")->v.count;
 	t->warmup = (uint32_t)key(l, map, "warmup")->v.count;
 	if ((n = lang_good(map, "pace")))

@@ -9,8 +9,9 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/vec.h"
 
-/* Bytes of one unfolded block: a part of a second-level cache, and rows enough for a product. */
-enum { BLOCK_BYTES = 1024 * 1024, BLOCK_ROWS_MIN = 64 };
+/* Bytes of one unfolded block: a part of a second-level cache; and rows enough that packing and reading the kernels, which
+ * each block does again, is little beside the products (64 rows: 0.65 of a large product's rate in ResNet-18, 512: 0.77). */
+enum { BLOCK_BYTES = 1024 * 1024, BLOCK_ROWS_MIN = 512 };
 
 struct geometry {
 	struct lh_shape x, y;
@@ -29,7 +30,7 @@ static struct geometry geometry(const struct lh_node *node, size_t n)
 	g.depth = k->kh * k->kw * g.cin;
 	g.pixels = n * lh_shape_rows(g.y);
 	g.direct = k->kh * k->kw == 1 && k->stride_h * k->stride_w == 1 && !k->pad_h && !k->pad_w;
-	g.block = BLOCK_BYTES / sizeof(real) / (g.direct ? g.x.c + g.y.c : g.depth);
+	g.block = g.direct ? 2 * BLOCK_BYTES / sizeof(real) / (g.x.c + g.y.c) : BLOCK_BYTES / sizeof(real) / g.depth;
 	g.block = g.block < BLOCK_ROWS_MIN ? BLOCK_ROWS_MIN : g.block;
 	g.block = g.block > g.pixels ? g.pixels : g.block;
 	return g;
