@@ -22,6 +22,7 @@
 #define PART_NS (5 * LH_NS_PER_MS)  /* a part takes its path at least so long, where that leaves it small enough */
 #define PART_MIN 65536.0
 #define PART_MAX 524288.0
+#define PART_CACHED 131072.0        /* where nothing limits the path but the machine: what its caches keep between steps */
 #define PART_STEP 4096.0
 
 static double least(double rate, lh_bps limit)
@@ -100,6 +101,8 @@ uint32_t lh_experiment_part_bytes(const struct lh_experiment *exp)
 			if (i != k) {
 				double ns = fmax((double)path_rtt(t, i, k), PART_NS);
 				part = fmin(part, path_rate(t, i, k) * ns / 1e9 / streams);
+				if (path_rate(t, i, k) >= RATE_UNLIMITED)
+					part = fmin(part, PART_CACHED);
 			}
 	return (uint32_t)(floor(fmax(part, PART_MIN) / PART_STEP) * PART_STEP);
 }

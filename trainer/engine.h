@@ -35,6 +35,8 @@ struct lh_engine_ops {
 	/* Blocks of the gradient sum. read: this peer's own. write: the sum over all peers. */
 	int (*gradient_read)(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err);
 	int (*gradient_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src, struct lh_err *err);
+	/* Where a block of this peer's own gradient lies, for reading until it is written. NULL, or of it: must be read. */
+	const float *(*gradient_peek)(const struct lh_engine_state *s, uint64_t offset, size_t n);
 	/* Take no notice of what gradient_write brought since the last update (the exchange is done again). Only where
 	 * gradient_write does not replace the own gradient; NULL elsewhere. */
 	void (*forget)(struct lh_engine_state *s);

@@ -173,6 +173,11 @@ static int cpu_gradient_read(struct lh_engine_state *s, uint64_t offset, size_t 
 	return rc;
 }
 
+static const float *cpu_gradient_peek(const struct lh_engine_state *s, uint64_t offset, size_t n)
+{
+	return check_block(s, offset, n, NULL) ? NULL : s->grads + offset;
+}
+
 static int cpu_gradient_write(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
 			      struct lh_err *err)
 {
@@ -316,6 +321,7 @@ const struct lh_engine_ops lh_engine_cpu = {
 	.tensors = cpu_tensors,
 	.step = cpu_step,
 	.gradient_read = cpu_gradient_read,
+	.gradient_peek = cpu_gradient_peek,
 	.gradient_write = cpu_gradient_write,
 	.parameters_read = cpu_parameters_read,
 	.parameters_write = cpu_parameters_write,

@@ -114,7 +114,8 @@ static struct outcome train(const struct training *tr, const struct kind *k)
 		snprintf(config[i].data_dir, sizeof config[i].data_dir, "%s", lh_test_path("../trainer/data/files"));
 		w[i] = (struct lh_worker){ .c = &config[i], .ops = &lh_engine_cpu, .t = lh_loopback_endpoint(hub, i) };
 		CU_ASSERT_EQUAL_FATAL(lh_engine_cpu.open(&config[i], &w[i].engine, &err), 0);
-		const struct lh_exchange_io io = { read_gradient, write_gradient, w[i].engine };
+		const struct lh_exchange_io io = { .read = read_gradient, .write = write_gradient,
+						   .ctx = w[i].engine };
 		uint64_t n = lh_engine_cpu.parameters(w[i].engine);
 		CU_ASSERT_EQUAL_FATAL(lh_exchange_new(&w[i], LH_VECTOR_GRADIENT, n, &io, &x[i], &err), 0);
 	}

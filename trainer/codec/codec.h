@@ -31,7 +31,7 @@
 
 struct lh_codec {
 	const char *name;
-	bool lossless;          /* every float comes back as it was */
+	bool lossless;          /* every float comes back as it was; with scale 1 the encoded bytes are the floats */
 	size_t granule;         /* parts had better be multiples of so many elements */
 	double fraction;        /* topk */
 	/* What comes back differs from x by at most relative x |x| + of_largest x the largest magnitude of the part

@@ -167,14 +167,15 @@ static int write_result(struct lh_allreduce *a, const struct flow *w, uint32_t q
 	return rc;
 }
 
-/* a->sum for the wire. a->term: what the others will read out of it, where anybody here wants to know. */
-static void encode_sum(struct lh_allreduce *a, const struct flow *w, uint32_t q, void *to, bool know)
+/* A sum for the wire. a->term: what the others will read out of it, where anybody here wants to know. Without feedback the
+ * sum may lie in the vector itself; else it is a->sum. */
+static void encode_sum(struct lh_allreduce *a, const struct flow *w, uint32_t q, void *to, const float *sum, bool know)
 {
 	size_t n = part_length(a, &w->block, q);
 	struct lh_feedback *f = a->c.feedback;
 	if (f)
 		lh_feedback_add(f, part_offset(a, w, q), n, a->sum);
-	encode(a, to, a->sum, n);
+	encode(a, to, sum, n);
 	if (f || know)
 		decode(a, a->term, to, n, false);
 	if (f)
@@ -189,25 +190,42 @@ static void give_back(struct lh_allreduce *a, const struct flow *w, uint32_t q)
 	lh_feedback_set(a->c.feedback, part_offset(a, w, q), n, a->sum, a->sum);
 }
 
-/* Our part q and those of our children, in the order of ranks, into a->sum. */
-static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
+/* Our part q where it lies; NULL: it must be read. */
+static const float *peek(const struct lh_allreduce *a, const struct flow *w, uint32_t q)
+{
+	return a->c.peek ? a->c.peek(a->c.ctx, part_offset(a, w, q), part_length(a, &w->block, q)) : NULL;
+}
+
+static int read_own(struct lh_allreduce *a, const struct flow *w, uint32_t q, float *to, struct lh_err *err)
+{
+	return a->c.read(a->c.ctx, part_offset(a, w, q), part_length(a, &w->block, q), to, err);
+}
+
+static int add_own(struct lh_allreduce *a, const struct flow *w, uint32_t q, float *sum, struct lh_err *err)
+{
+	const struct lh_codec *fp32 = lh_codec_find(LH_WIRE_FP32);
+	const float *own = peek(a, w, q);
+	int rc = own ? 0 : read_own(a, w, q, a->term, err);
+	if (!rc)
+		fp32->decode_add(fp32, sum, own ? own : a->term, part_length(a, &w->block, q), 1);
+	return rc;
+}
+
+/* Our part q and those of our children, in the order of ranks. */
+static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, float *sum, struct lh_err *err)
 {
 	size_t n = part_length(a, &w->block, q);
-	uint64_t offset = part_offset(a, w, q);
-	const struct lh_codec *fp32 = lh_codec_find(LH_WIRE_FP32);
 	bool own = false;
 	for (unsigned i = 0; i < w->nchildren || !own;) {
 		bool first = !i && !own;
 		if (!own && (i == w->nchildren || w->children[i].peer > a->c.rank)) {
-			int rc = a->c.read(a->c.ctx, offset, n, first ? a->sum : a->term, err);
+			int rc = first ? read_own(a, w, q, sum, err) : add_own(a, w, q, sum, err);
 			if (rc)
 				return rc;
-			if (!first)
-				fp32->decode_add(fp32, a->sum, a->term, n, 1);
 			own = true;
 		} else {
 			struct slot *slot = &w->children[i++].slots[q % a->window];
-			decode(a, a->sum, slot->buffer, n, !first);
+			decode(a, sum, slot->buffer, n, !first);
 			lh_allreduce_release(a, slot->buffer);
 			*slot = (struct slot){ .state = SLOT_EMPTY };
 		}
@@ -215,10 +233,10 @@ static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, struct 
 	return 0;
 }
 
-static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
+static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, float *sum, struct lh_err *err)
 {
 	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
-	int rc = sum_terms(a, w, q, err);
+	int rc = sum_terms(a, w, q, sum, err);
 	lh_trace_enter(a->trace, was);
 	return rc;
 }
@@ -253,15 +271,17 @@ static int finish_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struc
 	struct place *p = place_of(a, w, q);
 	size_t n = part_length(a, &w->block, q);
 	int rc = a->npeers > 1 ? renew_kept(a, w, q, err) : 0;
+	const bool plain = a->plain && a->npeers > 1;
+	const float *result = plain ? p->kept : a->npeers > 1 ? a->term : a->sum;
 	if (!rc)
-		rc = sum_part(a, w, q, err);
+		rc = sum_part(a, w, q, plain ? p->kept : a->sum, err);
 	if (rc)
 		return rc;
-	if (a->npeers > 1)
-		encode_sum(a, w, q, p->kept, true);
+	if (a->npeers > 1 && !plain)
+		encode_sum(a, w, q, p->kept, a->sum, true);
 	else if (a->c.feedback)
 		give_back(a, w, q);
-	rc = write_result(a, w, q, n, a->npeers > 1 ? a->term : a->sum, err);
+	rc = write_result(a, w, q, n, result, err);
 	mark_given(a, w, q);
 	mark_result(a, w, q);
 	return rc;
@@ -368,8 +388,9 @@ static int result_end(struct lh_allreduce *a, struct flow *w, const struct lh_fr
 {
 	struct place *p = place_of(a, w, f->part);
 	size_t n = part_length(a, &w->block, f->part);
-	decode(a, a->term, buffer, n, false);
-	int rc = write_result(a, w, f->part, n, a->term, err);
+	if (!a->plain)
+		decode(a, a->term, buffer, n, false);
+	int rc = write_result(a, w, f->part, n, a->plain ? buffer : a->term, err);
 	p->coming = false;
 	if (!w->nheirs)
 		drop_kept(a, p);
@@ -441,17 +462,32 @@ static void *give_result(struct lh_allreduce *a, struct heir *h, uint32_t *ret_p
 	return p->kept;
 }
 
-static int give_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q, void **ret, struct lh_err *err)
+/* What leaves as it lies in the vector: nobody's sum but our own. */
+static const float *lone_part(const struct lh_allreduce *a, const struct flow *w, uint32_t q)
 {
-	void *buffer = take_buffer(a);
-	int rc = buffer ? sum_part(a, w, q, err) : no_memory(err);
+	return w->nchildren || a->c.feedback ? NULL : peek(a, w, q);
+}
+
+static int make_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q, void *to, struct lh_err *err)
+{
+	const float *own = lone_part(a, w, q);
+	int rc = own ? 0 : sum_part(a, w, q, a->plain ? to : a->sum, err);
+	if (!rc && !a->plain)
+		encode_sum(a, w, q, to, own ? own : a->sum, false);
+	return rc;
+}
+
+static int give_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q, const void **ret, struct lh_err *err)
+{
+	const float *own = a->plain ? lone_part(a, w, q) : NULL;
+	void *buffer = own ? NULL : take_buffer(a);
+	int rc = own ? 0 : buffer ? make_contribution(a, w, q, buffer, err) : no_memory(err);
 	if (rc) {
 		lh_allreduce_release(a, buffer);
 		return rc;
 	}
-	encode_sum(a, w, q, buffer, false);
 	mark_given(a, w, q);
-	*ret = buffer;
+	*ret = own ? (const void *)own : buffer;
 	return 0;
 }
 
@@ -461,7 +497,7 @@ static int send_next(void *ctx, unsigned peer, struct lh_frame *ret, const void 
 	struct lh_allreduce *a = ctx;
 	struct link *l = &a->links[peer];
 	uint32_t q = 0;
-	void *payload;
+	const void *payload;
 	if (!a->active)
 		return 0;
 	struct heir *h = next_result(a, l);
@@ -487,8 +523,10 @@ static int send_next(void *ctx, unsigned peer, struct lh_frame *ret, const void 
 static void sent(void *ctx, unsigned peer, const struct lh_frame *f, const void *payload)
 {
 	struct lh_allreduce *a = ctx;
+	const struct flow *w = &a->flows[f->block];
 	a->links[peer].in_flight--;
-	lh_allreduce_release(a, (void *)(uintptr_t)payload);
+	if (f->type == LH_FRAME_RESULT || !a->plain || payload != lone_part(a, w, f->part))
+		lh_allreduce_release(a, (void *)(uintptr_t)payload);
 }
 
 const struct lh_transport_user lh_allreduce_user = {

@@ -48,6 +48,9 @@ struct lh_allreduce_config {
 	/* Blocks of this peer's vector; write gets the sum. A part is read before it is written. */
 	int (*read)(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err);
 	int (*write)(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err);
+	/* Where that piece of the own vector lies in memory, so that it need not be read into another place; NULL: nowhere in
+	 * one piece, or this callback is NULL. It stays as it is until the piece is written. */
+	const float *(*peek)(void *ctx, uint64_t offset, size_t n);
 	void *ctx;
 };
 

@@ -65,6 +65,7 @@ struct lh_allreduce {
 	unsigned npeers;
 	uint32_t exchange, next;   /* the one that began last, and the one after it */
 	bool active;
+	bool plain;                /* what is on the wire is the floats themselves: sums need no place of their own */
 	size_t part_elements;
 	unsigned window;
 	unsigned nflows;

@@ -168,6 +168,7 @@ int lh_allreduce_new(const struct lh_allreduce_config *config, struct lh_transpo
 	size_t bytes = config->part_bytes ? config->part_bytes : LH_FRAME_PAYLOAD_MAX;
 	a->next = config->first ? config->first : 1;
 	a->codec = *config->codec;
+	a->plain = a->codec.lossless && config->scale == 1 && !config->feedback;
 	a->part_elements = lh_codec_elements(&a->codec, bytes);
 	int rc = !a->links ? no_memory(err) : 0;
 	if (!rc && (config->rank >= a->npeers || !a->part_elements || bytes > LH_FRAME_PAYLOAD_MAX ||

@@ -62,6 +62,12 @@ static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struc
 	return w->ops->gradient_read(w->engine, offset, n, dst, err);
 }
 
+static const float *peek_gradient(void *ctx, uint64_t offset, size_t n)
+{
+	const struct lh_worker *w = ((const struct eta *)ctx)->base.w;
+	return w->ops->gradient_peek ? w->ops->gradient_peek(w->engine, offset, n) : NULL;
+}
+
 static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
 {
 	const struct lh_worker *w = ((const struct eta *)ctx)->base.w;
@@ -212,7 +218,8 @@ static int open_eta(struct lh_worker *w, struct lh_strategy **ret, struct lh_err
 	if (!x)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy eta");
 	const struct lh_exchange_io report = { .read = read_mine, .write = write_sum, .ctx = x };
-	const struct lh_exchange_io gradient = { .read = read_gradient, .write = write_gradient, .ctx = x };
+	const struct lh_exchange_io gradient = { .read = read_gradient, .write = write_gradient, .peek = peek_gradient,
+		.ctx = x };
 	x->base = (struct lh_strategy){ .ops = &lh_strategy_eta, .w = w };
 	int rc = lh_mux_new(w->t, w->c->size, 2, &x->mux, err);
 	if (!rc)

@@ -23,6 +23,12 @@ static int read_gradient(void *ctx, uint64_t offset, size_t n, float *dst, struc
 	return w->ops->gradient_read(w->engine, offset, n, dst, err);
 }
 
+static const float *peek_gradient(void *ctx, uint64_t offset, size_t n)
+{
+	const struct lh_worker *w = ((const struct exact *)ctx)->base.w;
+	return w->ops->gradient_peek ? w->ops->gradient_peek(w->engine, offset, n) : NULL;
+}
+
 static int write_gradient(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
 {
 	struct exact *x = ctx;
@@ -118,7 +124,8 @@ static int open_exact(struct lh_worker *w, struct lh_strategy **ret, struct lh_e
 	if (!x)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy");
 	x->base = (struct lh_strategy){ .ops = &lh_strategy_exact, .w = w };
-	const struct lh_exchange_io io = { .read = read_gradient, .write = write_gradient, .ctx = x };
+	const struct lh_exchange_io io = { .read = read_gradient, .write = write_gradient, .peek = peek_gradient,
+		.ctx = x };
 	const uint64_t n = w->ops->parameters(w->engine);
 	int rc = 0;
 	if (w->c->membership == LH_MEMBERSHIP_ELASTIC && !w->ops->pseudo && !(x->result = malloc(n * sizeof(float))))

@@ -19,6 +19,7 @@ enum lh_vector {
 struct lh_exchange_io {
 	int (*read)(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err);
 	int (*write)(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err);
+	const float *(*peek)(void *ctx, uint64_t offset, size_t n); /* as of an all-reduce; may be NULL */
 	void *ctx;
 };
 
