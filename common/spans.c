@@ -40,6 +40,7 @@ static const struct lh_field fields[] = {
 static const struct lh_field tcp_fields[] = {
 	NS(lh_spans, tcp_busy_ns), NS(lh_spans, tcp_window_ns), NS(lh_spans, tcp_buffer_ns),
 	LH_FIELD(lh_spans, tcp_retransmits, LH_FIELD_UINT),
+	LH_FIELD(lh_spans, tcp_bytes_sent, LH_FIELD_UINT, .optional = true), /* peers of before did not tell it */
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -178,6 +178,8 @@ int lh_series_add_spans(struct lh_series *s, const struct lh_spans *spans, struc
 	sums->tcp_window_ns = spans->tcp_window_ns;
 	sums->tcp_buffer_ns = spans->tcp_buffer_ns;
 	sums->tcp_retransmits = spans->tcp_retransmits;
+	sums->tcp_bytes_sent = spans->tcp_bytes_sent;
+	sums->told_ns = spans->t_ns;
 	return 0;
 }
 

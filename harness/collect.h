@@ -28,7 +28,8 @@ struct lh_span_sums {
 	lh_ns total_ns[LH_SPAN_KINDS], comm_ns[LH_SPAN_KINDS];
 	bool has_tcp;
 	lh_ns tcp_busy_ns, tcp_window_ns, tcp_buffer_ns;
-	uint64_t tcp_retransmits;
+	uint64_t tcp_retransmits, tcp_bytes_sent;
+	lh_ns told_ns;            /* after TCP was asked */
 };
 
 struct lh_series {

@@ -13,6 +13,9 @@
 #include "longhaul/network.h"
 #include "longhaul/peer.h"
 
+/* Every peer has an address of its own, so all listen at the same port. */
+#define LH_PEER_PORT 29400
+
 struct lh_peer_proc {
 	pid_t pid;                /* -1: not started */
 	int pidfd, event_fd, control_fd; /* -1: closed */

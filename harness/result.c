@@ -253,6 +253,9 @@ static json_t *summary_json(const struct lh_result *r)
 	json_object_set_new(s, "comm_cpu_busy", number(r->comm_cpu_busy));
 	json_object_set_new(s, "host_limited", isfinite(r->comm_cpu_busy) ?
 			    json_boolean(r->comm_cpu_busy >= LH_HOST_LIMITED) : json_null());
+	json_object_set_new(s, "tcp_info_checked", json_boolean(r->tcp.checked));
+	json_object_set_new(s, "tcp_info_reason", r->tcp.checked ? json_null() :
+			    json_string(*r->tcp.reason ? r->tcp.reason : "the peers did not train"));
 	return s;
 }
 

@@ -10,6 +10,7 @@
 #include "judge.h"
 #include "probe/probe.h"
 #include "session.h"
+#include "tcpcheck.h"
 
 /* With a CPU busy for so much of the communication, more of comm_s is this machine than the network. */
 #define LH_HOST_LIMITED 0.5
@@ -31,6 +32,7 @@ struct lh_result {
 	bool host_known;                       /* the machine's capacity was measured */
 	char predicted_limit[128];             /* what the prediction comes from */
 	double comm_cpu_busy;                  /* busiest CPU while the peers communicated; NaN: not known */
+	struct lh_tcp_verdict tcp;             /* TCP_INFO against inet_diag */
 	const struct lh_group_log *group;      /* elastic; NULL: nothing was trained */
 	const struct lh_interruption *interruptions;
 	size_t ninterruptions;

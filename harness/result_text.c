@@ -158,8 +158,8 @@ static void print_tcp(const struct lh_result *r, FILE *out)
 		return;
 	const struct lh_peer_metrics *p = &m->peers[worst];
 	fprintf(out, "  %-22s %s: busy %.3f s, of it stopped by the window %.3f s, by its buffer %.3f s; "
-		"%llu segments sent again by all\n", "TCP says", r->exp->topology.peers[worst].name, p->tcp_busy_s,
-		p->tcp_window_s, p->tcp_buffer_s, (unsigned long long)retransmits);
+		"%llu segments sent again by all%s\n", "TCP says", r->exp->topology.peers[worst].name, p->tcp_busy_s,
+		p->tcp_window_s, p->tcp_buffer_s, (unsigned long long)retransmits, r->tcp.checked ? "; inet_diag agrees" : "");
 }
 
 static void print_exchange(const struct lh_result *r, FILE *out)

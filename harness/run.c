@@ -144,6 +144,18 @@ static void bring_up(struct lh_run *r)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);
 }
 
+static void check_tcp(struct lh_run *r)
+{
+	struct lh_tcp_verdict *v = &r->result.tcp;
+
+	if (r->series.elastic)
+		snprintf(v->reason, sizeof v->reason, "peers come and go, and the counters of their connections with them");
+	else if (r->series.npeers < 2)
+		snprintf(v->reason, sizeof v->reason, "one peer has no connections");
+	else
+		lh_tcpcheck_judge(&r->tcpcheck, &r->series, (r->series.npeers - 1) * lh_experiment_streams(r->exp), v);
+}
+
 static void train(struct lh_run *r)
 {
 	const struct lh_topology *t = &r->exp->topology;
@@ -162,6 +174,7 @@ static void train(struct lh_run *r)
 	lh_cpuwatch_init(&r->cpu);
 	lh_run_train(r);
 	r->result.comm_cpu_busy = lh_cpuwatch_busiest(&r->cpu);
+	check_tcp(r);
 	struct lh_link_traffic *traffic = calloc((size_t)t->nsites * t->nsites, sizeof *traffic);
 	if (traffic)
 		lh_watch_end(&r->watch, r->net, traffic);
@@ -273,6 +286,7 @@ void lh_run_done(struct lh_run *r)
 	if (r->has_metrics)
 		lh_metrics_done(&r->metrics);
 	lh_watch_done(&r->watch);
+	lh_tcpcheck_done(&r->tcpcheck);
 	lh_exchange_plan_done(&r->exchange);
 	lh_cpuwatch_done(&r->cpu);
 	lh_probe_report_done(&r->probe);

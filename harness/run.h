@@ -17,6 +17,7 @@
 #include "progress.h"
 #include "result.h"
 #include "rundir.h"
+#include "tcpcheck.h"
 #include "watch.h"
 
 /* Peers have this long to connect to each other, plus a share each; then the run ends. */
@@ -71,6 +72,7 @@ struct lh_run {
 	bool has_metrics;
 	struct lh_changes changes;
 	struct lh_watch watch;
+	struct lh_tcpcheck tcpcheck;  /* fixed membership */
 	struct lh_cpuwatch cpu;
 	struct lh_probe_watch *pings; /* the background probe; NULL: not running */
 	lh_ns state_since_ns, last_event_ns, last_cpu_ns, last_cpu_sample_ns;

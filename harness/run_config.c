@@ -8,7 +8,6 @@
 #include "run.h"
 
 /* Peers live in network namespaces of their own, where every port is free. */
-#define PEER_PORT 29400
 
 int lh_run_secret(char secret[65], struct lh_err *err)
 {
@@ -25,7 +24,7 @@ int lh_run_endpoint(const struct lh_experiment *exp, unsigned peer, struct lh_pe
 {
 	const struct lh_topology *t = &exp->topology;
 	snprintf(p->name, sizeof p->name, "%s", t->peers[peer].name);
-	p->port = PEER_PORT;
+	p->port = LH_PEER_PORT;
 	p->site = t->peers[peer].site;
 	p->share = t->peers[peer].share;
 	int rc = lh_net_peer_address(t, peer, t->ipv6, p->host, sizeof p->host);

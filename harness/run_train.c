@@ -70,6 +70,12 @@ static const char *slowest_name(const struct lh_run *r, char *buf, size_t size, 
 	return buf;
 }
 
+static void check_tcp(struct lh_run *r)
+{
+	if (r->state >= LH_RUN_TRAINING && !r->series.elastic)
+		lh_tcpcheck_tick(&r->tcpcheck, r->net, r->series.npeers);
+}
+
 static void committed(struct lh_run *r)
 {
 	uint32_t done = lh_series_committed(&r->series);
@@ -91,6 +97,7 @@ static void committed(struct lh_run *r)
 			lh_progress_note(r->opt->progress, "%s", text);
 		if (r->committed != 1)
 			continue;
+		check_tcp(r); /* so that a run of two short rounds has its reading, too */
 		double need = lh_metrics_cpus_needed(&r->series, &r->measure, 1);
 		if (need > r->measure.cpus)
 			lh_progress_note(r->opt->progress,
@@ -314,6 +321,7 @@ static void tick(struct lh_run *r, lh_ns now)
 {
 	struct lh_err err = LH_ERR_INIT;
 	uint64_t before = r->watch.bytes;
+	check_tcp(r);
 	json_t *links = r->state >= LH_RUN_TRAINING ? lh_watch_tick(&r->watch, r->net) : NULL, *pings = NULL;
 
 	/* A long exchange is not silence, nor is a calculation that takes longer than its pace allows. */

@@ -79,6 +79,7 @@ static void add_tcp(struct train *tr, struct lh_spans *s)
 		s->tcp_window_ns = r.window_ns > s->tcp_window_ns ? r.window_ns : s->tcp_window_ns;
 		s->tcp_buffer_ns = r.buffer_ns > s->tcp_buffer_ns ? r.buffer_ns : s->tcp_buffer_ns;
 		s->tcp_retransmits += r.retransmits;
+		s->tcp_bytes_sent += r.bytes_sent;
 	}
 }
 

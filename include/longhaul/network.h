@@ -97,6 +97,15 @@ int lh_net_observe(struct lh_net *net, unsigned from, unsigned to, struct lh_lin
 struct lh_peer_counters { uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes, tx_dropped, rx_dropped; };
 int lh_net_observe_peer(struct lh_net *net, unsigned peer, struct lh_peer_counters *ret, struct lh_err *err);
 
+/* Of a peer's established connections to or from this port, by NETLINK_SOCK_DIAG in its namespace. -ENOTSUP (the text
+ * says so) where the kernel has no inet_diag. */
+struct lh_tcp_counters {
+	unsigned connections;
+	uint64_t bytes_sent;       /* payload, with what was sent again */
+	uint64_t retransmits;      /* segments */
+};
+int lh_net_observe_tcp(struct lh_net *net, unsigned peer, uint16_t port, struct lh_tcp_counters *ret, struct lh_err *err);
+
 /* A peer's address as text, v4 or v6. Pure function of the topology. */
 int lh_net_peer_address(const struct lh_topology *t, unsigned peer, bool ipv6, char *buf, size_t size);
 

@@ -313,6 +313,7 @@ struct lh_spans {
 	lh_ns tcp_busy_ns, tcp_window_ns, tcp_buffer_ns; /* largest: bytes in flight; stopped by the receiver's window;
 							  * by the own send buffer */
 	uint64_t tcp_retransmits;  /* sum, segments */
+	uint64_t tcp_bytes_sent;   /* sum, payload with what was sent again */
 	uint32_t nspans;           /* 0 in rounds that are not shown one by one */
 	struct lh_span spans[LH_SPANS_MAX]; /* in order, none overlaps */
 };

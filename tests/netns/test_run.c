@@ -110,6 +110,7 @@ static void test_valid(void)
 	CU_ASSERT_TRUE(json_is_true(at(doc, "summary", "valid")));
 	CU_ASSERT_TRUE(json_is_true(at(doc, "summary", "replicas_identical")));
 	CU_ASSERT_TRUE(json_is_null(at(doc, "summary", "reason")));
+	CU_ASSERT_TRUE(json_is_true(at(doc, "summary", "tcp_info_checked")));
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(doc, "epochs")), 6);
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(doc, "peers")), 4);
 	CU_ASSERT_EQUAL(json_array_size(json_object_get(doc, "links")), 4);
