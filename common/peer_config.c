@@ -12,7 +12,7 @@
 
 #define NANOSECONDS_MAX (INT64_C(7) * 24 * 3600 * LH_NS_PER_S)
 
-static const char *const engines[] = { "cpu", "paced", NULL };
+const char *const lh_engine_names[] = { "cpu", "paced", "cuda", NULL };
 const char *const lh_algorithm_names[] = { "butterfly", "ring", "halving-doubling", "two-level", "central",
 					  "weighted-butterfly", "packed-trees", NULL };
 const char *const lh_wire_names[] = { "fp32", "fp16", "bf16", "int8", "topk", "powersgd", NULL };
@@ -38,7 +38,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, rank, LH_FIELD_UINT),
 	LH_FIELD(lh_peer_config, size, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_SIZE_MAX),
 	LH_FIELD(lh_peer_config, secret, LH_FIELD_TEXT),
-	LH_FIELD(lh_peer_config, engine, LH_FIELD_WORD, .words = engines),
+	LH_FIELD(lh_peer_config, engine, LH_FIELD_WORD, .words = lh_engine_names),
 	LH_FIELD(lh_peer_config, model, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_config, parameters, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX),
 	LH_FIELD(lh_peer_config, wire, LH_FIELD_WORD, .words = lh_wire_names),
@@ -79,6 +79,9 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, target_batch, LH_FIELD_UINT, .umin = 1, .umax = LH_PEER_BATCH_MAX),
 	LH_FIELD(lh_peer_config, microbatch, LH_FIELD_UINT, .umin = 1, .umax = 1u << 20),
 	LH_FIELD(lh_peer_config, epochs, LH_FIELD_UINT, .umin = 1),
+	LH_FIELD(lh_peer_config, precision, LH_FIELD_WORD, .words = lh_precision_names, .optional = true),
+	LH_FIELD(lh_peer_config, gpu, LH_FIELD_UINT, .umax = 1024, .optional = true),
+	LH_FIELD(lh_peer_config, deterministic, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, learning_rate, LH_FIELD_REAL, .imin = 0, .imax = 1000),
 	LH_FIELD(lh_peer_config, seed, LH_FIELD_UINT),
 	LH_FIELD(lh_peer_config, deadline_ns, LH_FIELD_INT, .imin = LH_NS_PER_MS, .imax = NANOSECONDS_MAX),
@@ -165,6 +168,8 @@ static int check(const struct lh_peer_config *c, struct lh_err *err)
 				  "key \"secret\": is not 16 ... 64 lower-case hex digits");
 	if (c->engine == LH_ENGINE_PACED && !c->parameters)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"parameters\": the paced engine needs at least 1");
+	if (c->engine != LH_ENGINE_CUDA && c->precision != LH_PRECISION_FP32)
+		return refuse(err, "precision", "only engine cuda calculates in another than fp32");
 	if (!(c->learning_rate > 0))
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"learning_rate\": must be more than 0");
 	if (c->flip_epoch && c->flip_rank >= c->size)

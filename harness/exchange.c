@@ -34,7 +34,7 @@ uint64_t lh_exchange_elements(const struct lh_experiment *exp)
 	const struct lh_catalogue_entry *e;
 
 	/* trainer/README.md; a peer says it when it has joined, which is too late to choose. */
-	if (t->engine == LH_ENGINE_CPU)
+	if (t->engine != LH_ENGINE_PACED)
 		for (unsigned i = 0; lh_builtin_model(i); i++)
 			if (!strcmp(lh_builtin_model(i)->name, t->model))
 				return lh_builtin_model(i)->parameters;

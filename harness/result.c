@@ -14,7 +14,7 @@
 
 const char *lh_engine_name(enum lh_engine e)
 {
-	return e == LH_ENGINE_PACED ? "paced" : "cpu";
+	return lh_engine_names[e];
 }
 
 const char *lh_wire_name(enum lh_wire w)

@@ -245,7 +245,7 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 			.warmup = exp->training.warmup, .target_batch = exp->training.target_batch, .latency_ns = -1,
 			.cpus = count_cpus(),
 			.estimated = exp->training.sync.strategy == LH_STRATEGY_ETA,
-			.calculates = exp->training.engine == LH_ENGINE_CPU,
+			.calculates = exp->training.engine != LH_ENGINE_PACED,
 		},
 		.result = { .comm_cpu_busy = NAN, .exp = exp, .memory = &s->memory, .netem = s->where, .probe = &r->probe, .dir = opt->dir },
 	};

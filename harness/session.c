@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "longhaul/cell.h"
+#include "gpu.h"
 #include "machine.h"
 
 #define MIB ((lh_bytes)1 << 20)
@@ -475,6 +476,8 @@ static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_er
 		rc = training_memory(st, err);
 	if (!rc)
 		rc = kernel_choose(st, ret_uml, err);
+	if (!rc && st->opt->trains)
+		rc = lh_gpu_settle(&st->s, &st->s.exp.training, *ret_uml || st->s.inv->inside_uml, err);
 	if (!rc)
 		rc = out_dir_prepare(st, err);
 	return rc;

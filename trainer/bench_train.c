@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "backend/cpu/blas.h"
+#include "backend/plugin.h"
 #include "bench_device.h"
 
 static const char help[] =
@@ -74,15 +75,10 @@ static void print_text(const struct asked *a, const struct lh_bench_device *f)
 /* What engine and precision mean. LH_EXIT_INPUT: there is no such thing; LH_EXIT_MACHINE: not here. */
 static int find_backend(const struct asked *a, const struct lh_backend_ops **ret, struct lh_err *err)
 {
-	if (strcmp(a->engine, "cpu"))
-		return strcmp(a->engine, "cuda") ?
-			       lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "engine %s: there is no such engine; there are cpu and cuda",
-					  a->engine) :
-			       lh_err_set(err, LH_EXIT_MACHINE, -ENODEV, "engine cuda: not part of this program");
-	if (strcmp(a->precision, "fp32"))
-		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "engine cpu does not calculate in %s; it has fp32", a->precision);
-	*ret = &lh_backend_cpu;
-	return 0;
+	for (unsigned p = 0; p < LH_PRECISIONS; p++)
+		if (!strcmp(a->precision, lh_precision_names[p]))
+			return lh_backend_find(a->engine, (enum lh_precision)p, ret, err);
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "precision %s: there are fp32, bf16 and fp16", a->precision);
 }
 
 static int run_bench(const struct asked *a, struct lh_err *err)

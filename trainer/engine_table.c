@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "backend/cpu/blas.h"
+#include "backend/plugin.h"
 #include "data/synthetic.h"
 #include "hash.h"
 #include "model/net.h"
@@ -129,7 +130,7 @@ static int open_parameters(struct lh_engine_state *s, uint64_t seed, struct lh_e
 static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
 {
 	_Static_assert(sizeof(int32_t) == sizeof(float), "one size for all inputs");
-	const struct lh_backend_config config = { 0 };
+	const struct lh_backend_config config = { .device = c->gpu, .deterministic = c->deterministic };
 	if (s->ops->element_bytes != sizeof(float))
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "backend %s: parameters are not floats", s->ops->name);
 	int rc = lh_zoo_build(c->model, &s->graph, err);
@@ -152,12 +153,16 @@ static int table_open(const struct lh_peer_config *c, struct lh_engine_state **r
 	if (!s)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", c->model);
 	s->microbatch = c->microbatch;
-	s->ops = &lh_backend_cpu;
-	s->updater = lh_updater_begin(c, s->ops->precision == LH_PRECISION_FP16);
-	s->slots = lh_optim_slots(&s->updater.optim);
 	snprintf(s->model, sizeof s->model, "%s", c->model);
-	lh_blas_open();
-	int rc = open_data(s, c, err);
+	int rc = lh_backend_find(lh_engine_names[c->engine], c->precision, &s->ops, err);
+	if (!rc) {
+		s->updater = lh_updater_begin(c, s->ops->precision == LH_PRECISION_FP16);
+		s->slots = lh_optim_slots(&s->updater.optim);
+	}
+	if (!rc && s->ops == &lh_backend_cpu)
+		lh_blas_open();
+	if (!rc)
+		rc = open_data(s, c, err);
 	if (!rc)
 		rc = open_model(s, c, err);
 	if (rc) {
@@ -200,8 +205,9 @@ static int run(struct lh_engine_state *s, const uint64_t *ids, uint64_t first, s
 		make_sample(s, !ids, ids ? ids[i] : first + i, i);
 	s->net->training = ids != NULL;
 	s->net->loss_scale = s->updater.now.scale.scale;
-	int rc = lh_net_forward(s->net, (const void *const *)s->inputs, ids, n, result, err);
-	return rc || !ids ? rc : lh_net_backward(s->net, ids, n, err);
+	if (ids)
+		return lh_net_step(s->net, (const void *const *)s->inputs, ids, n, result, err);
+	return lh_net_forward(s->net, (const void *const *)s->inputs, ids, n, result, err);
 }
 
 /* The loss of these samples is no number: which layer makes it so? */

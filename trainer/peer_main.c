@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "backend/plugin.h"
 #include "bench.h"
 #include "bench_train.h"
 #include "memory.h"
@@ -25,6 +26,7 @@ static const char help[] =
 	"usage: longhaul-peer --config FILE [--rank N]\n"
 	"       longhaul-peer --config-fd N [--event-fd N] [--control-fd N]\n"
 	"       longhaul-peer models [--json] [MODEL...]\n"
+	"       longhaul-peer gpu\n"
 	"       longhaul-peer bench-train --model MODEL\n"
 	"\n"
 	"One peer of a data-parallel training run: it joins the peers that its configuration\n"
@@ -188,6 +190,22 @@ static void follow_parent(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
+/* How many GPUs engine cuda has here, or why none; for programs too, so on standard output either way. */
+static int gpu_main(void)
+{
+	const struct lh_backend_plugin *plugin;
+	struct lh_err err = LH_ERR_INIT;
+	unsigned devices = 0;
+	int rc = lh_backend_plugin_load(NULL, &plugin, &err);
+	if (!rc)
+		rc = plugin->probe(&devices, &err);
+	if (rc)
+		printf("%s\n", err.text);
+	else
+		printf("%u GPU%s; the plugin has code for %s\n", devices, devices == 1 ? "" : "s", plugin->built_for);
+	return rc ? (int)err.exit : LH_EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = { .config_fd = -1, .event_fd = STDOUT_FILENO, .control_fd = -1, .rank = -1 };
@@ -198,6 +216,8 @@ int main(int argc, char **argv)
 		return lh_models_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "memory"))
 		return lh_memory_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "gpu"))
+		return gpu_main();
 	if (argc > 1 && !strcmp(argv[1], "bench-train"))
 		return lh_bench_train_main(argc - 1, argv + 1);
 	int rc = parse_options(argc, argv, &o, &err);

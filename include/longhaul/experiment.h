@@ -21,6 +21,9 @@ extern "C" {
 struct lh_training {
 	bool given;                 /* the file has a training section */
 	enum lh_engine engine;
+	bool engine_auto;           /* engine: auto - cuda as long as nobody has found that it cannot; then cpu */
+	enum lh_precision precision;
+	bool deterministic;
 	char model[LH_NAME_MAX];    /* cpu: "text", "digits", "resnet-lab", ...; paced: a catalogue name (RN18 ... RXLM) */
 	enum lh_wire wire;          /* element type on the wire */
 	enum lh_algorithm algorithm; /* of the all-reduce; unused while `choose` */

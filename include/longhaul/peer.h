@@ -17,6 +17,7 @@
 
 #include "longhaul/err.h"
 #include "longhaul/optim.h"
+#include "longhaul/precision.h"
 #include "longhaul/units.h"
 
 #ifdef __cplusplus
@@ -32,7 +33,8 @@ extern "C" {
 #define LH_PEER_BATCH_MAX (UINT64_C(1) << 40)       /* samples of an epoch */
 #define LH_EVENT_LINE_MAX 4096                      /* bytes of an event line, newline and NUL included */
 
-enum lh_engine { LH_ENGINE_CPU, LH_ENGINE_PACED };
+enum lh_engine { LH_ENGINE_CPU, LH_ENGINE_PACED, LH_ENGINE_CUDA };
+extern const char *const lh_engine_names[]; /* "cpu", ... by enum, NULL-terminated */
 enum lh_wire { LH_WIRE_FP32, LH_WIRE_FP16, LH_WIRE_BF16, LH_WIRE_INT8, LH_WIRE_TOPK, LH_WIRE_POWERSGD };
 enum lh_algorithm {
 	LH_ALGORITHM_BUTTERFLY, LH_ALGORITHM_RING, LH_ALGORITHM_HALVING_DOUBLING, LH_ALGORITHM_TWO_LEVEL,
@@ -156,6 +158,9 @@ struct lh_peer_config {
 	uint64_t bench_elements;    /* > 0: no training, but exchanges of so many elements (trainer/bench.h) */
 	uint64_t target_batch;
 	uint32_t microbatch, epochs;
+	enum lh_precision precision; /* of activations: engine cuda */
+	uint32_t gpu;               /* engine cuda: of several */
+	bool deterministic;         /* same seed, same membership: same bits */
 	double learning_rate;
 	struct lh_optim_options optim;
 	uint64_t seed;

@@ -10,6 +10,7 @@
 #include "data/synthetic.h"
 #include "engine.h"
 #include "lhtest.h"
+#include "model/zoo.h"
 
 static const struct lh_engine_ops *E = &lh_engine_table;
 
@@ -136,10 +137,11 @@ static void test_refused(void)
 /* What others believe about these models (common/builtin.h). */
 static void test_builtin(void)
 {
-	for (unsigned i = 2; lh_builtin_model(i); i++) {
-		struct lh_engine_state *s = open_engine(lh_builtin_model(i)->name, 0.01);
-		CU_ASSERT_EQUAL(E->parameters(s), lh_builtin_model(i)->parameters);
-		E->close(s);
+	for (unsigned i = LH_BUILTIN_TABLES; lh_builtin_model(i); i++) {
+		struct lh_graph *g = NULL;
+		CU_ASSERT_EQUAL_FATAL(lh_zoo_build(lh_builtin_model(i)->name, &g, NULL), 0);
+		CU_ASSERT_EQUAL(g->parameters, lh_builtin_model(i)->parameters);
+		lh_graph_free(g);
 	}
 }
 

@@ -297,7 +297,7 @@ static void put_training(FILE *out, const struct lh_training *t)
 	char text[40], microbatch[16] = "auto";
 	if (!t->microbatch_auto)
 		snprintf(microbatch, sizeof microbatch, "%" PRIu32, t->microbatch);
-	fprintf(out, "training: {engine: %s, model: %s%s", t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model,
+	fprintf(out, "training: {engine: %s, model: %s%s", t->engine_auto ? "auto" : lh_engine_names[t->engine], t->model,
 		t->hivemind ? ", profile: hivemind" : "");
 	put_wire(out, t);
 	fprintf(out, ", algorithm: %s", t->choose ? "auto" : lh_algorithm_names[t->algorithm]);

@@ -52,15 +52,16 @@ static bool check_model(struct lang *l)
 	size_t n = 0;
 	if (!at || at->bad)
 		return false;
-	for (; lh_builtin_model((unsigned)n); n++)
-		words[n] = lh_builtin_model((unsigned)n)->name;
+	for (unsigned i = 0; lh_builtin_model(i); i++) /* digits and text have no table that a GPU could run */
+		if (t->engine == LH_ENGINE_CPU ? !lh_builtin_model(i)->large : t->engine_auto || i >= LH_BUILTIN_TABLES)
+			words[n++] = lh_builtin_model(i)->name;
 	if (t->engine == LH_ENGINE_PACED)
 		n = catalogue_words(NULL, false, words, 64);
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(words[i], t->model))
 			return true;
 	lang_error(l, &at->at, "model: engine %s has no model \"%s\"; it has %s%s",
-		   t->engine == LH_ENGINE_CPU ? "cpu" : "paced", t->model, join(l, words, n),
+		   t->engine_auto ? "auto" : lh_engine_names[t->engine], t->model, join(l, words, n),
 		   lang_nearest(l, t->model, words, n));
 	return false;
 }
@@ -75,15 +76,15 @@ static void check_peer(struct lang *l, unsigned i, bool model_known)
 		size_t n = catalogue_words(NULL, true, words, 64);
 		lang_error(l, &l->peer_at[i], "peer %s: no device \"%s\" in the catalogue; it has cpu, %s%s", p->name,
 			   p->device, join(l, words, n), lang_nearest(l, p->device, words, n));
-	} else if (t->given && t->engine == LH_ENGINE_CPU) {
+	} else if (t->given && t->engine != LH_ENGINE_PACED) {
 		if (!cpu)
 			lang_error(l, &l->peer_at[i],
-				   "peer %s: engine cpu trains on cpu, not on %s; or use engine paced", p->name,
-				   p->device);
+				   "peer %s: engine %s trains on this machine, not on %s; or use engine paced",
+				   p->name, t->engine_auto ? "auto" : lh_engine_names[t->engine], p->device);
 		const struct lang_node *pace = training_key(l, "pace");
 		if (p->samples_per_s <= 0 && t->samples_per_s <= 0 && !(pace && pace->bad))
-			lang_error(l, &l->peer_at[i], "peer %s: engine cpu needs a pace: training.pace, or the peer's",
-				   p->name);
+			lang_error(l, &l->peer_at[i], "peer %s: engine %s needs a pace: training.pace, or the peer's",
+				   p->name, t->engine_auto ? "auto" : lh_engine_names[t->engine]);
 	} else if (t->given) {
 		size_t n = catalogue_words(t->model, true, words, 64);
 		if (p->samples_per_s > 0)

@@ -174,8 +174,13 @@ const struct lang_key lang_keys[] = {
 	  "most bytes of one burst; 0B: no limit" },
 
 	/* training */
-	{ IN(S_TRAINING), "engine", { T_CHOICE, .choices = "cpu paced" }, false, "cpu",
-	  "`cpu` really trains; `paced` waits the catalogue's time and sends the true number of bytes" },
+	{ IN(S_TRAINING), "engine", { T_CHOICE, .choices = "cpu paced cuda auto" }, false, "cpu",
+	  "`cpu` and `cuda` (a GPU; exit 3 without one) really train; `auto`: `cuda` where there is a GPU, else `cpu`; `paced` waits "
+	  "the catalogue's time and sends the true number of bytes" },
+	{ IN(S_TRAINING), "precision", { T_CHOICE, .choices = "fp32 bf16 fp16" }, false, "fp32",
+	  "engine cuda: of activations and products; parameters and sums stay fp32" },
+	{ IN(S_TRAINING), "deterministic", { T_BOOL }, false, "no",
+	  "engine cuda: same seed and membership, same bits, with slower algorithms where need be; cpu always does so" },
 	{ IN(S_TRAINING), "model", { T_NAME }, true, NULL, "cpu: `digits`, `text`, `resnet-lab`, `convnext-lab`, `roberta-lab` or `whisper-lab`; paced: a model of the catalogue" },
 	{ IN(S_TRAINING), "profile", { T_CHOICE, .choices = "none hivemind" }, false, "none",
 	  "`hivemind`: what the study ran, that is `strategy: eta`, `wire: fp16`, `algorithm: butterfly`, `streams: 1`, "

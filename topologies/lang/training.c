@@ -102,7 +102,11 @@ void lang_training(struct lang *l)
 	struct lang_entry *e = lang_find(l->root, "training");
 	const struct lang_node *map = e && e->value->kind == LANG_MAP ? e->value : NULL, *n;
 	t->given = map != NULL;
-	t->engine = key(l, map, "engine")->v.choice == 0 ? LH_ENGINE_CPU : LH_ENGINE_PACED;
+	unsigned engine = (unsigned)key(l, map, "engine")->v.choice;
+	t->engine_auto = engine > LH_ENGINE_CUDA; /* auto stands last */
+	t->engine = t->engine_auto ? LH_ENGINE_CUDA : (enum lh_engine)engine;
+	t->precision = (enum lh_precision)key(l, map, "precision")->v.choice;
+	t->deterministic = key(l, map, "deterministic")->v.yes;
 	if ((n = lang_good(map, "model")))
 		snprintf(t->model, sizeof t->model, "%s", n->text);
 	t->wire = (enum lh_wire)key(l, map, "wire")->v.choice;

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "longhaul/err.h"
+#include "longhaul/precision.h"
 
 struct lh_shape {
 	size_t h, w, c;
@@ -57,13 +58,14 @@ enum lh_op {
 	LH_OP_COUNT
 };
 
-enum lh_precision { LH_PRECISION_FP32, LH_PRECISION_BF16, LH_PRECISION_FP16, LH_PRECISIONS };
-extern const char *const lh_precision_names[]; /* "fp32", ... by enum, NULL-terminated */
-
 enum { LH_NODE_INPUTS_MAX = 4, LH_NODE_PARAMS_MAX = 2, LH_NODE_BUFFERS_MAX = 2, LH_NODE_NAME_MAX = 96 };
 
 /* A target that does not count (PyTorch's ignore_index). */
 #define LH_TARGET_IGNORED (-100)
+
+struct lh_window {
+	size_t kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+};
 
 struct lh_node {
 	enum lh_op op;
@@ -73,9 +75,7 @@ struct lh_node {
 	int param[LH_NODE_PARAMS_MAX], buffer[LH_NODE_BUFFERS_MAX];
 	struct lh_shape x[LH_NODE_INPUTS_MAX], y;
 
-	struct lh_window {
-		size_t kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-	} window;                        /* convolutions, pooling */
+	struct lh_window window;         /* convolutions, pooling */
 	size_t groups, heads;
 	size_t table_rows;               /* embedding, add_rows: rows of w */
 	bool causal;

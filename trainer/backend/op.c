@@ -1,8 +1,6 @@
 /* What every backend agrees on about an operation. */
 #include "backend/backend.h"
 
-const char *const lh_precision_names[] = { "fp32", "bf16", "fp16", NULL };
-
 const struct lh_op_traits lh_op_traits[LH_OP_COUNT] = {
 	[LH_OP_LINEAR] = { "linear", 1, false },
 	[LH_OP_CONV2D] = { "conv2d", 1, false },

@@ -163,8 +163,8 @@ static int make_copies(struct lh_net *net, struct lh_err *err)
 	return rc;
 }
 
-int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
-		   struct lh_net_result *result, struct lh_err *err)
+static int begin_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+			 struct lh_err *err)
 {
 	const struct lh_graph *g = net->graph;
 	struct pass pass;
@@ -177,6 +177,13 @@ int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t
 	for (size_t i = 0; i < g->nnodes && !rc; i++)
 		rc = run_node(&pass, i, true, err);
 	free(own);
+	return rc;
+}
+
+int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		   struct lh_net_result *result, struct lh_err *err)
+{
+	int rc = begin_forward(net, inputs, ids, n, err);
 	return rc ? rc : read_loss(net, n, result, err);
 }
 
@@ -261,6 +268,15 @@ int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh
 		rc = run_node(&pass, i, false, err);
 	free(own);
 	return rc;
+}
+
+int lh_net_step(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		struct lh_net_result *result, struct lh_err *err)
+{
+	int rc = begin_forward(net, inputs, ids, n, err);
+	if (!rc)
+		rc = lh_net_backward(net, ids, n, err);
+	return rc ? rc : read_loss(net, n, result, err);
 }
 
 int lh_net_get(struct lh_net *net, int tensor, size_t n, void *host, struct lh_err *err)

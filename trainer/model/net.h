@@ -50,6 +50,9 @@ int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t
 		   struct lh_net_result *result, struct lh_err *err);
 /* After forward of the same samples: adds the gradient of loss_sum. */
 int lh_net_backward(struct lh_net *net, const uint64_t *ids, size_t n, struct lh_err *err);
+/* Forward and backward; a device is waited for once, at the end. */
+int lh_net_step(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
+		struct lh_net_result *result, struct lh_err *err);
 /* When a loss is no number: forward once more, looking at each node's output. *ret: the first that is not finite, as "conv1
  * (conv2d)", one without a name as "relu after conv1"; "": all are. */
 enum { LH_NET_BLAME_MAX = LH_NODE_NAME_MAX + 48 };

@@ -67,7 +67,7 @@ static void list_blocks(const struct lh_graph *g, const struct lh_backend_ops *b
 		if (tensor->producer >= 0 && lh_op_traits[g->nodes[made].op].keeps_y)
 			last = steps - 1 - made;
 		if ((int)t == g->loss) {
-			last = n; /* read between forward and backward, and where backward begins */
+			last = steps - 1; /* read after forward, or at the very end */
 			filled = n;
 		}
 		const size_t bytes = p->microbatch * lh_shape_count(tensor->shape) * lh_plan_element(p, g, (int)t);

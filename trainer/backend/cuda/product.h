@@ -26,7 +26,9 @@ struct lh_product {
 int lh_product_run(struct lh_backend *b, const struct lh_product *p, const void *x, const void *y, const void *bias,
 		   void *c, struct lh_err *err);
 
-/* A convolution of NHWC images, weights [out][kh][kw][in / groups]; everything in `type`, except sums, and dw below. */
+/* -ENOTSUP, with nothing done, from each of the three: no library here can; op_conv2d.c has another way.
+ *
+ * A convolution of NHWC images, weights [out][kh][kw][in / groups]; everything in `type`, except sums, and dw below. */
 struct lh_convolution {
 	size_t n, groups;
 	struct lh_shape x, y;
