@@ -83,6 +83,19 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, gpu, LH_FIELD_UINT, .umax = 1024, .optional = true),
 	LH_FIELD(lh_peer_config, deterministic, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, learning_rate, LH_FIELD_REAL, .imin = 0, .imax = 1000),
+	LH_FIELD_AS(lh_peer_config, optim.momentum, "momentum", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.nesterov, "nesterov", LH_FIELD_BOOL, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.beta1, "beta1", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.beta2, "beta2", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.epsilon, "epsilon", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.weight_decay, "weight_decay", LH_FIELD_REAL, .imax = 10, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.warmup_updates, "warmup_updates", LH_FIELD_UINT, .umax = 1000000000,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.schedule, "schedule", LH_FIELD_WORD, .words = lh_schedule_names, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.total_updates, "total_updates", LH_FIELD_UINT, .umax = 1000000000,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.floor, "rate_floor", LH_FIELD_REAL, .imax = 1, .optional = true),
+	LH_FIELD_AS(lh_peer_config, optim.clip_norm, "clip_norm", LH_FIELD_REAL, .imax = 1000000000, .optional = true),
 	LH_FIELD(lh_peer_config, seed, LH_FIELD_UINT),
 	LH_FIELD(lh_peer_config, deadline_ns, LH_FIELD_INT, .imin = LH_NS_PER_MS, .imax = NANOSECONDS_MAX),
 	LH_FIELD(lh_peer_config, data_dir, LH_FIELD_TEXT),
@@ -156,6 +169,22 @@ static int check_resume(const struct lh_peer_config *c, struct lh_err *err)
 	return 0;
 }
 
+/* What a document that says nothing of the optimiser's numbers stands for depends on the optimiser. */
+#define UNSAID ((struct lh_optim_options){ .given = true, .momentum = NAN, .beta1 = NAN, .beta2 = NAN, .epsilon = NAN, \
+					   .weight_decay = NAN, .warmup_updates = UINT32_MAX })
+
+static void fill_optim(struct lh_peer_config *c)
+{
+	const struct lh_optim_options d = lh_optim_defaults(c->sync.optimizer);
+	struct lh_optim_options *o = &c->optim;
+	o->momentum = isnan(o->momentum) ? d.momentum : o->momentum;
+	o->beta1 = isnan(o->beta1) ? d.beta1 : o->beta1;
+	o->beta2 = isnan(o->beta2) ? d.beta2 : o->beta2;
+	o->epsilon = isnan(o->epsilon) ? d.epsilon : o->epsilon;
+	o->weight_decay = isnan(o->weight_decay) ? d.weight_decay : o->weight_decay;
+	o->warmup_updates = o->warmup_updates == UINT32_MAX ? d.warmup_updates : o->warmup_updates;
+}
+
 /* What one key cannot tell. */
 static int check(const struct lh_peer_config *c, struct lh_err *err)
 {
@@ -170,6 +199,10 @@ static int check(const struct lh_peer_config *c, struct lh_err *err)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"parameters\": the paced engine needs at least 1");
 	if (c->engine != LH_ENGINE_CUDA && c->precision != LH_PRECISION_FP32)
 		return refuse(err, "precision", "only engine cuda calculates in another than fp32");
+	if (c->precision == LH_PRECISION_FP16 && (c->codec.error_feedback || c->wire == LH_WIRE_TOPK ||
+						  c->wire == LH_WIRE_POWERSGD))
+		return refuse(err, "precision", "fp16 does not go with error feedback: what overflowed once would be added to "
+			      "every later round");
 	if (!(c->learning_rate > 0))
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"learning_rate\": must be more than 0");
 	if (c->flip_epoch && c->flip_rank >= c->size)
@@ -182,7 +215,8 @@ static int check(const struct lh_peer_config *c, struct lh_err *err)
 			return rc;
 		}
 	}
-	int rc = check_averaging(c, err);
+	int rc = lh_optim_check(c->sync.optimizer, &c->optim, err);
+	rc = rc ? rc : check_averaging(c, err);
 	return rc ? rc : check_resume(c, err);
 }
 
@@ -256,8 +290,9 @@ int lh_peer_config_read(const char *text, size_t len, struct lh_peer_config *ret
 	if (!root)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "peer configuration:%d:%d: %s", je.line, je.column,
 				  je.text);
-	struct lh_peer_config c = { .streams = 1 };
+	struct lh_peer_config c = { .streams = 1, .optim = UNSAID };
 	int rc = lh_fields_read(root, config_fields, COUNT(config_fields), others, &c, err);
+	fill_optim(&c);
 	if (!rc)
 		rc = read_peers(root, &c, err);
 	if (!rc)
@@ -296,10 +331,13 @@ static int print_peers(const struct lh_peer_config *c, json_t *root, struct lh_e
 
 int lh_peer_config_print(const struct lh_peer_config *c, char **ret_text, struct lh_err *err)
 {
+	struct lh_peer_config full = *c;
 	json_t *root = json_object();
+	if (!full.optim.given)
+		full.optim = lh_optim_defaults(c->sync.optimizer);
 	int rc = root ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "allocate");
 	if (!rc)
-		rc = lh_fields_print(root, config_fields, COUNT(config_fields), c, err);
+		rc = lh_fields_print(root, config_fields, COUNT(config_fields), &full, err);
 	if (!rc)
 		rc = check(c, err);
 	if (!rc)

@@ -6,13 +6,13 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "longhaul/err.h"
+#include "longhaul/peer.h"
 
 struct json_t;
 
 struct lh_result_row {
 	char dir[4352];             /* as given */
-	char name[64], engine[16], model[32], netem[16], kernel[65];
+	char name[64], engine[16], model[LH_MODEL_SPEC_MAX], netem[16], kernel[65];
 	long long peers, target_batch, epochs; /* epochs: counted ones */
 	char widest[80];            /* link with the largest RTT asked, "us->eu"; "" when none was measured */
 	double rtt_spec_s, rtt_measured_s;     /* of it; NaN */

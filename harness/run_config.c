@@ -104,7 +104,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 		.sync = tr->sync, .streams = lh_experiment_streams(exp), .sockets = tr->sockets,
 		.part_bytes = lh_experiment_part_bytes(exp), .membership = tr->membership,
 		.target_batch = tr->target_batch,
-		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate,
+		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate, .optim = tr->optim,
 		.seed = tr->seed, .deadline_ns = tr->deadline_ns,
 		.flip_rank = r->opt->faults.flip_rank, .flip_epoch = r->opt->faults.flip_epoch,
 		.starve_ns = r->opt->faults.starve_ns,

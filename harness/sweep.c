@@ -165,7 +165,8 @@ static bool is_training_key(const char *key)
 		"target-batch", "microbatch", "epochs", "pace", "model", "wire", "algorithm", "profile", "topk",
 		"powersgd-rank", "error-feedback", "strategy", "optimizer", "every", "outer-learning-rate",
 		"outer-momentum", "fragments", "overlap", "blend", "staleness", "match-floor", "sockets", "streams",
-		"membership", "checkpoint", "learning-rate",
+		"membership", "checkpoint", "learning-rate", "learning-rate-warmup", "learning-rate-schedule",
+		"learning-rate-floor", "momentum", "nesterov", "beta1", "beta2", "epsilon", "weight-decay", "clip-norm",
 	};
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)

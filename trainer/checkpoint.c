@@ -67,7 +67,7 @@ static void say_all(struct text *t, const struct lh_checkpoint_of *of, const str
 	t->n = 0;
 	say_identity(t, of);
 	say(t, "engine", "%s", of->ops->name);
-	say(t, "precision", "fp32");
+	say(t, "precision", "%s", lh_precision_names[c->precision]);
 	say(t, "learning_rate", "%.17g", c->learning_rate);
 	say(t, "outer_learning_rate", "%.17g", c->sync.outer_learning_rate);
 	say(t, "outer_momentum", "%.17g", c->sync.outer_momentum);

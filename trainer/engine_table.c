@@ -30,7 +30,7 @@ enum { BLOCK = 1 << 20 };
 enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS, STREAM_DROPOUT, STREAM_SYNTHETIC };
 
 struct lh_engine_state {
-	char model[LH_NODE_NAME_MAX];
+	char model[LH_MODEL_SPEC_MAX];
 	const struct lh_backend_ops *ops;
 	struct lh_graph *graph;
 	struct lh_net *net;

@@ -24,7 +24,8 @@ struct lh_training {
 	bool engine_auto;           /* engine: auto - cuda as long as nobody has found that it cannot; then cpu */
 	enum lh_precision precision;
 	bool deterministic;
-	char model[LH_NAME_MAX];    /* cpu: "text", "digits", "resnet-lab", ...; paced: a catalogue name (RN18 ... RXLM) */
+	char model[LH_MODEL_SPEC_MAX]; /* cpu: "text", "digits", "resnet-lab", "resnet18:width=1/8,image=48", ...; paced: a
+				     * catalogue name (RN18 ... RXLM) */
 	enum lh_wire wire;          /* element type on the wire */
 	enum lh_algorithm algorithm; /* of the all-reduce; unused while `choose` */
 	bool choose;                /* algorithm: auto - the fastest by prediction from the probe */
@@ -43,6 +44,7 @@ struct lh_training {
 	uint32_t warmup;            /* rounds at the start that the summary leaves out */
 	double samples_per_s;       /* pace of each cpu peer that declares none itself */
 	double learning_rate;
+	struct lh_optim_options optim; /* of sync.optimizer */
 	uint64_t seed;
 	lh_ns deadline_ns;          /* no byte from any peer for this long ends the run */
 };

@@ -27,6 +27,7 @@ extern "C" {
 #define LH_PEER_PROTOCOL 1
 
 /* Limits of what is read from outside. */
+#define LH_MODEL_SPEC_MAX 128                       /* bytes of a model's name or specification, with the NUL */
 #define LH_PEER_SIZE_MAX 4096                       /* peers of a run */
 #define LH_PEER_CONFIG_MAX (2 * 1024 * 1024)        /* bytes of a configuration */
 #define LH_PEER_PARAMETERS_MAX (UINT64_C(1) << 36)  /* elements of a gradient */
@@ -131,7 +132,7 @@ struct lh_peer_config {
 	struct lh_peer_endpoint *peers; /* [size] */
 	char secret[65];            /* 16 ... 64 lower-case hex digits; peers of another run are refused */
 	enum lh_engine engine;
-	char model[32];
+	char model[LH_MODEL_SPEC_MAX];
 	uint64_t parameters;        /* paced: elements of the pseudo-gradient; cpu: 0 */
 	enum lh_wire wire;
 	enum lh_algorithm algorithm;

@@ -12,13 +12,13 @@ static const char file[] =
 	"matrix: {rtt: 50ms}\n"
 	"training: {model: digits, pace: 40/s, epochs: 20}\n";
 
-enum { SETS_MAX = 8 };
+enum { SETS_MAX = 12 };
 
 /* `sets`: overrides without their "training.", separated by spaces. */
 static int load(const char *sets, struct lh_experiment *ret, struct lh_err *err)
 {
 	struct lh_override set[SETS_MAX];
-	char text[SETS_MAX][160], copy[600], *save;
+	char text[SETS_MAX][256], copy[600], *save;
 	size_t n = 0;
 	snprintf(copy, sizeof copy, "%s", sets);
 	for (char *one = strtok_r(copy, " ", &save); one && n < SETS_MAX; one = strtok_r(NULL, " ", &save)) {
@@ -27,6 +27,14 @@ static int load(const char *sets, struct lh_experiment *ret, struct lh_err *err)
 		n++;
 	}
 	return lh_experiment_load_text("test.yaml", file, sizeof file - 1, set, n, NULL, ret, err);
+}
+
+static bool same_optim(const struct lh_optim_options *a, const struct lh_optim_options *b)
+{
+	return a->given && b->given && a->momentum == b->momentum && a->nesterov == b->nesterov && a->beta1 == b->beta1 &&
+	       a->beta2 == b->beta2 && a->epsilon == b->epsilon && a->weight_decay == b->weight_decay &&
+	       a->warmup_updates == b->warmup_updates && a->schedule == b->schedule &&
+	       a->total_updates == b->total_updates && a->floor == b->floor && a->clip_norm == b->clip_norm;
 }
 
 /* Every number of the two trainings is the same. */
@@ -40,7 +48,9 @@ static bool same(const struct lh_training *a, const struct lh_training *b)
 	       s->fragments == u->fragments && s->overlap == u->overlap && s->blend == u->blend &&
 	       s->staleness == u->staleness && s->match_floor_ns == u->match_floor_ns && a->streams == b->streams &&
 	       a->sockets == b->sockets && a->membership == b->membership && a->young == b->young &&
-	       a->checkpoint_ns == b->checkpoint_ns && a->hivemind == b->hivemind;
+	       a->checkpoint_ns == b->checkpoint_ns && a->hivemind == b->hivemind && !strcmp(a->model, b->model) &&
+	       a->learning_rate == b->learning_rate && a->precision == b->precision && a->engine == b->engine &&
+	       a->deterministic == b->deterministic && same_optim(&a->optim, &b->optim);
 }
 
 /* The canonical form is a fixed point and gives the same training. */
@@ -133,6 +143,44 @@ static void every_word_is_its_enum(void)
 	}
 }
 
+static void optimizer_keys(void)
+{
+	struct lh_optim_options d = lh_optim_defaults(LH_OPTIMIZER_ADAMW);
+	struct lh_training t = loaded("");
+	CU_ASSERT_TRUE(same_optim(&t.optim, &d));
+	t = loaded("optimizer=lamb");
+	d = lh_optim_defaults(LH_OPTIMIZER_LAMB);
+	CU_ASSERT_TRUE(same_optim(&t.optim, &d));
+	t = loaded("optimizer=sgd momentum=0.9 nesterov=yes weight-decay=0.0005 learning-rate=0.1 learning-rate-warmup=5 "
+		   "learning-rate-schedule=cosine learning-rate-floor=1.5% clip-norm=2.5");
+	CU_ASSERT(t.optim.momentum == 0.9 && t.optim.nesterov && t.optim.weight_decay == 0.0005 && t.learning_rate == 0.1);
+	CU_ASSERT(t.optim.warmup_updates == 5 && t.optim.schedule == LH_SCHEDULE_COSINE && t.optim.floor == 0.015);
+	CU_ASSERT(t.optim.clip_norm == 2.5 && t.optim.beta1 == 0 && t.optim.total_updates == 0);
+	t = loaded("optimizer=lamb beta1=0.8 beta2=0.98 epsilon=1e-12 learning-rate-warmup=0 weight-decay=0");
+	CU_ASSERT(t.optim.beta1 == 0.8 && t.optim.beta2 == 0.98 && t.optim.epsilon == 1e-12 && !t.optim.warmup_updates);
+	CU_ASSERT(t.optim.weight_decay == 0 && t.optim.momentum == 0);
+	for (int i = 0; lh_schedule_names[i]; i++) {
+		char set[64];
+		snprintf(set, sizeof set, "learning-rate-schedule=%s", lh_schedule_names[i]);
+		CU_ASSERT_EQUAL((int)loaded(set).optim.schedule, i);
+	}
+}
+
+static void precision_and_determinism(void)
+{
+	struct lh_training t = loaded("engine=cuda model=resnet-lab precision=bf16 deterministic=yes wire=fp16");
+	CU_ASSERT(t.engine == LH_ENGINE_CUDA && t.precision == LH_PRECISION_BF16 && t.deterministic);
+	t = loaded("engine=cuda model=resnet-lab precision=fp16");
+	CU_ASSERT(t.precision == LH_PRECISION_FP16 && !t.deterministic);
+}
+
+/* A model may be any that the trainer can make; it is the trainer that knows. */
+static void model_by_specification(void)
+{
+	static const char spec[] = "model=resnet152:width=1/16,depth=1,image=224,symbols=1000,drop=0";
+	CU_ASSERT_STRING_EQUAL(loaded(spec).model, spec + 6);
+}
+
 static void profile_hivemind(void)
 {
 	struct lh_training t = loaded("profile=hivemind");
@@ -179,6 +227,28 @@ static void what_is_refused(void)
 		{ "streams=1.5", "is not a whole number" },
 		{ "strategy=dilco", "did you mean \"diloco\"?" },
 		{ "strategy=diloco outer-momentum=1", "is not within 0 ... 0.9999" },
+		{ "precision=bf16", "precision: engine cpu knows fp32 only; bf16 is for engine cuda" },
+		{ "engine=cuda model=resnet-lab precision=fp16 wire=topk",
+		  "precision: fp16 does not go with error feedback, which wire topk has" },
+		{ "engine=cuda model=resnet-lab precision=fp16 wire=int8 error-feedback=yes",
+		  "precision: fp16 does not go with error feedback: what" },
+		{ "optimizer=adam", "did you mean \"adamw\"?" },
+		{ "momentum=0.9", "momentum: optimizer adamw does not use it; it belongs to optimizer sgd" },
+		{ "optimizer=sgd beta2=0.9", "beta2: optimizer sgd does not use it; it belongs to optimizer adamw, lamb" },
+		{ "optimizer=sgd momentum=1", "is not within 0 ... 0.9999" },
+		{ "optimizer=sgd nesterov=yes", "nesterov: needs momentum" },
+		{ "epsilon=0", "is not within 1e-30 ... 1" },
+		{ "weight-decay=-1", "is not within 0 ... 10" },
+		{ "clip-norm=nan", "clip-norm" },
+		{ "learning-rate-floor=10%", "learning-rate-floor: learning-rate-schedule constant does not use it" },
+		{ "learning-rate-schedule=cosine learning-rate-floor=101%", "learning-rate-floor" },
+		{ "learning-rate-schedule=cosine learning-rate-warmup=20", "learning-rate-warmup (20) leaves nothing of 20 epochs" },
+		{ "learning-rate-schedule=linear", "learning-rate-schedule" },
+		{ "learning-rate-warmup=2.5", "is not a whole number" },
+		{ "model=resnet18:width=1/8,WIDTH=2", "model: engine cpu has no model \"resnet18:width=1/8,WIDTH=2\"" },
+		{ "model=:width=1/8", "model: engine cpu has no model" },
+		{ "model=resnet18:width=1/8,image=48,image=48,image=48,image=48,image=48,image=48,image=48,image=48,image=48,"
+		  "image=48,image=48,image=48,image=48", "model: longer than 127 bytes" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct lh_experiment e;
@@ -201,6 +271,9 @@ int main(int argc, char **argv)
 		{ "defaults", defaults },
 		{ "every_key_arrives", every_key_arrives },
 		{ "every_word_is_its_enum", every_word_is_its_enum },
+		{ "optimizer_keys", optimizer_keys },
+		{ "precision_and_determinism", precision_and_determinism },
+		{ "model_by_specification", model_by_specification },
 		{ "profile_hivemind", profile_hivemind },
 		{ "what_is_refused", what_is_refused },
 	};

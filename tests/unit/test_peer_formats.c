@@ -30,6 +30,12 @@ static struct lh_peer_config averaging(void)
 		.outer_learning_rate = 0.7, .outer_momentum = 0.9, .fragments = 4, .overlap = 2, .blend = 0.25,
 		.staleness = 5, .match_floor_ns = 6,
 	};
+	c.optim = (struct lh_optim_options){
+		.given = true, .momentum = 0.9, .nesterov = true, .beta1 = 0.5, .beta2 = 0.6, .epsilon = 1e-9,
+		.weight_decay = 0.125, .warmup_updates = 11, .schedule = LH_SCHEDULE_COSINE, .total_updates = 99, .floor = 0.05,
+		.clip_norm = 1.5,
+	};
+	memset(c.model, 'm', sizeof c.model - 1);
 	c.wire = LH_WIRE_TOPK;
 	c.streams = 7;
 	c.sockets = LH_SOCKETS_TUNED;
@@ -125,6 +131,10 @@ static void test_config_averaging(void)
 	CU_ASSERT(c.sync.fragments == 4 && c.sync.overlap == 2 && c.sync.blend == 0.25 && c.sync.staleness == 5);
 	CU_ASSERT(c.sync.match_floor_ns == 6 && c.wire == LH_WIRE_TOPK && c.streams == 7);
 	CU_ASSERT_EQUAL(c.sockets, LH_SOCKETS_TUNED);
+	CU_ASSERT(c.optim.given && c.optim.momentum == 0.9 && c.optim.nesterov && c.optim.beta1 == 0.5 && c.optim.beta2 == 0.6);
+	CU_ASSERT(c.optim.epsilon == 1e-9 && c.optim.weight_decay == 0.125 && c.optim.warmup_updates == 11);
+	CU_ASSERT(c.optim.schedule == LH_SCHEDULE_COSINE && c.optim.total_updates == 99 && c.optim.floor == 0.05);
+	CU_ASSERT(c.optim.clip_norm == 1.5 && strlen(c.model) == LH_MODEL_SPEC_MAX - 1);
 	lh_peer_config_done(&c);
 	free(text);
 	a = sample;
@@ -213,7 +223,7 @@ static void test_config_refusals(void)
 		{ "\"rank\": 2,", "", "\"rank\": is missing" },
 		{ "\"size\": 3", "\"size\": 4", "peers" },
 		{ "\"size\": 3", "\"size\": 4097", "outside" },
-		{ "\"paced\"", "\"cuda\"", "engine" },
+		{ "\"paced\"", "\"tpu\"", "engine" },
 		{ "\"fp16\"", "\"fp8\"", "wire" },
 		{ "10.0.0.1", "example.org", "peers[0]: key \"host\": \"example.org\"" },
 		{ "\"port\": 7000", "\"port\": 0", "port" },
@@ -231,6 +241,14 @@ static void test_config_refusals(void)
 		{ "18446744073709551615", "18446744073709551616", "not an integer" },
 		{ "18446744073709551615", "1", "not an integer" },
 		{ "\"learning_rate\": 0.002", "\"learning_rate\": 1e999", "peer configuration:" },
+		{ "\"beta1\": 0.90000000000000002", "\"beta1\": 1", "key \"beta1\": 1 is not within" },
+		{ "\"epsilon\": 1e-8", "\"epsilon\": 0", "key \"epsilon\": 0 is not above 0" },
+		{ "\"momentum\": 0.0", "\"momentum\": 1.5", "outside" },
+		{ "\"nesterov\": false", "\"nesterov\": true", "key \"nesterov\": 0 is no momentum" },
+		{ "\"constant\"", "\"linear\"", "schedule" },
+		{ "\"RXLM\"",
+		  "\"resnet18:width=1/8,depth=1,image=48,symbols=10,width=1/8,depth=1,image=48,symbols=10,width=1/8,depth=1,image="
+		  "48,symbols=10,drop=000000000\"", "longer than 127" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct lh_err err = LH_ERR_INIT;

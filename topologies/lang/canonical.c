@@ -267,6 +267,27 @@ static void put_sync(FILE *out, const struct lh_sync_options *s)
 	put_time(out, "match-floor", s->match_floor_ns);
 }
 
+/* Only what the optimiser and the schedule use. */
+static void put_optim(FILE *out, const struct lh_training *t)
+{
+	const struct lh_optim_options *o = &t->optim;
+	char text[40];
+	fprintf(out, ",\n  learning-rate: %s, learning-rate-warmup: %" PRIu32, real(t->learning_rate, text), o->warmup_updates);
+	fprintf(out, ", learning-rate-schedule: %s", lh_schedule_names[o->schedule]);
+	if (o->schedule == LH_SCHEDULE_COSINE)
+		put_share(out, ", ", "learning-rate-floor", (lh_ppb)(o->floor * 1e9 + 0.5));
+	if (t->sync.optimizer == LH_OPTIMIZER_SGD) {
+		fprintf(out, ", momentum: %s", real(o->momentum, text));
+		fprintf(out, ", nesterov: %s", o->nesterov ? "yes" : "no");
+	} else {
+		fprintf(out, ", beta1: %s", real(o->beta1, text));
+		fprintf(out, ", beta2: %s", real(o->beta2, text));
+		fprintf(out, ", epsilon: %s", real(o->epsilon, text));
+	}
+	fprintf(out, ", weight-decay: %s", real(o->weight_decay, text));
+	fprintf(out, ", clip-norm: %s", real(o->clip_norm, text));
+}
+
 static void put_wire(FILE *out, const struct lh_training *t)
 {
 	fprintf(out, ", wire: %s", lh_wire_names[t->wire]);
@@ -295,10 +316,15 @@ static void put_transport(FILE *out, const struct lh_training *t)
 static void put_training(FILE *out, const struct lh_training *t)
 {
 	char text[40], microbatch[16] = "auto";
+	const char *quote = strchr(t->model, ':') ? "\"" : "";
 	if (!t->microbatch_auto)
 		snprintf(microbatch, sizeof microbatch, "%" PRIu32, t->microbatch);
-	fprintf(out, "training: {engine: %s, model: %s%s", t->engine_auto ? "auto" : lh_engine_names[t->engine], t->model,
-		t->hivemind ? ", profile: hivemind" : "");
+	fprintf(out, "training: {engine: %s, model: %s%s%s%s", t->engine_auto ? "auto" : lh_engine_names[t->engine], quote,
+		t->model, quote, t->hivemind ? ", profile: hivemind" : "");
+	if (t->precision != LH_PRECISION_FP32)
+		fprintf(out, ", precision: %s", lh_precision_names[t->precision]);
+	if (t->deterministic)
+		fputs(", deterministic: yes", out);
 	put_wire(out, t);
 	fprintf(out, ", algorithm: %s", t->choose ? "auto" : lh_algorithm_names[t->algorithm]);
 	put_sync(out, &t->sync);
@@ -307,7 +333,8 @@ static void put_training(FILE *out, const struct lh_training *t)
 		t->target_batch, microbatch, t->epochs, t->warmup);
 	if (t->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(t->samples_per_s, text));
-	fprintf(out, ", learning-rate: %s, seed: %" PRIu64, real(t->learning_rate, text), t->seed);
+	put_optim(out, t);
+	fprintf(out, ", seed: %" PRIu64, t->seed);
 	put_time(out, "deadline", t->deadline_ns);
 	fputs("}\n", out);
 }

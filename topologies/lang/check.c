@@ -43,6 +43,14 @@ static const char *join(struct lang *l, const char *const *words, size_t n)
 	return list;
 }
 
+/* "resnet18:width=1/8": of a model that only the trainer knows; it says what is wrong with it when it opens it. */
+static bool is_specification(const char *text)
+{
+	const size_t name = strcspn(text, ":");
+	return name && text[name] && text[name + 1] && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") == name &&
+	       text[name + 1 + strspn(text + name + 1, "abcdefghijklmnopqrstuvwxyz0123456789=/,.")] == 0;
+}
+
 /* true when the model is one of the engine's. */
 static bool check_model(struct lang *l)
 {
@@ -60,6 +68,8 @@ static bool check_model(struct lang *l)
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(words[i], t->model))
 			return true;
+	if (t->engine != LH_ENGINE_PACED && is_specification(t->model))
+		return true;
 	lang_error(l, &at->at, "model: engine %s has no model \"%s\"; it has %s%s",
 		   t->engine_auto ? "auto" : lh_engine_names[t->engine], t->model, join(l, words, n),
 		   lang_nearest(l, t->model, words, n));

@@ -11,9 +11,11 @@
 #define OUTER (STRATEGY(DILOCO) | STRATEGY(STREAMING_DILOCO))
 #define PERIODIC (STRATEGY(LOCAL_SGD) | OUTER)
 #define WIRE(name) (1u << LH_WIRE_##name)
+#define OPTIMIZER(name) (1u << LH_OPTIMIZER_##name)
+#define ADAM (OPTIMIZER(ADAMW) | OPTIMIZER(LAMB))
 
-/* Keys with a meaning for some strategies, or for some wires, alone. */
-static const struct { const char *key; unsigned strategies, wires; } narrow[] = {
+/* Keys with a meaning for some strategies, wires or optimisers alone. */
+static const struct { const char *key; unsigned strategies, wires, optimizers; } narrow[] = {
 	{ "every", PERIODIC, 0 },
 	{ "outer-learning-rate", OUTER, 0 },
 	{ "outer-momentum", OUTER, 0 },
@@ -23,6 +25,11 @@ static const struct { const char *key; unsigned strategies, wires; } narrow[] = 
 	{ "staleness", STRATEGY(ASYNC), 0 },
 	{ "topk", 0, WIRE(TOPK) },
 	{ "powersgd-rank", 0, WIRE(POWERSGD) },
+	{ "momentum", 0, 0, OPTIMIZER(SGD) },
+	{ "nesterov", 0, 0, OPTIMIZER(SGD) },
+	{ "beta1", 0, 0, ADAM },
+	{ "beta2", 0, 0, ADAM },
+	{ "epsilon", 0, 0, ADAM },
 };
 
 /* What `profile: hivemind` stands for. */
@@ -64,6 +71,34 @@ static void build_sync(struct lang *l, const struct lang_node *map, struct lh_sy
 	}
 	if (s->strategy == LH_STRATEGY_ASYNC)
 		s->staleness = (uint32_t)key(l, map, "staleness")->v.count;
+}
+
+static double real_of(const struct lang_node *map, const char *name, double otherwise)
+{
+	const struct lang_node *n = lang_good(map, name);
+	return n ? n->v.real : otherwise;
+}
+
+static void build_optim(struct lang *l, const struct lang_node *map, struct lh_training *t)
+{
+	struct lh_optim_options *o = &t->optim;
+	const struct lang_node *warmup = lang_good(map, "learning-rate-warmup");
+	*o = lh_optim_defaults(t->sync.optimizer);
+	if (t->sync.optimizer == LH_OPTIMIZER_SGD) {
+		o->momentum = key(l, map, "momentum")->v.real;
+		o->nesterov = key(l, map, "nesterov")->v.yes;
+	} else {
+		o->beta1 = real_of(map, "beta1", o->beta1);
+		o->beta2 = real_of(map, "beta2", o->beta2);
+		o->epsilon = real_of(map, "epsilon", o->epsilon);
+	}
+	o->weight_decay = real_of(map, "weight-decay", o->weight_decay);
+	o->clip_norm = key(l, map, "clip-norm")->v.real;
+	if (warmup)
+		o->warmup_updates = (uint32_t)warmup->v.count;
+	o->schedule = (enum lh_schedule)key(l, map, "learning-rate-schedule")->v.choice;
+	if (o->schedule == LH_SCHEDULE_COSINE)
+		o->floor = (double)key(l, map, "learning-rate-floor")->v.ppb / 1e9;
 }
 
 static void build_codec(struct lang *l, const struct lang_node *map, struct lh_training *t)
@@ -120,6 +155,7 @@ void lang_training(struct lang *l)
 	if (t->hivemind)
 		build_profile(t);
 	build_sync(l, map, &t->sync);
+	build_optim(l, map, t);
 	build_codec(l, map, t);
 	t->target_batch = key(l, map, "target-batch")->v.count;
 	n = key(l, map, "microbatch");
@@ -183,18 +219,49 @@ static void check_narrow(struct lang *l, const struct lang_node *map)
 	const struct lh_training *t = &l->exp.training;
 	for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) {
 		const struct lang_node *n = lang_good(map, narrow[i].key);
-		bool wire = narrow[i].wires != 0;
-		if (!n || bad(map, wire ? "wire" : "strategy") || bad(map, "profile"))
-			continue;
-		unsigned uses = wire ? narrow[i].wires >> t->wire : narrow[i].strategies >> t->sync.strategy;
-		if (!(uses & 1))
-			lang_error(l, &n->at, "%s: %s %s does not use it; it belongs to %s %s", narrow[i].key,
-				   wire ? "wire" : "strategy",
-				   wire ? lh_wire_names[t->wire] : lh_strategy_names[t->sync.strategy],
-				   wire ? "wire" : "strategy",
-				   wire ? names(l, lh_wire_names, narrow[i].wires)
-					: names(l, lh_strategy_names, narrow[i].strategies));
+		const char *what = narrow[i].wires ? "wire" : narrow[i].optimizers ? "optimizer" : "strategy";
+		const char *const *all = narrow[i].wires ? lh_wire_names :
+					 narrow[i].optimizers ? lh_optimizer_names : lh_strategy_names;
+		const unsigned mask = narrow[i].wires | narrow[i].optimizers | narrow[i].strategies; /* one of them */
+		const unsigned has = narrow[i].wires ? t->wire : narrow[i].optimizers ? t->sync.optimizer : t->sync.strategy;
+		if (n && !bad(map, what) && !bad(map, "profile") && !(mask >> has & 1))
+			lang_error(l, &n->at, "%s: %s %s does not use it; it belongs to %s %s", narrow[i].key, what, all[has], what,
+				   names(l, all, mask));
 	}
+}
+
+static void check_optim(struct lang *l, const struct lang_node *map)
+{
+	const struct lh_training *t = &l->exp.training;
+	const struct lang_node *nesterov = lang_good(map, "nesterov"), *floor = lang_good(map, "learning-rate-floor");
+	const bool cosine = t->optim.schedule == LH_SCHEDULE_COSINE;
+	if (nesterov && nesterov->v.yes && t->sync.optimizer == LH_OPTIMIZER_SGD && t->optim.momentum <= 0 &&
+	    !bad(map, "momentum") && !bad(map, "optimizer"))
+		lang_error(l, &nesterov->at, "nesterov: needs momentum");
+	if (floor && !cosine && !bad(map, "learning-rate-schedule"))
+		lang_error(l, &floor->at, "learning-rate-floor: learning-rate-schedule constant does not use it; it belongs to "
+			   "cosine");
+	if (cosine && t->optim.warmup_updates >= t->epochs && !bad(map, "learning-rate-warmup") && !bad(map, "epochs"))
+		lang_error(l, at(map, "learning-rate-warmup", "learning-rate-schedule"),
+			   "learning-rate-warmup (%u) leaves nothing of %u epochs for the cosine", t->optim.warmup_updates,
+			   t->epochs);
+}
+
+/* A GPU's matters, and one that no wire may keep from being forgotten. */
+static void check_precision(struct lang *l, const struct lang_node *map)
+{
+	const struct lh_training *t = &l->exp.training;
+	const struct lang_node *n = lang_good(map, "precision");
+	if (!n || t->precision == LH_PRECISION_FP32 || bad(map, "engine"))
+		return;
+	if (t->engine != LH_ENGINE_CUDA && !t->engine_auto)
+		lang_error(l, &n->at, "precision: engine %s knows fp32 only; %s is for engine cuda", lh_engine_names[t->engine],
+			   lh_precision_names[t->precision]);
+	else if (t->precision == LH_PRECISION_FP16 && t->codec.error_feedback && !bad(map, "wire") &&
+		 !bad(map, "error-feedback") && !bad(map, "profile"))
+		lang_error(l, &n->at, "precision: fp16 does not go with error feedback%s: what overflowed once would be added "
+			   "to every later round",
+			   lang_good(map, "error-feedback") ? "" : lang_printf(l, ", which wire %s has", lh_wire_names[t->wire]));
 }
 
 static void check_rounds(struct lang *l, const struct lang_node *map)
@@ -248,6 +315,8 @@ void lang_training_check(struct lang *l)
 	if (t->hivemind)
 		check_profile(l, map);
 	check_narrow(l, map);
+	check_optim(l, map);
+	check_precision(l, map);
 	check_rounds(l, map);
 	check_codec(l, map);
 	check_factors(l, map);

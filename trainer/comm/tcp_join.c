@@ -45,14 +45,17 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 {
 	struct lh_hash64_state h;
 	const struct lh_sync_options *s = &c->sync;
+	const struct lh_optim_options o = c->optim.given ? c->optim : lh_optim_defaults(s->optimizer);
 	uint64_t numbers[] = {
 		c->size, c->engine, c->parameters, c->wire, c->algorithm, c->target_batch, c->epochs, c->seed,
 		c->codec.powersgd_rank, c->codec.error_feedback, s->strategy, s->optimizer, s->every, s->fragments,
 		s->overlap, s->staleness, (uint64_t)s->match_floor_ns, c->streams, c->sockets, c->part_bytes,
 		c->membership, c->resume_round,
+		c->precision, c->deterministic, o.nesterov, o.warmup_updates, o.schedule, o.total_updates,
 	};
 	double reals[] = {
 		c->learning_rate, c->codec.topk_fraction, s->outer_learning_rate, s->outer_momentum, s->blend,
+		o.momentum, o.beta1, o.beta2, o.epsilon, o.weight_decay, o.floor, o.clip_norm,
 	};
 	lh_hash64_init(&h, LH_PEER_PROTOCOL);
 	lh_hash64_update(&h, numbers, sizeof numbers);
