@@ -19,6 +19,12 @@ const char *const lh_wire_names[] = { "fp32", "fp16", "bf16", "int8", "topk", "p
 const char *const lh_strategy_names[] = {
 	"exact", "eta", "delayed", "local-sgd", "diloco", "streaming-diloco", "async", NULL,
 };
+const char *const lh_data_names[] = { "auto", "digits", "text", "tones", "synthetic", NULL };
+const char *const lh_data_texts[] = {
+	"the model's own", "handwritten digits, shipped", "a play of Shakespeare's, shipped",
+	"notes and their log-mel spectra, synthesised by a seeded generator: no speech",
+	"made up by a seeded generator in the model's shapes", NULL,
+};
 const char *const lh_sockets_names[] = { "study", "tuned", NULL };
 const char *const lh_take_names[] = { "all", "shared", "held", NULL };
 const char *const lh_membership_names[] = { "fixed", "elastic", NULL };
@@ -98,6 +104,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD_AS(lh_peer_config, optim.clip_norm, "clip_norm", LH_FIELD_REAL, .imax = 1000000000, .optional = true),
 	LH_FIELD(lh_peer_config, seed, LH_FIELD_UINT),
 	LH_FIELD(lh_peer_config, deadline_ns, LH_FIELD_INT, .imin = LH_NS_PER_MS, .imax = NANOSECONDS_MAX),
+	LH_FIELD(lh_peer_config, data, LH_FIELD_WORD, .words = lh_data_names, .optional = true),
 	LH_FIELD(lh_peer_config, data_dir, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_config, flip_rank, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, flip_epoch, LH_FIELD_UINT, .optional = true),

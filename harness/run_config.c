@@ -103,7 +103,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 		.parameters = paced_parameters(exp), .wire = tr->wire, .algorithm = tr->algorithm, .codec = tr->codec,
 		.sync = tr->sync, .streams = lh_experiment_streams(exp), .sockets = tr->sockets,
 		.part_bytes = lh_experiment_part_bytes(exp), .membership = tr->membership,
-		.target_batch = tr->target_batch,
+		.data = tr->data, .target_batch = tr->target_batch,
 		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate, .optim = tr->optim,
 		.seed = tr->seed, .deadline_ns = tr->deadline_ns,
 		.flip_rank = r->opt->faults.flip_rank, .flip_epoch = r->opt->faults.flip_epoch,

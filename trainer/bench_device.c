@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/synthetic.h"
+#include "data/source.h"
 #include "longhaul/units.h"
 #include "model/net.h"
 #include "model/zoo.h"
@@ -32,7 +32,7 @@ struct bench {
 	const struct lh_bench_device_options *o;
 	struct lh_graph *g;
 	struct lh_net *net;
-	struct lh_synthetic synthetic;
+	struct lh_source *source;
 	void *inputs[LH_NODE_INPUTS_MAX]; /* one array an input */
 	size_t bytes[LH_NODE_INPUTS_MAX];
 	unsigned ninputs;
@@ -105,6 +105,7 @@ static void close_bench(struct bench *b)
 		b->o->backend->release(b->net->backend, b->peak.memory);
 	free(b->peak.node);
 	free(b->sample);
+	lh_source_close(b->source);
 	free(b->ids);
 	free(b->m);
 	free(b->v);
@@ -121,12 +122,10 @@ static int open_data(struct bench *b, struct lh_err *err)
 	int rc = lh_zoo_find(b->o->model, &m, &drop, err);
 	if (rc)
 		return rc;
-	if (m.symbols < 5 || (m.frames && m.frames < m.length))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: its data need 5 symbols and a frame a token", b->o->model);
-	const bool images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
-	b->synthetic = (struct lh_synthetic){
-		.kind = images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
-		.seed = 1, .side = m.length, .length = m.length, .frames = m.frames, .symbols = m.symbols };
+	const struct lh_input_shape shape = lh_zoo_input(&m);
+	rc = lh_source_open(&shape, LH_DATA_SYNTHETIC, "", 1, b->o->model, &b->source, err);
+	if (rc)
+		return rc;
 	for (size_t t = 0; t < b->g->ntensors; t++) {
 		if (b->g->tensors[t].producer >= 0)
 			continue;
@@ -138,7 +137,7 @@ static int open_data(struct bench *b, struct lh_err *err)
 	size_t sum = 0;
 	for (unsigned k = 0; k < b->ninputs; k++)
 		sum += b->bytes[k];
-	if (sum != lh_synthetic_input_bytes(&b->synthetic) + lh_synthetic_target_bytes(&b->synthetic))
+	if (sum != b->source->input_bytes + b->source->target_bytes)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "model %s: its data are not of the shape of its inputs", b->o->model);
 	b->sample = malloc(sum);
 	b->ids = malloc(b->o->microbatch * sizeof *b->ids);
@@ -148,10 +147,10 @@ static int open_data(struct bench *b, struct lh_err *err)
 /* Samples that nobody has seen, gathered into one array an input. */
 static void make_data(struct bench *b)
 {
-	const size_t inputs = lh_synthetic_input_bytes(&b->synthetic);
+	const size_t inputs = b->source->input_bytes;
 	for (size_t i = 0; i < b->o->microbatch; i++) {
 		b->ids[i] = b->next_id++;
-		lh_synthetic_sample(&b->synthetic, false, b->ids[i], b->sample, b->sample + inputs);
+		lh_source_sample(b->source, false, b->ids[i], b->sample, b->sample + inputs, NULL);
 		const uint8_t *from = b->sample;
 		for (unsigned k = 0; k < b->ninputs; from += b->bytes[k++])
 			memcpy((char *)b->inputs[k] + i * b->bytes[k], from, b->bytes[k]);

@@ -49,6 +49,7 @@ static void say_identity(struct text *t, const struct lh_checkpoint_of *of)
 	say(t, "model", "%s", c->model);
 	say(t, "parameters", "%llu", (unsigned long long)of->ops->parameters(of->engine));
 	say(t, "seed", "%llu", (unsigned long long)c->seed);
+	say(t, "data", "%s", lh_data_names[c->data]);
 	say(t, "target_batch", "%llu", (unsigned long long)c->target_batch);
 	say(t, "optimizer", "%s", lh_optimizer_names[s->optimizer]);
 	say(t, "strategy", "%s", lh_strategy_names[s->strategy]);

@@ -14,28 +14,24 @@
 
 #include "backend/cpu/blas.h"
 #include "backend/plugin.h"
-#include "data/synthetic.h"
+#include "data/source.h"
 #include "hash.h"
 #include "model/net.h"
 #include "model/zoo.h"
 #include "optim/updater.h"
 #include "state_map.h"
 
-/* Made-up samples that are kept for evaluation. */
-enum { SYNTHETIC_HELD_OUT = 128 };
-
 /* Elements that cross between host and device at a time where nobody wants more. */
 enum { BLOCK = 1 << 20 };
 
-enum { STREAM_PARAMETERS = 1, STREAM_SAMPLES, STREAM_SHIFTS, STREAM_DROPOUT, STREAM_SYNTHETIC };
+enum { STREAM_PARAMETERS = 1, STREAM_DROPOUT = 4 }; /* the others are the data's: data/source.c */
 
 struct lh_engine_state {
 	char model[LH_MODEL_SPEC_MAX];
 	const struct lh_backend_ops *ops;
 	struct lh_graph *graph;
 	struct lh_net *net;
-	struct lh_synthetic data;
-	bool images;                   /* told as accuracy; else as loss */
+	struct lh_source *source;
 	size_t microbatch;
 	struct lh_updater updater;
 	struct lh_optim_tensor *tensors;
@@ -45,7 +41,7 @@ struct lh_engine_state {
 	uint64_t *suspect_ids;         /* [microbatch] */
 	float *block;                  /* parameters, then gradients, of one tensor; NULL where the backend's memory is ours */
 	size_t block_elements;         /* of each */
-	uint8_t *sample;               /* inputs and targets of one, as they are made */
+	uint8_t *sample;               /* inputs and targets of one, as they are made; what making it needs */
 	void *inputs[LH_NODE_INPUTS_MAX]; /* of a microbatch, tensor by tensor */
 	size_t input_bytes[LH_NODE_INPUTS_MAX], ninputs;
 };
@@ -56,6 +52,7 @@ static void table_close(struct lh_engine_state *s)
 {
 	if (!s)
 		return;
+	lh_source_close(s->source);
 	lh_net_free(s->net);
 	lh_graph_free(s->graph);
 	for (size_t k = 0; k < s->ninputs; k++)
@@ -75,14 +72,8 @@ static int open_data(struct lh_engine_state *s, const struct lh_peer_config *c, 
 	int rc = lh_zoo_find(c->model, &m, &drop, err);
 	if (rc)
 		return rc;
-	s->images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
-	s->data = (struct lh_synthetic){
-		.kind = s->images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
-		.seed = stream(c->seed, STREAM_SYNTHETIC), .side = m.length, .length = m.length, .frames = m.frames,
-		.symbols = m.symbols };
-	if (m.symbols < 5 || (m.frames && m.frames < m.length))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: its data need 5 symbols and a frame a token", c->model);
-	return 0;
+	const struct lh_input_shape shape = lh_zoo_input(&m);
+	return lh_source_open(&shape, c->data, c->data_dir, c->seed, c->model, &s->source, err);
 }
 
 /* Room for everything that lies on the host's side. */
@@ -92,7 +83,7 @@ static int open_room(struct lh_engine_state *s, struct lh_err *err)
 	bool ok = (s->moments = calloc(s->slots * g->parameters + 1, sizeof *s->moments)) != NULL;
 	ok = ok && (s->tensors = calloc(g->nparams, sizeof *s->tensors));
 	ok = ok && (s->suspect_ids = calloc(s->microbatch, sizeof *s->suspect_ids));
-	ok = ok && (s->sample = malloc(lh_synthetic_input_bytes(&s->data) + lh_synthetic_target_bytes(&s->data)));
+	ok = ok && (s->sample = malloc(s->source->input_bytes + s->source->target_bytes + s->source->scratch_bytes));
 	for (size_t i = 0; i < g->ntensors && ok; i++) {
 		if (g->tensors[i].producer >= 0)
 			continue;
@@ -190,7 +181,8 @@ static size_t table_tensors(const struct lh_engine_state *s, struct lh_tensor *r
 static void make_sample(struct lh_engine_state *s, bool held_out, uint64_t id, size_t place)
 {
 	const uint8_t *from = s->sample;
-	lh_synthetic_sample(&s->data, held_out, id, s->sample, s->sample + lh_synthetic_input_bytes(&s->data));
+	uint8_t *targets = s->sample + s->source->input_bytes;
+	lh_source_sample(s->source, held_out, id, s->sample, targets, targets + s->source->target_bytes);
 	for (size_t k = 0; k < s->ninputs; k++) {
 		memcpy((uint8_t *)s->inputs[k] + place * s->input_bytes[k], from, s->input_bytes[k]);
 		from += s->input_bytes[k];
@@ -246,7 +238,7 @@ static int table_evaluate(struct lh_engine_state *s, char metric[32], double *re
 			  struct lh_err *err)
 {
 	struct lh_net_result result = { 0 };
-	const size_t n = SYNTHETIC_HELD_OUT;
+	const size_t n = s->source->held_out;
 	for (size_t i = 0; i < n; i += s->microbatch) {
 		int rc = run(s, NULL, i, n - i < s->microbatch ? n - i : s->microbatch, &result, err);
 		if (rc)
@@ -254,9 +246,9 @@ static int table_evaluate(struct lh_engine_state *s, char metric[32], double *re
 	}
 	if (!isfinite(result.loss_sum))
 		return lh_err_set(err, LH_EXIT_BROKE, -EDOM, "model %s: the held-out loss is not a finite number", s->model);
-	snprintf(metric, 32, "%s", s->images ? "held_out_accuracy" : "held_out_loss_nats");
-	*ret_value = s->images ? (double)result.hits / (double)n : result.loss_sum / (double)n;
-	*ret_reference = s->images ? 1 / (double)s->data.symbols : log((double)s->data.symbols); /* of a guess */
+	snprintf(metric, 32, "%s", s->source->accuracy ? "held_out_accuracy" : "held_out_loss_nats");
+	*ret_value = s->source->accuracy ? (double)result.hits / (double)n : result.loss_sum / (double)n;
+	*ret_reference = s->source->reference;
 	return 0;
 }
 

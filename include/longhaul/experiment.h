@@ -37,6 +37,7 @@ struct lh_training {
 	bool young;                 /* checkpoint interval: by Young's formula from the spot model */
 	lh_ns checkpoint_ns;        /* 0: none */
 	bool hivemind;              /* profile: hivemind; the other fields are set accordingly */
+	enum lh_data data;          /* cpu: what the model learns from, never AUTO once the model is known */
 	uint64_t target_batch;      /* samples that all peers reach together, per epoch */
 	uint32_t microbatch;        /* samples of one forward and backward pass; 1 while it is not chosen yet */
 	bool microbatch_auto;       /* as many as memory allows: chosen before the run */

@@ -67,6 +67,12 @@ enum lh_strategy_kind {
 };
 extern const char *const lh_strategy_names[];
 
+/* What a model learns from. DIGITS and TEXT are real and shipped; TONES and SYNTHETIC are made up by a seeded generator. */
+enum lh_data { LH_DATA_AUTO, LH_DATA_DIGITS, LH_DATA_TEXT, LH_DATA_TONES, LH_DATA_SYNTHETIC };
+extern const char *const lh_data_names[];
+/* For reports: "handwritten digits, shipped", "notes and their log-mel spectra, synthesised by a seeded generator", ... */
+extern const char *const lh_data_texts[];
+
 struct lh_sync_options {
 	enum lh_strategy_kind strategy;
 	enum lh_optimizer optimizer;  /* of each peer (the inner one, where there is an outer) */
@@ -166,6 +172,7 @@ struct lh_peer_config {
 	struct lh_optim_options optim;
 	uint64_t seed;
 	lh_ns deadline_ns;
+	enum lh_data data;          /* cpu: AUTO is the model's own */
 	char data_dir[256];         /* where the shipped data sets are */
 	/* Test hook: flip one bit of the parameters of `flip_rank` after epoch `flip_epoch` (0: never). */
 	unsigned flip_rank;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/synthetic.h"
+#include "data/source.h"
 #include "lhtest.h"
 #include "model/net.h"
 #include "model/zoo.h"
@@ -125,11 +125,10 @@ static void fill_inputs(const char *spec, const struct lh_graph *g, void **input
 	bool drop;
 	size_t bytes[LH_NODE_INPUTS_MAX], n = 0;
 	CU_ASSERT_EQUAL_FATAL(lh_zoo_find(spec, &m, &drop, NULL), 0);
-	const bool images = m.family == LH_FAMILY_RESNET || m.family == LH_FAMILY_CONVNEXT;
-	const struct lh_synthetic data = {
-		.kind = images ? LH_SYNTHETIC_IMAGES : m.family == LH_FAMILY_ROBERTA ? LH_SYNTHETIC_TEXT : LH_SYNTHETIC_TONES,
-		.seed = 9, .side = m.length, .length = m.length, .frames = m.frames, .symbols = m.symbols };
-	uint8_t *sample = room(lh_synthetic_input_bytes(&data) + lh_synthetic_target_bytes(&data));
+	const struct lh_input_shape shape = lh_zoo_input(&m);
+	struct lh_source *data = NULL;
+	CU_ASSERT_EQUAL_FATAL(lh_source_open(&shape, LH_DATA_SYNTHETIC, "", 9, spec, &data, NULL), 0);
+	uint8_t *sample = room(data->input_bytes + data->target_bytes);
 	for (size_t t = 0; t < g->ntensors; t++)
 		if (g->tensors[t].producer < 0) {
 			bytes[n] = lh_shape_count(g->tensors[t].shape) * 4;
@@ -138,10 +137,11 @@ static void fill_inputs(const char *spec, const struct lh_graph *g, void **input
 		}
 	for (size_t i = 0; i < SAMPLES; i++) {
 		const uint8_t *from = sample;
-		lh_synthetic_sample(&data, false, i, sample, sample + lh_synthetic_input_bytes(&data));
+		lh_source_sample(data, false, i, sample, sample + data->input_bytes, NULL);
 		for (size_t k = 0; k < n; from += bytes[k++])
 			memcpy((uint8_t *)inputs[k] + i * bytes[k], from, bytes[k]);
 	}
+	lh_source_close(data);
 	free(sample);
 }
 

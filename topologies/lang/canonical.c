@@ -325,6 +325,8 @@ static void put_training(FILE *out, const struct lh_training *t)
 		fprintf(out, ", precision: %s", lh_precision_names[t->precision]);
 	if (t->deterministic)
 		fputs(", deterministic: yes", out);
+	if (t->engine != LH_ENGINE_PACED && t->data != LH_DATA_AUTO)
+		fprintf(out, ", data: %s", lh_data_names[t->data]);
 	put_wire(out, t);
 	fprintf(out, ", algorithm: %s", t->choose ? "auto" : lh_algorithm_names[t->algorithm]);
 	put_sync(out, &t->sync);

@@ -76,6 +76,37 @@ static bool check_model(struct lang *l)
 	return false;
 }
 
+/* What the model learns from; AUTO becomes its own. */
+static void check_data(struct lang *l)
+{
+	struct lh_training *t = &l->exp.training;
+	const struct lang_node *at = training_key(l, "data");
+	const struct lh_builtin_model *m = NULL;
+	const char *words[8];
+	size_t n = 0;
+	if (at && at->bad)
+		return;
+	if (t->engine == LH_ENGINE_PACED) {
+		if (at && t->data != LH_DATA_AUTO)
+			lang_error(l, &at->at, "data: engine paced does not calculate and learns from nothing");
+		return;
+	}
+	const size_t name = strcspn(t->model, ":"); /* another size changes the room for symbols: the trainer checks that */
+	for (unsigned i = 0; !m && lh_builtin_model(i); i++)
+		if (strlen(lh_builtin_model(i)->name) == name && !strncmp(lh_builtin_model(i)->name, t->model, name))
+			m = lh_builtin_model(i);
+	if (!m)
+		return;
+	if (t->data == LH_DATA_AUTO)
+		t->data = m->own;
+	for (unsigned i = 0; lh_data_names[i]; i++)
+		if (m->fits >> i & 1)
+			words[n++] = lh_data_names[i];
+	if (!(m->fits >> t->data & 1))
+		lang_error(l, &at->at, "data: model %s cannot learn from %s; it takes %s", t->model, lh_data_names[t->data],
+			   join(l, words, n));
+}
+
 static void check_peer(struct lang *l, unsigned i, bool model_known)
 {
 	const struct lh_training *t = &l->exp.training;
@@ -136,6 +167,8 @@ void lang_check(struct lang *l)
 		if (engine && engine->bad)
 			return;
 		model_known = check_model(l);
+		if (model_known)
+			check_data(l);
 	}
 	for (unsigned i = 0; i < l->exp.topology.npeers && !sites->value->bad; i++)
 		check_peer(l, i, model_known);

@@ -181,7 +181,11 @@ const struct lang_key lang_keys[] = {
 	  "engine cuda: of activations and products; parameters and sums stay fp32" },
 	{ IN(S_TRAINING), "deterministic", { T_BOOL }, false, "no",
 	  "engine cuda: same seed and membership, same bits, with slower algorithms where need be; cpu always does so" },
-	{ IN(S_TRAINING), "model", { T_TEXT, .max = LH_MODEL_SPEC_MAX - 1 }, true, NULL, "cpu: `digits`, `text`, `resnet-lab`, `convnext-lab`, `roberta-lab` or `whisper-lab`, or one of `longhaul models` in other sizes, as `resnet18:width=1/8,depth=1,image=48,symbols=10`; paced: a model of the catalogue" },
+	{ IN(S_TRAINING), "model", { T_TEXT, .max = LH_MODEL_SPEC_MAX - 1 }, true, NULL, "cpu: `digits`, `text`, `resnet-lab`, `convnext-lab`, `roberta-lab`, `roberta-text-lab` or `whisper-lab`, or one of `longhaul models` in other sizes, as `resnet18:width=1/8,depth=1,image=48,symbols=10`; paced: a model of the catalogue" },
+	{ IN(S_TRAINING), "data", { T_CHOICE, .choices = "auto digits text tones synthetic" }, false, "auto",
+	  "what the model learns from. `digits` and `text` are shipped and real; `tones` (notes and their spectra, "
+	  "no speech) and `synthetic` are made by a seeded generator; `auto`: the model's own, which is `synthetic` for all "
+	  "but digits, text and roberta-text-lab" },
 	{ IN(S_TRAINING), "profile", { T_CHOICE, .choices = "none hivemind" }, false, "none",
 	  "`hivemind`: what the study ran, that is `strategy: eta`, `wire: fp16`, `algorithm: butterfly`, `streams: 1`, "
 	  "`sockets: study`, `match-floor: 5s`" },

@@ -144,6 +144,7 @@ void lang_training(struct lang *l)
 	t->deterministic = key(l, map, "deterministic")->v.yes;
 	if ((n = lang_good(map, "model")))
 		snprintf(t->model, sizeof t->model, "%s", n->text);
+	t->data = (enum lh_data)key(l, map, "data")->v.choice;
 	t->wire = (enum lh_wire)key(l, map, "wire")->v.choice;
 	unsigned algorithm = (unsigned)key(l, map, "algorithm")->v.choice;
 	t->choose = algorithm == LH_ALGORITHMS; /* auto stands last */

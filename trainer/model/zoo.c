@@ -24,6 +24,7 @@ const char *const lh_zoo_labs[][2] = {
 	{ "resnet-lab", "resnet18:width=1/8,depth=1,image=48,symbols=10" },
 	{ "convnext-lab", "convnext_large:width=1/16,depth=1,image=32,symbols=10" },
 	{ "roberta-lab", "roberta-base:width=1/16,depth=2,tokens=16,symbols=32" },
+	{ "roberta-text-lab", "roberta-base:width=1/16,depth=1,tokens=32,symbols=261,drop=0" },
 	{ "whisper-lab", "whisper-tiny:width=1/8,depth=1,tokens=8,frames=64,symbols=32" },
 	{ NULL, NULL },
 };
@@ -144,6 +145,16 @@ int lh_zoo_find(const char *spec, struct lh_zoo_model *ret, bool *ret_drop, stru
 	*ret = m;
 	*ret_drop = !scale.no_drop;
 	return 0;
+}
+
+struct lh_input_shape lh_zoo_input(const struct lh_zoo_model *m)
+{
+	static const enum lh_input kinds[] = {
+		[LH_FAMILY_RESNET] = LH_INPUT_IMAGES, [LH_FAMILY_CONVNEXT] = LH_INPUT_IMAGES,
+		[LH_FAMILY_ROBERTA] = LH_INPUT_MASKED, [LH_FAMILY_WHISPER] = LH_INPUT_SPEECH,
+	};
+	return (struct lh_input_shape){ .kind = kinds[m->family], .side = m->length, .length = m->length,
+					.frames = m->frames, .symbols = m->symbols };
 }
 
 int lh_zoo_build(const char *spec, struct lh_graph **ret, struct lh_err *err)

@@ -13,6 +13,7 @@
 #ifndef MODEL_ZOO_H
 #define MODEL_ZOO_H
 
+#include "data/source.h"
 #include "model/graph.h"
 
 enum lh_family { LH_FAMILY_RESNET, LH_FAMILY_CONVNEXT, LH_FAMILY_ROBERTA, LH_FAMILY_WHISPER };
@@ -40,6 +41,8 @@ const struct lh_zoo_model *lh_zoo_model(size_t i);
 extern const char *const lh_zoo_labs[][2];
 /* The row that a specification names, scaled. drop: whether it has dropout. */
 int lh_zoo_find(const char *spec, struct lh_zoo_model *ret, bool *ret_drop, struct lh_err *err);
+/* What it reads. */
+struct lh_input_shape lh_zoo_input(const struct lh_zoo_model *m);
 /* Build it. */
 int lh_zoo_build(const char *spec, struct lh_graph **ret, struct lh_err *err);
 
