@@ -161,6 +161,8 @@ void lh_opdevice_run_cpu(struct lh_opbench *b, const struct lh_opdevice *how, st
 		if (!b->integer[k])
 			round_to(how->precision, b->x_count[k], b->x[k]);
 	round_to(precision_of_y(b, how->precision), b->y_count, b->dy);
+	for (size_t i = 3; how->broken && i < b->x_count[0]; i += 17)
+		((float *)b->x[0])[i] = NAN;
 	b->run.training = !how->untrained;
 	fill_before(b, how);
 	lh_opbench_forward(b);

@@ -18,6 +18,7 @@ struct lh_opdevice {
 	unsigned precision;
 	bool add;       /* dx is added to numbers that were there */
 	bool untrained; /* as in evaluation */
+	bool broken;    /* some of x[0] is NaN */
 	size_t shift;   /* tensors begin so many elements behind what alloc gives: addresses that no vector fits */
 };
 

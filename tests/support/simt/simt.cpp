@@ -1,6 +1,7 @@
 /* The scheduler of fibres, shared memory that tells races, and memory between guard pages. Theory: simt.h. */
 #include "simt.h"
 
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <map>
@@ -356,12 +357,52 @@ shared_block *shared(const void *key, const char *name, size_t size, size_t coun
 	return &h.block;
 }
 
+namespace
+{
+#if !defined(__SANITIZE_ADDRESS__)
+const char *running;
+
+/* A page that cannot be touched was: says by whom, and dies of it. */
+void on_fault(int number)
+{
+	char line[256];
+	const int n = snprintf(line, sizeof line, "simt: kernel %s: %smemory out of range\n", running ? running : "(none)",
+			       running && self ? place(*self).c_str() : "");
+	if (n > 0 && write(STDERR_FILENO, line, static_cast<size_t>(n)) < 0)
+		_exit(1);
+	raise(number); /* SA_RESETHAND: by default now */
+}
+
+/* On a stack of its own: a fibre's is small. */
+void watch(const char *what)
+{
+	static char stack[64 * 1024];
+	static bool done;
+	running = what;
+	if (done)
+		return;
+	done = true;
+	stack_t alternative = {};
+	alternative.ss_sp = stack;
+	alternative.ss_size = sizeof stack;
+	struct sigaction action = {};
+	action.sa_handler = on_fault;
+	action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND);
+	if (!sigaltstack(&alternative, nullptr))
+		sigaction(SIGSEGV, &action, nullptr);
+}
+#else
+void watch(const char *) {} /* AddressSanitizer has its own */
+#endif
+} // namespace
+
 int run(dim3 blocks, dim3 threads, size_t shared, const char *what, const std::function<void()> &kernel)
 {
 	const size_t size = static_cast<size_t>(threads.x) * threads.y * threads.z;
 	const size_t count = static_cast<size_t>(blocks.x) * blocks.y * blocks.z;
 	failed = false;
 	message.clear();
+	watch(what);
 	if (!size || size > THREADS_MAX || size % WARP || threads.z > 64 || blocks.y > GRID_YZ_MAX || blocks.z > GRID_YZ_MAX ||
 	    blocks.x > INT32_MAX || !count || shared > SHARED_MAX) {
 		message = "a grid or block that the device does not allow";
@@ -392,6 +433,7 @@ int run(dim3 blocks, dim3 threads, size_t shared, const char *what, const std::f
 	if (!failed && !guards_whole(&broken))
 		note(std::string(what) + ": " + broken);
 	arrays.clear();
+	watch(nullptr);
 	return failed ? -1 : 0;
 }
 
