@@ -182,15 +182,16 @@ static void run_model(const char *spec, const struct lh_backend_ops *ops, double
 }
 
 /* Some dozen layers, each rounded to 8 or 11 bits: no layer's bound says what comes out, so these are seen on the host (twice
- * the worst of it) and hold for a GPU too. ResNets have kinks where a rounding switches a unit (test_reference.c). */
+ * the worst of it) and hold for a GPU too. ResNets have kinks where a rounding switches a unit (test_reference.c): the share of
+ * units that switch goes with the rounding, and the gradient's error with the root of that share. */
 static void test_models(void)
 {
 	static const struct {
 		const char *spec;
 		double of_length[LH_PRECISIONS];
 	} models[] = {
-		{ "resnet18:width=1/8,depth=1,image=24,symbols=10", { 1e-4, 0.35, 0.1 } },
-		{ "resnet50:width=1/16,depth=1,image=24,symbols=10", { 1e-3, 0.6, 0.3 } },
+		{ "resnet18:width=1/8,depth=1,image=64,symbols=10", { 1e-4, 0.65, 0.2 } },
+		{ "resnet50:width=1/16,depth=1,image=64,symbols=10", { 1e-4, 0.7, 0.25 } },
 		{ "convnext_large:width=1/16,depth=1,image=32,symbols=10", { 1e-4, 0.1, 0.02 } },
 		{ "roberta-base:width=1/16,depth=2,tokens=16,symbols=32", { 1e-4, 0.1, 0.02 } },
 		{ "whisper-tiny:width=1/8,depth=1,tokens=8,frames=64,symbols=32", { 1e-4, 0.1, 0.02 } },

@@ -1,7 +1,7 @@
 /* Operations and models against what PyTorch, torchvision and transformers calculate: tests/reference/ has the numbers
  * and the script that made them. Built twice: in double, where nothing but rounding may differ, and in fp32 with the
- * matrix product that training uses, where each operation declares its bound (opcase.c) and the models have one below.
- */
+ * matrix product that training uses, where each operation declares its bound (opcase.c) and the models have one below; and
+ * once more on the CUDA backend's own kernels, on the host (tests/support/simt). */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,6 +14,14 @@
 #include "model/net.h"
 #include "model/zoo.h"
 #include "opcase.h"
+#ifdef ON_SIMT /* the CUDA backend's operations, on the host */
+#include "simt_backend.h"
+#define BACKEND (&lh_backend_simt[LH_PRECISION_FP32])
+#define SUITE "reference_simt"
+#else
+#define BACKEND (&lh_backend_cpu)
+#define SUITE (IN_DOUBLE ? "reference_f64" : "reference_f32")
+#endif
 
 #define IN_DOUBLE (sizeof(real) == sizeof(double))
 #define BOUND_F64 1e-10
@@ -137,7 +145,7 @@ static void test_operations(void)
 			while (i < lh_opcases_count && strcmp(lh_opcases[i].name, line + 5))
 				i++;
 			CU_ASSERT_TRUE_FATAL(i < lh_opcases_count);
-			lh_opbench_open(&lh_opcases[i], &lh_backend_cpu, &b);
+			lh_opbench_open(&lh_opcases[i], BACKEND, &b);
 			lh_opbench_forward(&b);
 			lh_opbench_backward(&b, false);
 			left = expected(&b);
@@ -251,7 +259,7 @@ static void open_run(const char *spec, size_t n, struct run *r)
 	struct inputs in;
 	*r = (struct run){.n = n};
 	int rc = lh_zoo_build(spec, &r->g, &err);
-	if (rc || lh_net_new(r->g, &lh_backend_cpu, n, LH_NET_SHARE, &r->net, &err))
+	if (rc || lh_net_new(r->g, BACKEND, n, LH_NET_SHARE, &r->net, &err))
 		printf("# %s\n", err.text);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r->net);
 	make_inputs(spec, r->g, n, &in);
@@ -462,5 +470,5 @@ int main(int argc, char **argv)
 	};
 	fprintf(stderr, "matrix products: %s\n", lh_blas_open()); /* TAP begins with its version */
 	const size_t n = sizeof tests / sizeof *tests - IN_DOUBLE; /* full size is compared in fp32 only */
-	return lh_test_main(argc, argv, IN_DOUBLE ? "reference_f64" : "reference_f32", tests, n);
+	return lh_test_main(argc, argv, SUITE, tests, n);
 }

@@ -78,6 +78,9 @@ template <enum lh_precision P> struct lh_backend_ops make()
 	o.put_reals = put_reals;
 	o.get_reals = get_reals;
 	o.cast = cast;
+	o.op[LH_OP_LINEAR] = &lh_cuda_linear[p];
+	o.op[LH_OP_CONV2D] = &lh_cuda_conv2d[p];
+	o.op[LH_OP_ATTENTION] = &lh_cuda_attention[p];
 	o.op[LH_OP_DEPTHWISE] = &lh_cuda_depthwise[p];
 	o.op[LH_OP_BATCHNORM] = &lh_cuda_batchnorm[p];
 	o.op[LH_OP_LAYERNORM] = &lh_cuda_layernorm[p];
