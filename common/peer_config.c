@@ -87,6 +87,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, epochs, LH_FIELD_UINT, .umin = 1),
 	LH_FIELD(lh_peer_config, precision, LH_FIELD_WORD, .words = lh_precision_names, .optional = true),
 	LH_FIELD(lh_peer_config, gpu, LH_FIELD_UINT, .umax = 1024, .optional = true),
+	LH_FIELD(lh_peer_config, offload, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, deterministic, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, learning_rate, LH_FIELD_REAL, .imin = 0, .imax = 1000),
 	LH_FIELD_AS(lh_peer_config, optim.momentum, "momentum", LH_FIELD_REAL, .imax = 1, .optional = true),

@@ -99,7 +99,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	const struct lh_training *tr = &exp->training;
 	struct lh_peer_config c = {
 		.protocol = LH_PEER_PROTOCOL, .size = exp->topology.npeers, .engine = tr->engine,
-		.precision = tr->precision, .deterministic = tr->deterministic,
+		.precision = tr->precision, .offload = tr->offload, .deterministic = tr->deterministic,
 		.parameters = paced_parameters(exp), .wire = tr->wire, .algorithm = tr->algorithm, .codec = tr->codec,
 		.sync = tr->sync, .streams = lh_experiment_streams(exp), .sockets = tr->sockets,
 		.part_bytes = lh_experiment_part_bytes(exp), .membership = tr->membership,

@@ -29,17 +29,23 @@ struct asked {
 	bool json;
 };
 
+/* Nodes are not timed one by one where the device works behind the host's back. */
+static json_t *known(const struct lh_bench_device *f, double value)
+{
+	return f->product_s > 0 ? json_real(value) : json_null();
+}
+
 static int print_json(const struct asked *a, const struct lh_bench_device *f)
 {
 	const double step = f->forward_s + f->backward_s, n = (double)f->microbatch;
-	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}",
+	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:I}",
 		"model", a->model, "engine", a->engine, "precision", a->precision, "products", lh_blas_open(),
 		"products_why", lh_blas_why(), "parameters", (json_int_t)f->parameters,
 		"microbatch", (json_int_t)f->microbatch, "rounds", (json_int_t)f->rounds,
 		"samples_per_s", lh_bench_device_rate(f), "data_s", f->data_s, "forward_s", f->forward_s,
 		"backward_s", f->backward_s, "update_s", f->update_s, "flop_per_s", n * f->flop / step,
-		"peak_flop_per_s", f->peak, "product_flop_per_s", rate(f->product_flop, f->product_s),
-		"product_share", f->product_share, "share", f->share, "memory_bytes", (json_int_t)f->memory);
+		"peak_flop_per_s", f->peak, "product_flop_per_s", known(f, rate(f->product_flop, f->product_s)),
+		"product_share", known(f, f->product_share), "share", f->share, "memory_bytes", (json_int_t)f->memory);
 	const int rc = j ? json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : -1;
 	putchar('\n');
 	json_decref(j);
@@ -64,6 +70,8 @@ static void print_text(const struct asked *a, const struct lh_bench_device *f)
 	printf("\n%.4g samples/s (data, forward, backward)\n", lh_bench_device_rate(f));
 	printf("%.4g TFLOP/s, %.0f %% of a large product's (%.4g at best)\n", n * f->flop / step / 1e12, 100 * f->share,
 	       f->peak / 1e12);
+	if (!(f->product_s > 0)) /* a device's nodes are not timed */
+		return;
 	printf("linear and convolution %.4g TFLOP/s, %.0f %%, in %.0f %% of forward and backward", product / 1e12,
 	       100 * f->product_share, 100 * f->product_s / (double)f->rounds / step);
 	if (f->attention_s > 0)

@@ -2,8 +2,8 @@
  * (model/net.h), made-up data and an optimiser behind trainer/engine.h; the loop above knows none of them.
  *
  * Parameters and gradients are the backend's memory. Where that is the process's own the optimiser works in place;
- * elsewhere it works on copies of the host, tensor by tensor, and its state lies here. A microbatch runs at once, since
- * batch norm looks across it. Everything random comes from config->seed through separate streams. */
+ * else the device updates itself or, with `offload`, the host does, tensor by tensor, with the moments here. A microbatch
+ * runs at once, since batch norm looks across it. Everything random comes from config->seed through separate streams. */
 #include "engine.h"
 
 #include <errno.h>
@@ -36,7 +36,8 @@ struct lh_engine_state {
 	struct lh_updater updater;
 	struct lh_optim_tensor *tensors;
 	unsigned slots;                /* vectors of moments */
-	float *moments;                /* on the host */
+	void *moments;                 /* the device's where on_device is, else the host's */
+	struct lh_backend_optim *on_device; /* NULL: updates are the host's */
 	size_t suspects;               /* fp16: the first microbatch since the last update without a finite loss, */
 	uint64_t *suspect_ids;         /* [microbatch] */
 	float *block;                  /* parameters, then gradients, of one tensor; NULL where the backend's memory is ours */
@@ -53,6 +54,11 @@ static void table_close(struct lh_engine_state *s)
 	if (!s)
 		return;
 	lh_source_close(s->source);
+	if (s->on_device) {
+		s->ops->optim_close(s->net->backend, s->on_device);
+		s->ops->release(s->net->backend, s->moments);
+		s->moments = NULL;
+	}
 	lh_net_free(s->net);
 	lh_graph_free(s->graph);
 	for (size_t k = 0; k < s->ninputs; k++)
@@ -80,8 +86,7 @@ static int open_data(struct lh_engine_state *s, const struct lh_peer_config *c, 
 static int open_room(struct lh_engine_state *s, struct lh_err *err)
 {
 	const struct lh_graph *g = s->graph;
-	bool ok = (s->moments = calloc(s->slots * g->parameters + 1, sizeof *s->moments)) != NULL;
-	ok = ok && (s->tensors = calloc(g->nparams, sizeof *s->tensors));
+	bool ok = (s->tensors = calloc(g->nparams, sizeof *s->tensors)) != NULL;
 	ok = ok && (s->suspect_ids = calloc(s->microbatch, sizeof *s->suspect_ids));
 	ok = ok && (s->sample = malloc(s->source->input_bytes + s->source->target_bytes + s->source->scratch_bytes));
 	for (size_t i = 0; i < g->ntensors && ok; i++) {
@@ -118,6 +123,27 @@ static int open_parameters(struct lh_engine_state *s, uint64_t seed, struct lh_e
 	return rc;
 }
 
+/* Moments lie where updates are made: on the device, if it can and nobody wants its memory for more (`offload`). */
+static int open_updates(struct lh_engine_state *s, bool offload, struct lh_err *err)
+{
+	const size_t bytes = (s->slots * s->graph->parameters + 1) * sizeof(float);
+	void *moments = NULL;
+	if (offload || !s->ops->optim_open) {
+		s->moments = calloc(1, bytes);
+		return s->moments ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s: its optimiser's state", s->model);
+	}
+	int rc = s->ops->alloc(s->net->backend, bytes, &moments, err);
+	if (!rc)
+		rc = s->ops->optim_open(s->net->backend, &s->updater.optim, s->tensors, s->graph->nparams, &s->on_device, err);
+	if (rc && moments)
+		s->ops->release(s->net->backend, moments);
+	if (rc)
+		lh_err_wrap(err, "model %s: its optimiser", s->model);
+	else
+		s->moments = moments;
+	return rc;
+}
+
 static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
 {
 	_Static_assert(sizeof(int32_t) == sizeof(float), "one size for all inputs");
@@ -129,6 +155,8 @@ static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c,
 		rc = lh_net_open(s->graph, s->ops, &config, c->microbatch, LH_NET_SHARE, &s->net, err);
 	if (!rc)
 		rc = open_room(s, err);
+	if (!rc)
+		rc = open_updates(s, c->offload, err);
 	if (!rc)
 		rc = open_parameters(s, stream(c->seed, STREAM_PARAMETERS), err);
 	if (!rc)
@@ -320,6 +348,8 @@ static int square_sum(struct lh_engine_state *s, double *ret, struct lh_err *err
 {
 	int rc = 0;
 	*ret = 0;
+	if (s->on_device)
+		return s->ops->optim_square_sum(s->net->backend, s->net->grads, s->graph->parameters, ret, err);
 	for (size_t i = 0; i < s->graph->nparams && !rc; i++) {
 		float *grads;
 		rc = at_hand(s, s->net->grads, &s->tensors[i], s->block, &grads, err);
@@ -342,7 +372,7 @@ static int stop_at_tensor(struct lh_engine_state *s, struct lh_err *err)
 	return lh_updater_no_gradient(&s->updater, s->model, "no tensor", err);
 }
 
-static int apply(struct lh_engine_state *s, const struct lh_optim_step *step, const struct lh_optim_tensor *t,
+static int apply_one(struct lh_engine_state *s, const struct lh_optim_step *step, const struct lh_optim_tensor *t,
 		 struct lh_err *err)
 {
 	float *params, *grads;
@@ -351,8 +381,21 @@ static int apply(struct lh_engine_state *s, const struct lh_optim_step *step, co
 		rc = at_hand(s, s->net->grads, t, s->block + s->block_elements, &grads, err);
 	if (rc)
 		return rc;
-	lh_optim_apply(step, t->decay, t->count, params, grads, s->moments + t->offset, s->graph->parameters);
+	lh_optim_apply(step, t->decay, t->count, params, grads, (float *)s->moments + t->offset,
+		       s->graph->parameters);
 	return s->ops->host_memory ? 0 : vector_write(s, s->net->params, t->offset, t->count, params, err);
+}
+
+static int apply(struct lh_engine_state *s, const struct lh_optim_step *step, struct lh_err *err)
+{
+	int rc = 0;
+	if (s->on_device)
+		return s->ops->optim_step(s->net->backend, s->on_device, step, s->net->params, s->net->grads, s->moments,
+					  s->graph->parameters, err);
+	for (size_t i = 0; i < s->graph->nparams && !rc; i++)
+		if (!s->tensors[i].frozen)
+			rc = apply_one(s, step, &s->tensors[i], err);
+	return rc;
 }
 
 static int table_update(struct lh_engine_state *s, uint64_t total_samples, struct lh_err *err)
@@ -367,9 +410,8 @@ static int table_update(struct lh_engine_state *s, uint64_t total_samples, struc
 	const enum lh_verdict verdict = lh_updater_next(&s->updater, squares, total_samples, &step);
 	if (verdict == LH_VERDICT_STOP)
 		return s->suspects ? stop_at_layer(s, s->suspect_ids, s->suspects, err) : stop_at_tensor(s, err);
-	for (size_t i = 0; i < s->graph->nparams && !rc && verdict == LH_VERDICT_APPLY; i++)
-		if (!s->tensors[i].frozen)
-			rc = apply(s, &step, &s->tensors[i], err);
+	if (verdict == LH_VERDICT_APPLY)
+		rc = apply(s, &step, err);
 	s->net->stale = true;
 	s->suspects = 0;
 	return rc ? rc : lh_net_zero_grads(s->net, err);
@@ -398,24 +440,25 @@ static uint64_t table_state_bytes(const struct lh_engine_state *s)
 	return sizeof s->updater.now + (1 + s->slots) * s->graph->parameters * sizeof(float);
 }
 
-/* n bytes at `offset` of a vector of parameters that may be anywhere. */
-static int move_parameters(struct lh_engine_state *s, size_t offset, size_t n, uint8_t *bytes, bool in,
-			   struct lh_err *err)
+/* n bytes at `at`, which is memory of the backend's or (`near`) ours. */
+static int move_piece(struct lh_engine_state *s, char *at, bool near, size_t n, uint8_t *bytes, bool in,
+		      struct lh_err *err)
 {
-	char *at = (char *)s->net->params + offset;
-	if (!in)
-		return s->ops->get(s->net->backend, bytes, at, n, err);
-	s->net->stale = true;
-	return s->ops->put(s->net->backend, at, bytes, n, err);
+	if (!near)
+		return in ? s->ops->put(s->net->backend, at, bytes, n, err) : s->ops->get(s->net->backend, bytes, at, n, err);
+	memcpy(in ? (void *)at : bytes, in ? bytes : (void *)at, n);
+	return 0;
 }
 
 /* Move n bytes from `offset` on between the state and `bytes`. */
 static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint8_t *bytes, bool in, struct lh_err *err)
 {
 	const size_t vector = s->graph->parameters * sizeof(float);
-	const struct { void *at; size_t len; } pieces[] = {
-		{ &s->updater.now, sizeof s->updater.now }, { NULL, vector }, { s->moments, s->slots * vector },
+	const struct { void *at; size_t len; bool near; } pieces[] = {
+		{ &s->updater.now, sizeof s->updater.now, true }, { s->net->params, vector, false },
+		{ s->moments, s->slots * vector, !s->on_device },
 	};
+	s->net->stale |= in;
 	int rc = 0;
 	if (offset > table_state_bytes(s) || n > table_state_bytes(s) - offset)
 		return lh_err_set(err, LH_EXIT_BROKE, -ERANGE, "state: bytes %llu + %zu of %llu",
@@ -426,11 +469,7 @@ static int move_state(struct lh_engine_state *s, uint64_t offset, size_t n, uint
 			continue;
 		}
 		const size_t len = pieces[i].len - offset < n ? pieces[i].len - (size_t)offset : n;
-		uint8_t *at = pieces[i].at ? (uint8_t *)pieces[i].at + offset : NULL;
-		if (!at)
-			rc = move_parameters(s, (size_t)offset, len, bytes, in, err);
-		else
-			memcpy(in ? at : bytes, in ? bytes : at, len);
+		rc = move_piece(s, (char *)pieces[i].at + offset, pieces[i].near, len, bytes, in, err);
 		bytes += len;
 		n -= len;
 		offset = 0;

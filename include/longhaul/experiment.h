@@ -23,7 +23,7 @@ struct lh_training {
 	enum lh_engine engine;
 	bool engine_auto;           /* engine: auto - cuda as long as nobody has found that it cannot; then cpu */
 	enum lh_precision precision;
-	bool deterministic;
+	bool offload, deterministic;
 	char model[LH_MODEL_SPEC_MAX]; /* cpu: "text", "digits", "resnet-lab", "resnet18:width=1/8,image=48", ...; paced: a
 				     * catalogue name (RN18 ... RXLM) */
 	enum lh_wire wire;          /* element type on the wire */

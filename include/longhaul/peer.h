@@ -167,6 +167,7 @@ struct lh_peer_config {
 	uint32_t microbatch, epochs;
 	enum lh_precision precision; /* of activations: engine cuda */
 	uint32_t gpu;               /* engine cuda: of several */
+	bool offload;               /* engine cuda: updates and their moments are the host's, for want of the GPU's memory */
 	bool deterministic;         /* same seed, same membership: same bits */
 	double learning_rate;
 	struct lh_optim_options optim;

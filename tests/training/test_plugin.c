@@ -33,7 +33,8 @@ static void test_complete(void)
 		CU_ASSERT_EQUAL(o->element_bytes, 4);
 		CU_ASSERT_EQUAL(o->activation_bytes, precision == LH_PRECISION_FP32 ? 4 : 2);
 		CU_ASSERT_TRUE(o->open && o->close && o->alloc && o->release && o->put && o->get && o->zero && o->put_reals &&
-			       o->get_reals && o->cast && !o->host_memory);
+			       o->get_reals && o->cast && o->wait && o->optim_open && o->optim_close && o->optim_square_sum && o->optim_step &&
+			       !o->host_memory);
 		for (unsigned i = 0; i < LH_OP_COUNT; i++)
 			CU_ASSERT_TRUE(o->op[i] && o->op[i]->forward && o->op[i]->backward);
 	}

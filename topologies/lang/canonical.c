@@ -323,6 +323,8 @@ static void put_training(FILE *out, const struct lh_training *t)
 		t->model, quote, t->hivemind ? ", profile: hivemind" : "");
 	if (t->precision != LH_PRECISION_FP32)
 		fprintf(out, ", precision: %s", lh_precision_names[t->precision]);
+	if (t->offload)
+		fputs(", offload: yes", out);
 	if (t->deterministic)
 		fputs(", deterministic: yes", out);
 	if (t->engine != LH_ENGINE_PACED && t->data != LH_DATA_AUTO)

@@ -179,6 +179,8 @@ const struct lang_key lang_keys[] = {
 	  "the catalogue's time and sends the true number of bytes" },
 	{ IN(S_TRAINING), "precision", { T_CHOICE, .choices = "fp32 bf16 fp16" }, false, "fp32",
 	  "engine cuda: of activations and products; parameters and sums stay fp32" },
+	{ IN(S_TRAINING), "offload", { T_BOOL }, false, "no",
+	  "engine cuda: the host updates and keeps the optimiser's state, as the study did; leaves more of the GPU's memory" },
 	{ IN(S_TRAINING), "deterministic", { T_BOOL }, false, "no",
 	  "engine cuda: same seed and membership, same bits, with slower algorithms where need be; cpu always does so" },
 	{ IN(S_TRAINING), "model", { T_TEXT, .max = LH_MODEL_SPEC_MAX - 1 }, true, NULL, "cpu: `digits`, `text`, `resnet-lab`, `convnext-lab`, `roberta-lab`, `roberta-text-lab` or `whisper-lab`, or one of `longhaul models` in other sizes, as `resnet18:width=1/8,depth=1,image=48,symbols=10`; paced: a model of the catalogue" },

@@ -141,6 +141,7 @@ void lang_training(struct lang *l)
 	t->engine_auto = engine > LH_ENGINE_CUDA; /* auto stands last */
 	t->engine = t->engine_auto ? LH_ENGINE_CUDA : (enum lh_engine)engine;
 	t->precision = (enum lh_precision)key(l, map, "precision")->v.choice;
+	t->offload = key(l, map, "offload")->v.yes;
 	t->deterministic = key(l, map, "deterministic")->v.yes;
 	if ((n = lang_good(map, "model")))
 		snprintf(t->model, sizeof t->model, "%s", n->text);

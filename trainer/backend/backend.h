@@ -120,6 +120,11 @@ struct lh_backend_config {
 	bool deterministic;              /* same input, same bits: no sum whose order is not fixed */
 };
 
+struct lh_optim;
+struct lh_optim_step;
+struct lh_optim_tensor;
+struct lh_backend_optim; /* each backend's own */
+
 /* One for each backend and precision. */
 struct lh_backend_ops {
 	const char *name;                /* "cpu", "cuda" */
@@ -142,6 +147,18 @@ struct lh_backend_ops {
 	int (*get_reals)(struct lh_backend *b, void *host, const void *device, size_t count, struct lh_err *err);
 	/* On the device, parameters to the precision of activations. NULL: only element_bytes. */
 	int (*cast)(struct lh_backend *b, void *copy, const void *param, size_t count, struct lh_err *err);
+	/* Until all that was asked for is done. NULL: it always is. */
+	int (*wait)(struct lh_backend *b, struct lh_err *err);
+
+	/* Updates on the device (optim/optimizer.h): NULL, all four: by the host. Vectors are the device's. */
+	int (*optim_open)(struct lh_backend *b, const struct lh_optim *o, const struct lh_optim_tensor *tensors,
+			  size_t ntensors, struct lh_backend_optim **ret, struct lh_err *err);
+	void (*optim_close)(struct lh_backend *b, struct lh_backend_optim *o); /* NULL is fine */
+	/* The sum of squares, in an order that only n decides; waits. */
+	int (*optim_square_sum)(struct lh_backend *b, const void *vector, size_t n, double *ret, struct lh_err *err);
+	/* One update of all tensors that are not frozen. moments: lh_optim_slots vectors, each `stride` elements on. */
+	int (*optim_step)(struct lh_backend *b, struct lh_backend_optim *o, const struct lh_optim_step *step, void *params,
+			  const void *grads, void *moments, size_t stride, struct lh_err *err);
 	const struct lh_backend_op *op[LH_OP_COUNT];
 };
 

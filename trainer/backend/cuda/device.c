@@ -205,6 +205,11 @@ int lh_cuda_zero(struct lh_backend *b, void *device, size_t bytes, struct lh_err
 	return lh_cuda_check(b, cudaMemsetAsync(device, 0, bytes, b->cuda.stream), "clear memory", err);
 }
 
+int lh_cuda_wait(struct lh_backend *b, struct lh_err *err)
+{
+	return lh_cuda_check(b, cudaStreamSynchronize(b->cuda.stream), "wait", err);
+}
+
 /* ---- between host and device ---- */
 
 /* The block whose turn it is, with its last transfer over. */

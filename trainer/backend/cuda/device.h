@@ -20,6 +20,16 @@ int lh_cuda_zero(struct lh_backend *b, void *device, size_t bytes, struct lh_err
 int lh_cuda_put_reals(struct lh_backend *b, void *device, const void *host, size_t count, struct lh_err *err);
 int lh_cuda_get_reals(struct lh_backend *b, void *host, const void *device, size_t count, struct lh_err *err);
 
+int lh_cuda_wait(struct lh_backend *b, struct lh_err *err);
+
+/* update.c: optimizer.cu behind the backend's calls. */
+int lh_cuda_update_open(struct lh_backend *b, const struct lh_optim *o, const struct lh_optim_tensor *tensors,
+			size_t ntensors, struct lh_backend_optim **ret, struct lh_err *err);
+void lh_cuda_update_close(struct lh_backend *b, struct lh_backend_optim *o);
+int lh_cuda_update_square_sum(struct lh_backend *b, const void *vector, size_t n, double *ret, struct lh_err *err);
+int lh_cuda_update_step(struct lh_backend *b, struct lh_backend_optim *o, const struct lh_optim_step *step,
+			void *params, const void *grads, void *moments, size_t stride, struct lh_err *err);
+
 /* What all libraries share on the device, and the two pinned blocks of the host. */
 enum {
 	LH_CUDA_WORKSPACE_BYTES = 256 << 20, /* convolutions' algorithms want much; products 32 MiB */
