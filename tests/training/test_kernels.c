@@ -35,6 +35,11 @@ static void embedding_many(struct lh_graph *g)
 	lh_g_embedding(g, lh_graph_input_ids(g, 300, 6), NAME, 6, 70, 2); /* each id in several tiles of 256 */
 }
 static void dropout_many(struct lh_graph *g) { lh_g_dropout(g, image(g, 1, 1, 8), NAME, 0.3); }
+static void attention_many(struct lh_graph *g)
+{
+	const int q = image(g, 1, 2, 4), k = image(g, 1, 3, 4), v = image(g, 1, 3, 4);
+	lh_g_attention(g, q, k, v, lh_graph_input_ids(g, 3, 2), NAME, 2, false, 0.3);
+}
 static void drop_path_vector(struct lh_graph *g) { lh_g_drop_path(g, image(g, 2, 3, 8), NAME, 0.4); }
 static void strips(struct lh_graph *g, size_t c, size_t kernel)
 {
@@ -83,7 +88,9 @@ static const struct lh_opcase more[] = {
 	{ "cross_entropy_long", 2, cross_entropy_long, 1e-6, ROUNDED },
 	{ "cross_entropy_one", 8, cross_entropy_one, 1e-6, ROUNDED },
 };
-static const struct lh_opcase many = { "dropout_many", 300, dropout_many, 1e-6, ROUNDED };
+/* More than a launch has keys for. */
+static const struct lh_opcase many[] = { { "dropout_many", 300, dropout_many, 1e-6, ROUNDED },
+					 { "attention_many", 140, attention_many, 2e-6, ROUNDED_WITHIN } };
 
 /* Both sides are fp32: each is off the truth by as much as the other. */
 static double bound_of(const struct lh_opcase *c, unsigned precision)
@@ -167,7 +174,30 @@ static void test_fp16(void) { check_all(LH_PRECISION_FP16); }
 
 static void test_many_samples(void)
 {
-	check(&many, &(struct lh_opdevice){ .precision = LH_PRECISION_FP16 });
+	for (unsigned i = 0; i < 2; i++)
+		check(&many[i], &(struct lh_opdevice){ .precision = LH_PRECISION_FP16 });
+}
+
+/* Not deterministic: an embedding's gradient is added atomically, so sums have any order. */
+static void test_atomic(void)
+{
+	struct lh_backend *backend = NULL;
+	CU_ASSERT_EQUAL_FATAL(lh_backend_simt[0].open(&(struct lh_backend_config){ .deterministic = false }, &backend, NULL), 0);
+	for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+		const struct lh_opdevice how = { .precision = LH_PRECISION_FP32 };
+		struct lh_opbench b;
+		struct lh_opresult want, got;
+		if (strcmp(more[i].name, "embedding_many"))
+			continue;
+		lh_opbench_open(&more[i], &lh_backend_cpu, &b);
+		lh_opdevice_run_cpu(&b, &how, &want);
+		CU_ASSERT_EQUAL_FATAL(lh_opdevice_run(&b, &lh_backend_simt[0], backend, &how, &got, NULL), 0);
+		compare(&more[i], &how, &got, &want);
+		lh_opresult_free(&want);
+		lh_opresult_free(&got);
+		lh_opbench_close(&b);
+	}
+	lh_backend_simt[0].close(backend);
 }
 
 static void test_evaluation(void)
@@ -225,6 +255,7 @@ int main(int argc, char **argv)
 		{ "bf16", test_bf16, 0 },
 		{ "fp16", test_fp16, 0 },
 		{ "many_samples", test_many_samples, 0 },
+		{ "atomic", test_atomic, 0 },
 		{ "evaluation", test_evaluation, 0 },
 		{ "nan", test_nan, 0 },
 	};
