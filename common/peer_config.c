@@ -161,6 +161,7 @@ static int check_averaging(const struct lh_peer_config *c, struct lh_err *err)
 }
 
 static const struct lh_field resume_fields[] = {
+	LH_FIELD(lh_resume, rank, LH_FIELD_UINT),
 	LH_FIELD(lh_resume, path, LH_FIELD_TEXT),
 	LH_FIELD(lh_resume, take, LH_FIELD_WORD, .words = lh_take_names),
 };
@@ -171,9 +172,21 @@ static int check_resume(const struct lh_peer_config *c, struct lh_err *err)
 		return refuse(err, "resume", "and resume_round need each other");
 	if (c->resume_round && c->resume_round >= c->epochs)
 		return refuse(err, "resume_round", "is not below epochs: nothing is left to do");
-	for (unsigned i = 0; i < c->nresume; i++)
-		if ((c->resume[i].take == LH_TAKE_HELD) != (i > 0))
-			return refuse(err, "resume", "the first file must be taken \"all\" or \"shared\", the others \"held\"");
+	uint8_t *has = calloc(c->size, 1);
+	if (!has)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "key \"resume\"");
+	unsigned ranks = 0;
+	bool fine = true;
+	for (unsigned i = 0; fine && i < c->nresume; i++) {
+		const struct lh_resume *r = &c->resume[i];
+		fine = r->rank < c->size && (r->take == LH_TAKE_HELD) == has[r->rank];
+		ranks += fine && !has[r->rank];
+		if (fine)
+			has[r->rank] = 1;
+	}
+	free(has);
+	if (!fine || (c->nresume && ranks < c->size))
+		return refuse(err, "resume", "each rank's first file must be taken \"all\" or \"shared\", its others \"held\"");
 	return 0;
 }
 
@@ -233,7 +246,7 @@ static int read_resume(const json_t *root, struct lh_peer_config *c, struct lh_e
 	const json_t *list = json_object_get(root, "resume");
 	if (!list)
 		return 0;
-	if (!json_is_array(list) || json_array_size(list) > LH_PEER_SIZE_MAX)
+	if (!json_is_array(list) || json_array_size(list) > 2 * LH_PEER_SIZE_MAX)
 		return refuse(err, "resume", "is not a list of files");
 	c->resume = calloc(json_array_size(list) + 1, sizeof *c->resume);
 	if (!c->resume)

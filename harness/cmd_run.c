@@ -41,7 +41,7 @@ static int run_body(struct lh_session *s)
 	struct lh_progress progress = { .out = s->inv->quiet ? NULL : stderr, .animate = s->inv->animate };
 	struct lh_run_options opt = {
 		.dir = s->out_dir, .progress = &progress, .probe_dir = s->inv->probe_dir,
-		.baseline_dir = s->inv->baseline_dir,
+		.baseline_dir = s->inv->baseline_dir, .resume_dir = s->inv->resume_dir,
 	};
 	struct lh_run *r = calloc(1, sizeof *r);
 
@@ -71,9 +71,22 @@ static int run_body(struct lh_session *s)
 	return status;
 }
 
+/* Every byte of the checkpoints, before anything is touched; inside User-Mode Linux that was done outside. */
+static int check(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
+{
+	struct lh_resume_plan plan;
+
+	if (!inv->resume_dir || inv->inside_uml)
+		return 0;
+	int rc = lh_resume_find(inv->resume_dir, exp, true, &plan, err);
+	if (rc == 0)
+		lh_resume_done(&plan);
+	return rc;
+}
+
 int cmd_run(const struct lh_invocation *inv)
 {
-	const struct lh_session_options opt = { .trains = true, .makes_out_dir = true, .uses_out_dir = true, .failed = print_failed };
+	const struct lh_session_options opt = { .trains = true, .makes_out_dir = true, .uses_out_dir = true, .resumes_apart = true, .check = check, .failed = print_failed };
 
 	return lh_session_main(inv, &opt, run_body);
 }

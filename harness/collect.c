@@ -42,6 +42,14 @@ const struct lh_event *lh_series_at(const struct lh_series *s, uint32_t epoch, u
 	return e->kind == LH_EVENT_EPOCH ? e : NULL;
 }
 
+void lh_series_resumed(struct lh_series *s, uint32_t first, bool begins_apart)
+{
+	s->first = s->reached = first;
+	s->begins_apart = begins_apart;
+	for (unsigned i = 0; i < s->npeers; i++)
+		s->peers[i].epochs = first;
+}
+
 void lh_series_elastic(struct lh_series *s, const bool *absent)
 {
 	s->elastic = true;
@@ -122,7 +130,7 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		p->parameters = e->parameters;
 		if (p->late)
 			return 0;
-		p->initial = true;
+		p->initial = !s->begins_apart;
 		p->initial_hash = e->state_hash;
 		return 0;
 	case LH_EVENT_EPOCH:
@@ -206,7 +214,7 @@ uint32_t lh_series_committed(const struct lh_series *s)
 bool lh_series_lost_one(const struct lh_series *s, uint32_t epoch)
 {
 	for (unsigned i = 0; s->elastic && i < s->npeers; i++) {
-		bool before = epoch > 1 ? lh_series_at(s, epoch - 1, i) != NULL : s->peers[i].initial;
+		bool before = epoch > s->first + 1 ? lh_series_at(s, epoch - 1, i) != NULL : s->peers[i].initial;
 		if (!lh_series_at(s, epoch, i) && (before || s->peers[i].lost))
 			return true;
 	}

@@ -35,6 +35,8 @@ struct lh_span_sums {
 struct lh_series {
 	unsigned npeers;
 	uint32_t nepochs;         /* as configured */
+	uint32_t first;           /* epochs that an earlier run had: nobody tells of those */
+	bool begins_apart;        /* resumed where the peers held different parameters */
 	bool elastic;             /* peers may come and go */
 	uint64_t members;         /* elastic: of the newest view; 0: none was told */
 	uint32_t view, reached;   /* elastic: its number; epochs that all members of the time committed */
@@ -49,6 +51,8 @@ struct lh_series {
 int lh_series_init(struct lh_series *s, unsigned npeers, uint32_t nepochs, struct lh_err *err);
 void lh_series_done(struct lh_series *s);
 
+/* Before anything is added: the run goes on after that epoch. */
+void lh_series_resumed(struct lh_series *s, uint32_t first, bool begins_apart);
 /* Elastic, before anything is added: which peers are not there when the run begins. */
 void lh_series_elastic(struct lh_series *s, const bool *absent);
 /* Elastic: the peer's process ended, or was started anew. */

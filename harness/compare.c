@@ -81,12 +81,18 @@ static int read_links(struct lh_compare_run *r, const json_t *links, struct lh_e
 	return 0;
 }
 
-static int read_epochs(struct lh_compare_run *r, const json_t *epochs, struct lh_err *err)
+static int read_epochs(struct lh_compare_run *r, const json_t *epochs, const json_t *resumed, struct lh_err *err)
 {
 	const json_t *epoch;
 	size_t i, n = json_array_size(epochs);
-	uint64_t samples = 0;
+	uint64_t samples = 0, before = 0;
 
+	if (resumed) { /* those of the run that it goes on from count for the loss, not for the bytes */
+		double earlier = number(resumed, "samples");
+		if (!(earlier >= 0 && earlier <= 1e15))
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "was resumed after no number of samples");
+		before = (uint64_t)earlier;
+	}
 	if (n > EPOCHS_MAX)
 		return lh_err_set(err, LH_EXIT_INPUT, -E2BIG, "has more than %u epochs", EPOCHS_MAX);
 	r->epochs = calloc(n + 1, sizeof *r->epochs);
@@ -97,7 +103,7 @@ static int read_epochs(struct lh_compare_run *r, const json_t *epochs, struct lh
 		if (!(of_epoch >= 0 && of_epoch <= 1e15))
 			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "epoch %zu has no number of samples", i + 1);
 		samples += (uint64_t)of_epoch;
-		r->epochs[r->nepochs++] = (struct lh_compare_epoch){ samples, number(epoch, "loss") };
+		r->epochs[r->nepochs++] = (struct lh_compare_epoch){ before + samples, number(epoch, "loss") };
 	}
 	r->bytes_per_sample = samples ? r->wan_bytes / (double)samples : NAN;
 	return 0;
@@ -186,7 +192,7 @@ int lh_compare_add_docs(struct lh_compare *c, const char *path, const json_t *re
 	if (rc == 0)
 		rc = read_links(&r, json_object_get(result, "links"), err);
 	if (rc == 0)
-		rc = read_epochs(&r, json_object_get(result, "epochs"), err);
+		rc = read_epochs(&r, json_object_get(result, "epochs"), json_object_get(result, "resumed"), err);
 	if (rc < 0) {
 		run_done(&r);
 		return lh_err_wrap(err, "%s", path);

@@ -65,7 +65,7 @@ static void judge_replicas(const struct lh_judge_input *in, struct lh_verdict *v
 		object(v, LH_EXIT_BROKE, "epoch %u: %s", sum->wrong_epoch, wrong[sum->dealt]);
 	else if (sum->short_epoch)
 		object(v, LH_EXIT_BROKE, "epoch %u: %llu samples were trained, not the target batch", sum->short_epoch,
-		       (unsigned long long)in->metrics->epochs[sum->short_epoch - 1].samples);
+		       (unsigned long long)in->metrics->epochs[sum->short_epoch - in->metrics->epochs[0].epoch].samples);
 }
 
 /* Whatever a site's peers sent must have left one of its gateway's shaped interfaces, the site's own LAN included. */

@@ -90,7 +90,7 @@ static uint32_t view_of(const struct lh_series *s, uint32_t epoch)
 	uint32_t view = 0;
 
 	for (unsigned i = 0; i < s->npeers; i++) {
-		const struct lh_event *e = lh_series_at(s, epoch ? epoch : 1, i);
+		const struct lh_event *e = lh_series_at(s, epoch > s->first ? epoch : s->first + 1, i);
 		if (e && e->view > view)
 			view = e->view;
 	}
@@ -186,8 +186,8 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 {
 	double wall_s = 0;
 
-	m->has_tcp = all->nepochs > in->warmup;
-	for (uint32_t epoch = 1; epoch <= all->nepochs; epoch++) {
+	m->has_tcp = s->first + all->nepochs > in->warmup;
+	for (uint32_t epoch = s->first + 1; epoch <= s->first + all->nepochs; epoch++) {
 		const struct lh_event *e = lh_series_at(s, epoch, peer);
 		if (!e)
 			continue;
@@ -195,7 +195,7 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 		m->bytes_received += e->bytes_received;
 		if (epoch <= in->warmup)
 			continue;
-		wall_s += all->epochs[epoch - 1].wall_s;
+		wall_s += all->epochs[epoch - 1 - s->first].wall_s;
 		m->samples += e->samples;
 		m->calc_s += seconds(e->calc_end_ns - e->begin_ns);
 		m->update_s += seconds(e->commit_ns - e->exchange_end_ns);
@@ -295,7 +295,7 @@ static int sum_dealt(const struct lh_series *s, const struct lh_metrics_input *i
 
 	for (uint32_t i = 0; i < m->nepochs; i++) {
 		uint64_t unreported = 0;
-		enum lh_dealt dealt = lh_metrics_dealt(s, i + 1, in->target_batch, &unreported, err);
+		enum lh_dealt dealt = lh_metrics_dealt(s, s->first + i + 1, in->target_batch, &unreported, err);
 		if ((int)dealt < 0)
 			return (int)dealt;
 		sum->unreported += unreported;
@@ -303,7 +303,7 @@ static int sum_dealt(const struct lh_series *s, const struct lh_metrics_input *i
 			sum->dealt = dealt;
 		if (dealt <= LH_DEALT_NOT_TOLD || sum->wrong_epoch)
 			continue;
-		sum->wrong_epoch = i + 1;
+		sum->wrong_epoch = s->first + i + 1;
 		sum->dealt = dealt;
 	}
 	return 0;
@@ -329,22 +329,22 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 	sum->efficiency = sum->epochs && sum->solo_sps > 0 ? sum->throughput_sps / sum->solo_sps : NAN;
 	if (!(sum->solo_sps > 0))
 		sum->solo_sps = NAN;
-	sum_cpus(s, in, m->nepochs, sum);
-	sum_shares(s, in, m->nepochs, sum);
+	sum_cpus(s, in, s->first + m->nepochs, sum);
+	sum_shares(s, in, s->first + m->nepochs, sum);
 	bool joined = s->elastic ? m->nepochs > 0 : lh_series_joined(s) == s->npeers;
 	sum->replicas_identical = joined && s->npeers > 0 &&
-		lh_series_identical(s, m->nepochs, &sum->differ_epoch, &sum->differ_peer);
+		lh_series_identical(s, s->first + m->nepochs, &sum->differ_epoch, &sum->differ_peer);
 	for (uint32_t i = 0; i < m->nepochs; i++)
 		sum->shared_epochs += m->epochs[i].shared;
 	for (uint32_t i = m->nepochs; i > 0; i--)
 		if (!in->estimated && m->epochs[i - 1].samples != in->target_batch)
-			sum->short_epoch = i;
+			sum->short_epoch = s->first + i;
 }
 
 int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input *in,
 		       struct lh_metrics *ret, struct lh_err *err)
 {
-	struct lh_metrics m = { .nepochs = lh_series_committed(s), .npeers = s->npeers };
+	struct lh_metrics m = { .nepochs = lh_series_committed(s) - s->first, .npeers = s->npeers };
 
 	m.epochs = calloc(m.nepochs ? m.nepochs : 1, sizeof *m.epochs);
 	m.peers = calloc(m.npeers ? m.npeers : 1, sizeof *m.peers);
@@ -353,7 +353,7 @@ int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input 
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the numbers of %u epochs", m.nepochs);
 	}
 	for (uint32_t e = 1; e <= m.nepochs; e++)
-		lh_metrics_epoch(s, in, e, &m.epochs[e - 1]);
+		lh_metrics_epoch(s, in, s->first + e, &m.epochs[e - 1]);
 	summarise(s, in, &m);
 	int rc = !in->estimated ? sum_dealt(s, in, &m, err) : 0;
 	if (rc < 0) {

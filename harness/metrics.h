@@ -79,7 +79,7 @@ struct lh_summary {
 };
 
 struct lh_metrics {
-	uint32_t nepochs;         /* that every peer committed, warm-up included */
+	uint32_t nepochs;         /* that every peer committed in this run, warm-up included */
 	struct lh_epoch_metrics *epochs;
 	unsigned npeers;
 	struct lh_peer_metrics *peers;

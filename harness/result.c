@@ -287,11 +287,15 @@ json_t *lh_result_json(const struct lh_result *r)
 				lh_netem_where_name(r->netem), "cpus", (json_int_t)r->cpus, "longhaul_version",
 				LH_VERSION);
 
-	return json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
+	json_t *doc = json_pack("{s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", LH_RESULT_SCHEMA,
 			 "complete", r->failure.kind == LH_FAILURE_NONE, "exit_status", r->verdict.exit_status,
 			 "environment", env, "experiment", experiment_json(r), "exchange", exchange_json(r), "links", links_json(r), "peers",
 			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
 			 evaluation_json(r), "group", lh_result_group_json(r), "memory", lh_memory_json(r->memory), "failure", failure_json(r));
+	if (doc && r->resumed_dir)
+		json_object_set_new(doc, "resumed", json_pack("{s:s, s:I, s:I}", "dir", r->resumed_dir, "rounds",
+				    (json_int_t)r->resumed, "samples", (json_int_t)r->resumed_samples));
+	return doc;
 }
 
 static void csv_number(FILE *out, double v)

@@ -38,6 +38,9 @@ struct lh_result {
 	size_t ninterruptions;
 	const char *baseline_dir;              /* another run that this one is compared with; NULL: none */
 	double baseline_sps;                   /* its throughput */
+	const char *resumed_dir;               /* the run that this one goes on from; NULL: none */
+	uint32_t resumed;                      /* after so many rounds */
+	uint64_t resumed_samples;              /* in those */
 	const char *dir;                       /* the run directory; NULL: none */
 	struct lh_failure failure;
 	struct lh_verdict verdict;

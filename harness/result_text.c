@@ -224,6 +224,8 @@ void lh_result_print(const struct lh_result *r, FILE *out)
 		tr->engine == LH_ENGINE_PACED ? " (PACED: calculation is waited out, not done)" : "", t->npeers,
 		t->npeers == 1 ? "" : "s", t->nsites, t->nsites == 1 ? "" : "s", (unsigned long long)tr->target_batch,
 		r->kernel_release, lh_netem_where_name(r->netem));
+	if (r->resumed_dir)
+		fprintf(out, "  goes on after round %u of %s\n", r->resumed, r->resumed_dir);
 	print_links(r, out);
 	print_epochs(r, out);
 	print_summary(r, out);

@@ -126,6 +126,22 @@ static int read_baseline(struct lh_run *r, struct lh_err *err)
 	return 0;
 }
 
+/* Its warm-up is this run's own: all connections are new. */
+static int read_checkpoints(struct lh_run *r, struct lh_err *err)
+{
+	if (!r->opt->resume_dir)
+		return 0;
+	int rc = lh_resume_find(r->opt->resume_dir, r->exp, false, &r->resume, err);
+	if (rc < 0)
+		return rc;
+	r->measure.warmup += r->resume.round;
+	r->committed = r->resume.round;
+	r->result.resumed_dir = r->opt->resume_dir;
+	r->result.resumed = r->resume.round;
+	r->result.resumed_samples = r->resume.samples;
+	return 0;
+}
+
 static void bring_up(struct lh_run *r)
 {
 	struct lh_err err = LH_ERR_INIT;
@@ -164,6 +180,8 @@ static void train(struct lh_run *r)
 
 	if (rc == 0 && r->exp->training.membership == LH_MEMBERSHIP_ELASTIC)
 		lh_series_elastic(&r->series, r->exp->absent);
+	if (rc == 0 && r->resume.round)
+		lh_series_resumed(&r->series, r->resume.round, !r->resume.shared);
 	if (rc == 0)
 		rc = lh_watch_init(&r->watch, t, &err);
 	if (rc < 0) {
@@ -254,7 +272,7 @@ int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_exper
 	bool open = lh_rundir_open(opt->dir, result_size(exp), &r->dir, &err) == 0;
 	if (!open)
 		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, err.exit, "%s", err.text);
-	else if (read_baseline(r, &err) < 0)
+	else if (read_baseline(r, &err) < 0 || read_checkpoints(r, &err) < 0)
 		lh_run_fail(r, LH_FAILURE_SETUP, -1, err.exit, "%s", err.text);
 	else
 		bring_up(r);
@@ -281,6 +299,7 @@ void lh_run_done(struct lh_run *r)
 	lh_peers_done(&r->peers);
 	lh_peer_config_done(&r->config);
 	lh_group_log_done(&r->group);
+	lh_resume_done(&r->resume);
 	free(r->interruptions);
 	lh_series_done(&r->series);
 	if (r->has_metrics)

@@ -16,6 +16,7 @@
 #include "probe/background.h"
 #include "progress.h"
 #include "result.h"
+#include "resume.h"
 #include "rundir.h"
 #include "tcpcheck.h"
 #include "watch.h"
@@ -40,6 +41,7 @@ struct lh_run_options {
 	struct lh_progress *progress;
 	const char *probe_dir;        /* goodput is taken from this earlier probe; NULL: none */
 	const char *baseline_dir;     /* the same run undisturbed, to compare with; NULL: none */
+	const char *resume_dir;       /* the run goes on from the checkpoints of this one; NULL: from the beginning */
 	const char *cell;             /* of a sweep, for the manifest; NULL: none */
 	struct lh_run_faults faults;
 };
@@ -64,6 +66,7 @@ struct lh_run {
 	uint32_t shown_view;          /* elastic: the newest that the user was told of */
 	char gave_up[512];            /* elastic: the first peer that did, and why */
 	bool cut_off;                 /* elastic: the schedule has cut a link, so that a peer may rightly give up */
+	struct lh_resume_plan resume; /* round 0: from the beginning */
 	struct lh_exchange_plan exchange;
 	bool has_exchange;
 	struct lh_series series;

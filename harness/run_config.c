@@ -112,6 +112,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	int rc;
 
 	snprintf(c.model, sizeof c.model, "%s", tr->model);
+	c.resume_round = r->resume.round;
 	if (strlen(r->session->data_dir) >= sizeof c.data_dir)
 		return lh_err_set(err, LH_EXIT_MACHINE, -ENAMETOOLONG,
 				  "data directory %s: path longer than %zu characters", r->session->data_dir,
@@ -120,6 +121,15 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	c.peers = calloc(c.size, sizeof *c.peers);
 	if (!c.peers)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "configuration of %u peers", c.size);
+	if (r->resume.nfiles) {
+		c.resume = calloc(r->resume.nfiles, sizeof *c.resume);
+		if (!c.resume) {
+			lh_peer_config_done(&c);
+			return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "configuration of %u peers", c.size);
+		}
+		memcpy(c.resume, r->resume.files, r->resume.nfiles * sizeof *c.resume);
+		c.nresume = r->resume.nfiles;
+	}
 	rc = lh_run_secret(c.secret, err);
 	if (rc == 0)
 		rc = fill_endpoints(exp, &c, err);

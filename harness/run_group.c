@@ -25,7 +25,9 @@ int lh_run_checkpoints(struct lh_run *r, struct lh_peer_config *config, struct l
 	const struct lh_training *tr = &r->exp->training;
 	char path[sizeof r->dir.path + 16], *real;
 
-	if (!tr->checkpoint_ns && !tr->young)
+	config->checkpoint_rounds = tr->checkpoint_rounds;
+	config->checkpoint_keep = tr->checkpoint_keep;
+	if (!tr->checkpoint_ns && !tr->young && !tr->checkpoint_rounds)
 		return 0;
 	config->checkpoint_ns = tr->checkpoint_ns;
 	if (tr->young)

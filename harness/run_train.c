@@ -95,7 +95,7 @@ static void committed(struct lh_run *r)
 			lh_progress_draw(r->opt->progress, "%s", text);
 		else if (!r->opt->progress->terse)
 			lh_progress_note(r->opt->progress, "%s", text);
-		if (r->committed != 1)
+		if (r->committed != r->series.first + 1)
 			continue;
 		check_tcp(r); /* so that a run of two short rounds has its reading, too */
 		double need = lh_metrics_cpus_needed(&r->series, &r->measure, 1);
@@ -338,8 +338,8 @@ static void tick(struct lh_run *r, lh_ns now)
 	if (r->state == LH_RUN_JOINING)
 		lh_progress_draw(r->opt->progress, "joined: %u of %u peers", lh_series_joined(&r->series),
 				 lh_series_present(&r->series));
-	else if (r->state == LH_RUN_TRAINING && r->committed == 0)
-		lh_progress_draw(r->opt->progress, "epoch 1/%u under way, %.0f s", r->series.nepochs,
+	else if (r->state == LH_RUN_TRAINING && r->committed == r->series.first)
+		lh_progress_draw(r->opt->progress, "epoch %u/%u under way, %.0f s", r->series.first + 1, r->series.nepochs,
 				 (double)(now - r->series.go_ns) / 1e9);
 }
 

@@ -169,7 +169,7 @@ static int out_dir_prepare(struct session_state *st, struct lh_err *err)
 	const struct lh_invocation *inv = st->s.inv;
 	if (inv->inside_uml) {
 		snprintf(st->out_dir, sizeof st->out_dir, "%s", inv->inside_uml);
-	} else if (inv->resume_dir) {
+	} else if (inv->resume_dir && !st->opt->resumes_apart) {
 		if (!realpath(inv->resume_dir, st->out_dir))
 			return lh_err_sys(err, LH_EXIT_INPUT, -errno, "--resume %s", inv->resume_dir);
 	} else if (st->opt->uses_out_dir && inv->out_dir) {
@@ -207,7 +207,7 @@ static int out_dir_check(const struct session_state *st, struct lh_err *err)
 /* When nothing was written the directory goes again. */
 static void out_dir_forget(const struct session_state *st)
 {
-	if (st->out_dir[0] && !st->s.inv->inside_uml && !st->s.inv->resume_dir)
+	if (st->out_dir[0] && !st->s.inv->inside_uml && (!st->s.inv->resume_dir || st->opt->resumes_apart))
 		rmdir(st->out_dir);
 }
 

@@ -31,6 +31,7 @@ struct lh_session {
 struct lh_session_options {
 	bool makes_out_dir;           /* without -o: longhaul-runs/<UTC>-<name>-<id>/ is made */
 	bool trains;                  /* needs longhaul-peer and the data sets */
+	bool resumes_apart;           /* --resume names another run, not the directory that is gone on in */
 	bool uses_out_dir;            /* -o is honoured: must not exist; made before the kernel is entered */
 	/* NULL, or what the command itself has to say about its words and the file; before anything is touched. */
 	int (*check)(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err);

@@ -4,13 +4,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "hash.h"
+#include "optim/optimizer.h"
+#include "state_run.h"
 
 enum { CHUNK = 256 * 1024, KEEP_DEFAULT = 2 };
 
@@ -22,104 +23,43 @@ void lh_checkpoint_path(const struct lh_peer_config *c, uint32_t round, char ret
 
 /* ---- what it says of itself ---- */
 
-struct text { char bytes[LH_STATE_FACTS_MAX]; size_t n; };
-
-__attribute__((format(printf, 3, 4))) static void say(struct text *t, const char *key, const char *fmt, ...)
+static void say_optimizer(struct lh_state_text *t, const struct lh_peer_config *c)
 {
-	va_list ap;
-	size_t left = sizeof t->bytes - t->n, used = (size_t)snprintf(t->bytes + t->n, left, "%s=", key);
-	va_start(ap, fmt);
-	if (used < left)
-		used += (size_t)vsnprintf(t->bytes + t->n + used, left - used, fmt, ap);
-	va_end(ap);
-	for (size_t i = t->n; i < t->n + used && used + 1 < left; i++) /* names may be any text */
-		if (t->bytes[i] < ' ' || t->bytes[i] > '~')
-			t->bytes[i] = '?';
-	if (used + 1 < left) {
-		t->bytes[t->n + used] = '\n';
-		t->n += used + 1;
-	}
+	const struct lh_optim_options o = lh_optim_of(c).o;
+	lh_state_say(t, "learning_rate", "%.17g", c->learning_rate);
+	lh_state_say(t, "momentum", "%.17g", o.momentum);
+	lh_state_say(t, "nesterov", "%s", o.nesterov ? "yes" : "no");
+	lh_state_say(t, "betas", "%.17g %.17g", o.beta1, o.beta2);
+	lh_state_say(t, "epsilon", "%.17g", o.epsilon);
+	lh_state_say(t, "weight_decay", "%.17g", o.weight_decay);
+	lh_state_say(t, "warmup_updates", "%u", o.warmup_updates);
+	lh_state_say(t, "schedule", "%s", lh_schedule_names[o.schedule]);
+	lh_state_say(t, "total_updates", "%u", o.total_updates);
+	lh_state_say(t, "clip_norm", "%.17g", o.clip_norm);
 }
 
-/* What the state means nothing without: another run must have the same. */
-static void say_identity(struct text *t, const struct lh_checkpoint_of *of)
-{
-	const struct lh_peer_config *c = of->c;
-	const struct lh_sync_options *s = &c->sync;
-	say(t, "model", "%s", c->model);
-	say(t, "parameters", "%llu", (unsigned long long)of->ops->parameters(of->engine));
-	say(t, "seed", "%llu", (unsigned long long)c->seed);
-	say(t, "data", "%s", lh_data_names[c->data]);
-	say(t, "target_batch", "%llu", (unsigned long long)c->target_batch);
-	say(t, "optimizer", "%s", lh_optimizer_names[s->optimizer]);
-	say(t, "strategy", "%s", lh_strategy_names[s->strategy]);
-	say(t, "every", "%u", s->every);
-	say(t, "fragments", "%u", s->fragments);
-	say(t, "overlap", "%u", s->overlap);
-	say(t, "staleness", "%u", s->staleness);
-	say(t, "wire", "%s", lh_wire_names[c->wire]);
-	say(t, "powersgd_rank", "%u", c->codec.powersgd_rank);
-	say(t, "error_feedback", "%s", c->codec.error_feedback ? "yes" : "no");
-}
-
-static void say_all(struct text *t, const struct lh_checkpoint_of *of, const struct lh_checkpoint *where)
+static void say_all(struct lh_state_text *t, const struct lh_checkpoint_of *of, const struct lh_checkpoint *where)
 {
 	const struct lh_peer_config *c = of->c;
 	t->n = 0;
-	say_identity(t, of);
-	say(t, "engine", "%s", of->ops->name);
-	say(t, "precision", "%s", lh_precision_names[c->precision]);
-	say(t, "learning_rate", "%.17g", c->learning_rate);
-	say(t, "outer_learning_rate", "%.17g", c->sync.outer_learning_rate);
-	say(t, "outer_momentum", "%.17g", c->sync.outer_momentum);
-	say(t, "blend", "%.17g", c->sync.blend);
-	say(t, "topk_fraction", "%.17g", c->codec.topk_fraction);
-	say(t, "microbatch", "%u", c->microbatch);
-	say(t, "epochs", "%u", c->epochs);
-	say(t, "membership", "%s", lh_membership_names[c->membership]);
-	say(t, "peer", "%s", c->peers[c->rank].name);
-	say(t, "rank", "%u", c->rank);
-	say(t, "size", "%u", c->size);
-	say(t, "round", "%u", where->round);
-	say(t, "samples", "%llu", (unsigned long long)where->samples);
-	say(t, "shared", "%s", where->shared ? "yes" : "no");
-}
-
-/* The first fact in which the file is of another run. */
-static int check_identity(const struct lh_state_head *h, const struct lh_checkpoint_of *of, struct lh_err *err)
-{
-	struct text own = { .n = 0 };
-	say_identity(&own, of);
-	own.bytes[own.n] = 0;
-	for (const char *line = own.bytes; *line; line += strcspn(line, "\n") + 1) {
-		char key[64];
-		size_t n = strcspn(line, "="), value = strcspn(line + n + 1, "\n"), theirs_n = 0;
-		snprintf(key, sizeof key, "%.*s", (int)n, line);
-		const char *theirs = lh_state_fact(h, key, &theirs_n);
-		if (!theirs)
-			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "foreign: does not say its %s", key);
-		if (theirs_n != value || memcmp(theirs, line + n + 1, value))
-			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "of another run: its %s is %.*s, this run's is %.*s",
-					  key, theirs_n < 64 ? (int)theirs_n : 64, theirs, (int)value, line + n + 1);
-	}
-	return 0;
-}
-
-static int parse_where(const struct lh_state_head *h, struct lh_checkpoint *ret, struct lh_err *err)
-{
-	static const char *const keys[] = { "rank", "size", "round", "samples" };
-	uint64_t v[4];
-	size_t n = 0;
-	for (unsigned i = 0; i < 4; i++)
-		if (lh_state_fact_number(h, keys[i], &v[i]) || (i < 3 && v[i] > UINT32_MAX))
-			return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "foreign: does not say its %s", keys[i]);
-	const char *shared = lh_state_fact(h, "shared", &n);
-	if (v[1] > LH_PEER_SIZE_MAX || v[0] >= v[1] || !shared)
-		return lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "foreign: its rank and size cannot be");
-	*ret = (struct lh_checkpoint){ .rank = (unsigned)v[0], .size = (unsigned)v[1], .round = (uint32_t)v[2],
-				       .samples = v[3], .shared = n == 3 && !memcmp(shared, "yes", 3),
-				       .bytes = h->file_bytes };
-	return 0;
+	lh_state_say_run(t, c);
+	lh_state_say(t, "parameters", "%llu", (unsigned long long)of->ops->parameters(of->engine));
+	lh_state_say(t, "engine", "%s", of->ops->name);
+	lh_state_say(t, "precision", "%s", lh_precision_names[c->precision]);
+	say_optimizer(t, c);
+	lh_state_say(t, "outer_learning_rate", "%.17g", c->sync.outer_learning_rate);
+	lh_state_say(t, "outer_momentum", "%.17g", c->sync.outer_momentum);
+	lh_state_say(t, "blend", "%.17g", c->sync.blend);
+	lh_state_say(t, "topk_fraction", "%.17g", c->codec.topk_fraction);
+	lh_state_say(t, "microbatch", "%u", c->microbatch);
+	lh_state_say(t, "epochs", "%u", c->epochs);
+	lh_state_say(t, "membership", "%s", lh_membership_names[c->membership]);
+	lh_state_say(t, "peer", "%s", c->peers[c->rank].name);
+	lh_state_say(t, "rank", "%u", c->rank);
+	lh_state_say(t, "size", "%u", c->size);
+	lh_state_say(t, "round", "%u", where->round);
+	lh_state_say(t, "samples", "%llu", (unsigned long long)where->samples);
+	lh_state_say(t, "shared", "%s", where->shared ? "yes" : "no");
 }
 
 /* ---- parts ---- */
@@ -287,7 +227,7 @@ static int write_beside(const struct lh_checkpoint_of *of, const struct lh_parts
 int lh_checkpoint_write(const struct lh_checkpoint_of *of, struct lh_checkpoint *where, struct lh_err *err)
 {
 	char path[LH_CHECKPOINT_PATH];
-	struct text *facts = malloc(sizeof *facts);
+	struct lh_state_text *facts = malloc(sizeof *facts);
 	struct lh_parts p = { .n = 0 };
 	struct lh_state_head h = { .bytes = 0 };
 	lh_checkpoint_path(of->c, where->round, path);
@@ -399,13 +339,13 @@ static int read_file(int fd, enum lh_take take, const struct lh_checkpoint_of *o
 {
 	struct lh_state_head h;
 	struct lh_parts p = { .n = 0 };
-	struct lh_checkpoint where;
+	struct lh_state_where where;
 	int rc = lh_state_file_read(fd, true, &h, err);
 	if (rc)
 		return rc;
-	rc = check_identity(&h, of, err);
+	rc = lh_state_check_run(&h, of->c, err);
 	if (!rc)
-		rc = parse_where(&h, &where, err);
+		rc = lh_state_parse_where(&h, &where, err);
 	if (!rc)
 		rc = gather(of, &p, err);
 	if (!rc)
@@ -414,10 +354,12 @@ static int read_file(int fd, enum lh_take take, const struct lh_checkpoint_of *o
 		rc = take_parts(fd, take, of, &p, &h, err);
 	if (!rc && of->strategy && of->strategy->ops->restored && take != LH_TAKE_HELD)
 		rc = of->strategy->ops->restored(of->strategy, where.round, err);
+	const uint64_t bytes = h.file_bytes;
 	lh_parts_done(&p);
 	lh_state_head_done(&h);
 	if (!rc)
-		*ret = where;
+		*ret = (struct lh_checkpoint){ .rank = where.rank, .size = where.size, .round = where.round,
+					       .samples = where.samples, .shared = where.shared, .bytes = bytes };
 	return rc;
 }
 

@@ -161,7 +161,9 @@ static int checkpoint(struct elastic *x, struct lh_err *err)
 static int checkpoint_if_due(struct elastic *x, struct lh_err *err)
 {
 	bool first = x->c->interrupted_ns && !x->has_checkpoint;
-	bool due = x->checkpoint_ns && now(x) - x->checkpointed_ns >= x->checkpoint_ns;
+	const uint32_t every = x->c->checkpoint_rounds;
+	bool due = (x->checkpoint_ns && now(x) - x->checkpointed_ns >= x->checkpoint_ns) ||
+		   (every && x->m.version && x->m.version % every == 0);
 	if (!x->m.in_view || !x->m.synced || (!first && (!due || x->checkpoint_version == x->m.version)))
 		return 0;
 	lh_ns begin = now(x);
@@ -482,7 +484,7 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 {
 	struct lh_member_config c = {
 		.rank = x->c->rank, .size = x->c->size, .incarnation = x->c->incarnation, .batch = x->c->target_batch,
-		.rounds = x->c->epochs, .weights = x->weights, .give_up_ns = x->c->deadline_ns,
+		.rounds = x->c->epochs, .version = x->c->resume_round, .weights = x->weights, .give_up_ns = x->c->deadline_ns,
 		.retry_ns = x->c->deadline_ns / 16 + 1,
 	};
 	for (unsigned i = 0; i < LH_MEMBER_CAP; i++)
@@ -493,6 +495,7 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 	if (x->c->absent)
 		c.founders &= ~(UINT64_C(1) << x->c->rank);
 	x->checkpoint_ns = x->c->checkpoint_ns;
+	x->checkpoint_version = x->c->resume_round;
 	int rc = lh_subset_new(x->w->t, x->c->size, &x->subset, err);
 	if (rc)
 		return rc;

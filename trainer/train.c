@@ -202,14 +202,18 @@ static int resume(struct train *tr, struct lh_err *err)
 {
 	const struct lh_checkpoint_of of = { tr->c, tr->ops, tr->w.engine, tr->strategy };
 	int rc = 0;
-	for (unsigned i = 0; !rc && i < tr->c->nresume; i++) {
+	bool first = true;
+	for (unsigned i = 0; !rc && !tr->c->absent && i < tr->c->nresume; i++) {
 		struct lh_checkpoint was;
+		if (tr->c->resume[i].rank != tr->c->rank)
+			continue;
 		rc = lh_checkpoint_read(tr->c->resume[i].path, tr->c->resume[i].take, &of, &was, err);
 		if (!rc && was.round != tr->c->resume_round)
 			rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "checkpoint %s: of round %u, not %u",
 					tr->c->resume[i].path, was.round, tr->c->resume_round);
-		if (!rc && i == 0)
+		if (!rc && first)
 			tr->samples = was.samples;
+		first = false;
 	}
 	return rc;
 }

@@ -36,6 +36,8 @@ struct lh_training {
 	enum lh_membership membership;
 	bool young;                 /* checkpoint interval: by Young's formula from the spot model */
 	lh_ns checkpoint_ns;        /* 0: none */
+	uint32_t checkpoint_rounds; /* 0: none by rounds */
+	uint32_t checkpoint_keep;   /* so many of a peer stay on disk */
 	bool hivemind;              /* profile: hivemind; the other fields are set accordingly */
 	enum lh_data data;          /* cpu: what the model learns from, never AUTO once the model is known */
 	uint64_t target_batch;      /* samples that all peers reach together, per epoch */

@@ -128,6 +128,7 @@ enum lh_take {
 extern const char *const lh_take_names[]; /* "all", "shared", "held" */
 
 struct lh_resume {
+	uint32_t rank;              /* who takes it */
 	char path[320];
 	enum lh_take take;
 };
@@ -158,8 +159,8 @@ struct lh_peer_config {
 	uint32_t checkpoint_rounds; /* a checkpoint after each round that this divides; 0: none by rounds */
 	uint32_t checkpoint_keep;   /* so many stay on disk; 0: 2 */
 	char checkpoint_dir[256];   /* of this peer; "" without checkpoints */
-	uint32_t resume_round;      /* > 0: the run goes on after this round, from the files of `resume`, the first of which is
-				     * not LH_TAKE_HELD and the others are */
+	uint32_t resume_round;      /* > 0: the run goes on after this round, from the files of `resume`; of each rank's, the
+				     * first is not LH_TAKE_HELD and the others are */
 	struct lh_resume *resume;   /* [nresume] */
 	uint32_t nresume;
 	uint64_t bench_elements;    /* > 0: no training, but exchanges of so many elements (trainer/bench.h) */

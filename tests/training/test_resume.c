@@ -12,7 +12,7 @@
 enum { PEERS = 3, ROUNDS = 8, HALF = 4, RANGES = 64 };
 
 static struct lhpeers whole, part;
-static struct lh_resume files[LHPEERS_MAX][LHPEERS_MAX];
+static struct lh_resume files[2 * LHPEERS_MAX];
 static char dir[200];
 
 struct recipe {
@@ -69,7 +69,7 @@ static void start(struct lhpeers *g)
 	for (unsigned i = 0; i < g->config.size; i++) {
 		snprintf(g->config.checkpoint_dir, sizeof g->config.checkpoint_dir, "%s/p%u", dir, i);
 		mkdir(g->config.checkpoint_dir, 0777);
-		g->config.resume = files[i];
+		g->config.resume = files;
 		lhpeers_start(g, i);
 	}
 	g->config.resume = NULL;
@@ -118,14 +118,19 @@ static void run_whole(const struct recipe *r)
 	lhpeers_done(&whole);
 }
 
+static void add_file(struct lhpeers *g, unsigned rank, unsigned of, enum lh_take take)
+{
+	struct lh_resume *r = &files[g->config.nresume++];
+	*r = (struct lh_resume){ .rank = rank, .take = take };
+	checkpoint_of(of, HALF, r->path, sizeof r->path);
+}
+
 static void resume_all(struct lhpeers *g)
 {
 	g->config.resume_round = HALF;
-	g->config.nresume = 1;
-	for (unsigned i = 0; i < g->config.size; i++) {
-		checkpoint_of(i, HALF, files[i][0].path, sizeof files[i][0].path);
-		files[i][0].take = LH_TAKE_ALL;
-	}
+	g->config.nresume = 0;
+	for (unsigned i = 0; i < g->config.size; i++)
+		add_file(g, i, i, LH_TAKE_ALL);
 }
 
 /* The bits of every loss and every state, from HALF on; held-out too, which looks at running statistics. */

@@ -311,6 +311,10 @@ static void put_transport(FILE *out, const struct lh_training *t)
 		put_time(out, "checkpoint", t->checkpoint_ns);
 	else
 		fprintf(out, ", checkpoint: %s", t->young ? "young" : "none");
+	if (t->checkpoint_rounds)
+		fprintf(out, ", checkpoint-rounds: %" PRIu32, t->checkpoint_rounds);
+	if (t->checkpoint_keep != 2)
+		fprintf(out, ", checkpoint-keep: %" PRIu32, t->checkpoint_keep);
 }
 
 static void put_training(FILE *out, const struct lh_training *t)

@@ -238,6 +238,10 @@ const struct lang_key lang_keys[] = {
 	  { T_TIME_OR_WORD, .min = LH_NS_PER_S, .max = SECONDS(86400), .choices = "none young" }, false, "none",
 	  "membership elastic: time between two checkpoints of a peer on disk; `young`: by Young's formula from how often "
 	  "peers are taken away" },
+	{ IN(S_TRAINING), "checkpoint-rounds", { T_COUNT_OR_WORD, .min = 1, .max = UINT32_MAX, .choices = "none" }, false,
+	  "none", "rounds between two checkpoints of all peers on disk, from which `longhaul run --resume` goes on" },
+	{ IN(S_TRAINING), "checkpoint-keep", { T_COUNT, .min = 1, .max = 1000 }, false, "2",
+	  "so many checkpoints of a peer stay on disk, the newest" },
 	{ IN(S_TRAINING), "target-batch", { T_COUNT, .min = 1, .max = UINT64_C(1) << 32 }, false, "256",
 	  "samples that all peers reach together before they average" },
 	{ IN(S_TRAINING), "microbatch", { T_COUNT_OR_WORD, .min = 1, .max = 65536, .choices = "auto" }, false, "8",

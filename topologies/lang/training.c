@@ -118,6 +118,8 @@ static void build_transport(struct lang *l, const struct lang_node *map, struct 
 	n = key(l, map, "checkpoint");
 	t->young = !n->bad && n->v.or_word.word == 1;
 	t->checkpoint_ns = n->v.or_word.ns;
+	t->checkpoint_rounds = (uint32_t)key(l, map, "checkpoint-rounds")->v.or_word.count;
+	t->checkpoint_keep = (uint32_t)key(l, map, "checkpoint-keep")->v.count;
 }
 
 static void build_profile(struct lh_training *t)
@@ -336,8 +338,8 @@ void lang_training_check(struct lang *l)
 			   l->exp.topology.npeers);
 	n = lang_good(map, "checkpoint");
 	if (n && (t->young || t->checkpoint_ns) && t->membership == LH_MEMBERSHIP_FIXED && !bad(map, "membership"))
-		lang_error(l, &n->at, "checkpoint: needs membership: elastic; a fixed group ends with its first loss, and "
-			   "nobody reads it");
+		lang_error(l, &n->at, "checkpoint: needs membership: elastic; by the clock, the peers of a fixed group would "
+			   "save different rounds: use checkpoint-rounds");
 	else if (n && t->young && !(lh_experiment_interruptions_per_s(&l->exp) > 0))
 		lang_error(l, &n->at, "checkpoint: young needs to know how often peers are taken away: give them spot:, "
 			   "or kill some in the schedule");

@@ -509,7 +509,8 @@ void lh_member_init(struct lh_member *m, const struct lh_member_config *config, 
 		m->view.number = 1;
 		m->view.members = m->view.synced = config->founders;
 		m->view.cause = LH_VIEW_START;
-		lh_table_deal(&m->view.table, config->batch, 0, config->founders, config->weights);
+		m->version = m->view.version = config->version;
+		lh_table_deal(&m->view.table, config->batch, config->version, config->founders, config->weights);
 	}
 	lh_member_consider(m, now_ns);
 }

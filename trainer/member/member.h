@@ -46,6 +46,7 @@ struct lh_member_config {
 	uint64_t founders;         /* members of view 1: all ranks that are there from the beginning */
 	uint64_t batch;
 	uint32_t rounds;           /* of the run */
+	uint32_t version;          /* rounds that the founders' state has: a run that goes on */
 	const double *weights;     /* [LH_MEMBER_CAP]: declared pace of each rank */
 	lh_ns give_up_ns;          /* how long to wait for a quorum, or for a group to join */
 	lh_ns retry_ns;            /* before a refused change is tried again; longer than a few round trips */
