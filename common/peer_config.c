@@ -106,6 +106,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, seed, LH_FIELD_UINT),
 	LH_FIELD(lh_peer_config, deadline_ns, LH_FIELD_INT, .imin = LH_NS_PER_MS, .imax = NANOSECONDS_MAX),
 	LH_FIELD(lh_peer_config, data, LH_FIELD_WORD, .words = lh_data_names, .optional = true),
+	LH_FIELD(lh_peer_config, takes_turns, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, data_dir, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_config, flip_rank, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, flip_epoch, LH_FIELD_UINT, .optional = true),

@@ -191,6 +191,10 @@ static int read_options(const struct lh_invocation *inv, const struct lh_experim
 
 static int check(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
 {
+	if (exp->dilation > 1)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
+				  "%s: dilation: %u: times of exchanges alone are not divided back; --set dilation=1", inv->file,
+				  exp->dilation);
 	struct table *t = calloc(1, sizeof *t);
 	int rc = t ? read_options(inv, exp, t, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "bench");
 	free(t);

@@ -54,6 +54,7 @@ int cmd_plan(const struct lh_invocation *inv)
 		return lh_fail(&err);
 	if (lh_experiment_load(inv->file, inv->overrides, inv->noverrides, stderr, &exp, &err))
 		return lh_fail(&err);
+	lh_experiment_dilate(&exp);
 	int rc = lh_plan_new(&exp.topology, NULL, &plan, &err);
 	if (!rc)
 		rc = lh_plan_print(plan, format, stdout, &err);

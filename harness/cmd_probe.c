@@ -96,6 +96,7 @@ static int probe_body(struct lh_session *s)
 	}
 	if (meter.animate && !meter.quiet)
 		fputs("\r\033[K", stderr);
+	lh_probe_undilate(&rep, lh_experiment_scale(&s->exp));
 	json_t *doc = document(s, &rep, hash, &err);
 	later = (struct lh_err)LH_ERR_INIT;
 	if (s->out_dir && !write_file(s, "result.json", &rep, doc, &later))

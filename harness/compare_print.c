@@ -108,8 +108,13 @@ static void put_names(const struct lh_compare *c, struct table *t)
 /* What is said beside a run's name when its numbers are not plain ones. */
 static void labels_text(const struct lh_compare_run *r, char *buf, size_t size)
 {
+	char dilated[40], late[80];
+	snprintf(dilated, sizeof dilated, "dilated %lld times", r->row.dilation);
+	snprintf(late, sizeof late, "late %.1f %% of the time, in %.0f %% of the steps", r->row.lateness * 100,
+		 r->row.late_steps * 100);
 	const char *const said[] = {
 		!strcmp(r->row.engine, "paced") ? "PACED" : NULL, r->row.host_limited ? "host-limited" : NULL,
+		r->row.dilation > 1 ? dilated : NULL, r->row.late_steps > 0 ? late : NULL,
 		r->row.replicas_identical == 0 ? "REPLICAS DIFFER" : NULL,
 		r->row.valid ? NULL : r->row.complete ? "NOT VALID" : "INCOMPLETE",
 	};

@@ -112,6 +112,17 @@ int lh_exchange_wires(const struct lh_experiment *exp, const struct lh_probe_rep
 
 /* ---- plans ---- */
 
+void lh_exchange_undilate(struct lh_exchange_plan *p, unsigned dilation)
+{
+	struct lh_bound *b = &p->bound;
+	double *const times[] = { &p->prediction.total_s, &b->node_s, &b->cut_s, &b->delay_s, &b->host_s, &b->total_s };
+
+	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+		*times[i] /= dilation;
+	for (unsigned a = 0; a < LH_ALGORITHMS; a++)
+		p->predicted_s[a] /= dilation;
+}
+
 void lh_exchange_plan_done(struct lh_exchange_plan *p)
 {
 	free(p->share);

@@ -37,6 +37,8 @@ int lh_exchange_wires(const struct lh_experiment *exp, const struct lh_probe_rep
 int lh_exchange_plan(const struct lh_experiment *exp, const struct lh_wires *w, uint64_t elements,
 		     struct lh_exchange_plan *ret, struct lh_err *err);
 void lh_exchange_plan_done(struct lh_exchange_plan *p);
+/* Its times divided by it. */
+void lh_exchange_undilate(struct lh_exchange_plan *p, unsigned dilation);
 /* The trees and shares into a configuration, whose own copy they become. */
 int lh_exchange_configure(const struct lh_exchange_plan *p, struct lh_peer_config *c, struct lh_err *err);
 /* "cut us, eu | asia", "pair us-0 -> eu-1", ... : what the bound or the prediction comes from. Return buf. */

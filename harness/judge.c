@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <string.h>
 
 const char *lh_failure_kind_name(enum lh_failure_kind k)
 {
@@ -91,11 +92,19 @@ static void judge_crossing(const struct lh_judge_input *in, struct lh_verdict *v
 static void judge_pace(const struct lh_judge_input *in, struct lh_verdict *v)
 {
 	const struct lh_summary *sum = &in->metrics->summary;
+	const char *device = in->topology->peers[sum->latest_peer].device;
+	bool named = *device && strcmp(device, "cpu");
 
+	if (sum->lateness > LH_LATENESS_LIMIT && named)
+		object(v, LH_EXIT_INCONCLUSIVE, "peer %s: NOT PACED: behind the rate of device %s for %.1f %% of the epochs' "
+		       "time, in %llu of %llu steps; at most %.0f %% is accepted (use fewer peers, or a larger dilation)",
+		       in->topology->peers[sum->latest_peer].name, device,
+		       sum->lateness * 100, (unsigned long long)in->metrics->peers[sum->latest_peer].late_steps,
+		       (unsigned long long)in->metrics->peers[sum->latest_peer].steps, LH_LATENESS_LIMIT * 100);
 	if (sum->cpus_needed > in->cpus)
 		object(v, LH_EXIT_INCONCLUSIVE, "the peers' paces together need %.2f CPUs; this kernel has %u (lower "
 		       "training.pace or use fewer peers)", sum->cpus_needed, in->cpus);
-	if (sum->lateness > LH_LATENESS_LIMIT)
+	if (!named && sum->lateness > LH_LATENESS_LIMIT)
 		object(v, LH_EXIT_INCONCLUSIVE, "peer %s: behind its declared pace for %.1f %% of the epochs' time; at "
 		       "most %.0f %% is accepted", in->topology->peers[sum->latest_peer].name, sum->lateness * 100,
 		       LH_LATENESS_LIMIT * 100);

@@ -136,16 +136,19 @@ static json_t *planned_json(const struct lh_run *r)
 struct json_t *lh_manifest_json(const struct lh_run *r)
 {
 	const struct lh_invocation *inv = r->session->inv;
+	const struct lh_memory_plan *m = &r->session->memory;
 	time_t now = time(NULL); /* a label for people; no number is made of it */
 	char started[32];
 	struct tm tm;
 
 	strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o}", "schema",
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:s?, s:s?, s:o, s:o, s:s?, s:s?, s:o, s:I}", "schema",
 			 MANIFEST_SCHEMA, "started_utc", started, "longhaul_version", LH_VERSION, "built_with",
 			 LH_BUILT_WITH, "command", command_json(inv->argv, inv->argc), "host", host_json(r), "sysctls",
 			 sysctls_json(), "peer_program", r->session->peer_path, "seeds", "network",
 			 (json_int_t)r->exp->topology.seed, "training", (json_int_t)r->exp->training.seed, "cell",
 			 r->opt->cell, "experiment", r->exp->canonical, "plan", planned_json(r), "verified",
-			 verified_json(r));
+			 verified_json(r), "products", *m->products ? m->products : NULL, "products_why",
+			 *m->products_why ? m->products_why : NULL, "memory", lh_memory_json(m), "dilation",
+			 (json_int_t)lh_experiment_scale(r->exp));
 }

@@ -63,6 +63,10 @@ static int take_answer(const char *text, size_t len, struct lh_memory_plan *ret,
 		.exchange = bytes_of(need, "exchange_bytes", &bad), .program = bytes_of(need, "program_bytes", &bad),
 		.device = bytes_of(need, "device_bytes", &bad), .host = bytes_of(need, "host_bytes", &bad),
 	};
+	const char *products = json_string_value(json_object_get(o, "products"));
+	const char *why = json_string_value(json_object_get(o, "products_why"));
+	snprintf(m.products, sizeof m.products, "%s", products ? products : "");
+	snprintf(m.products_why, sizeof m.products_why, "%s", why ? why : "");
 	json_decref(o);
 	if (bad || !m.microbatch)
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "longhaul-peer memory gave no answer");

@@ -13,6 +13,7 @@ struct lh_memory_plan {
 	bool fits, host_memory;   /* host_memory: the device's memory is the machine's */
 	uint64_t have_host, have_device; /* free now; 0: not known */
 	/* Of one peer, in bytes: trainer/memory.h. */
+	char products[128], products_why[96]; /* library and kernels of the matrix products, and why those; "": paced */
 	uint64_t weights, gradients, optimizer, activations, fixed, data, exchange, program, device, host;
 };
 

@@ -201,6 +201,10 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 		m->update_s += seconds(e->commit_ns - e->exchange_end_ns);
 		m->busy_s += seconds(e->busy_ns);
 		m->late_s += seconds(e->late_ns);
+		m->steps += e->steps;
+		m->late_steps += e->late_steps;
+		m->held_s += seconds(e->held_ns);
+		m->queued_s += seconds(e->queued_ns);
 		sum_tcp(lh_series_sums(s, epoch, peer), m);
 	}
 	m->lateness = wall_s > 0 ? m->late_s / wall_s : NAN;
@@ -318,6 +322,8 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 	sum_epochs(m, sum);
 	for (unsigned i = 0; i < m->npeers; i++) {
 		sum_peer(s, in, m, i, &m->peers[i]);
+		sum->steps += m->peers[i].steps;
+		sum->late_steps += m->peers[i].late_steps;
 		if (isfinite(m->peers[i].lateness) && !(m->peers[i].lateness <= sum->lateness)) {
 			sum->lateness = m->peers[i].lateness;
 			sum->latest_peer = i;
@@ -362,6 +368,37 @@ int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input 
 	}
 	*ret = m;
 	return 0;
+}
+
+void lh_metrics_epoch_undilate(struct lh_epoch_metrics *e, unsigned dilation)
+{
+	double *const times[] = { &e->wall_s, &e->calc_s, &e->comm_s, &e->latency_s, &e->bandwidth_s, &e->wait_s,
+				  &e->coding_s, &e->update_s, &e->calc_wait_s };
+
+	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+		*times[i] /= dilation;
+}
+
+void lh_metrics_undilate(struct lh_metrics *m, unsigned dilation)
+{
+	struct lh_summary *s = &m->summary;
+	double *const times[] = { &s->wall_s, &s->calc_s, &s->comm_s, &s->latency_s, &s->bandwidth_s, &s->wait_s,
+				  &s->coding_s, &s->update_s, &s->calc_wait_s };
+
+	for (uint32_t i = 0; i < m->nepochs; i++)
+		lh_metrics_epoch_undilate(&m->epochs[i], dilation);
+	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+		*times[i] /= dilation;
+	s->throughput_sps *= dilation;
+	s->solo_sps *= dilation;
+	s->undisturbed_sps *= dilation;
+	for (unsigned i = 0; i < m->npeers; i++) {
+		struct lh_peer_metrics *p = &m->peers[i];
+		double *const own[] = { &p->calc_s, &p->update_s, &p->late_s, &p->tcp_busy_s, &p->tcp_window_s, &p->tcp_buffer_s };
+		for (size_t k = 0; k < sizeof own / sizeof *own; k++)
+			*own[k] /= dilation;
+		p->solo_sps *= dilation;
+	}
 }
 
 void lh_metrics_done(struct lh_metrics *m)

@@ -50,6 +50,8 @@ struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
 	uint64_t samples;
 	double calc_s, update_s, busy_s, late_s;
 	double lateness;          /* late_s / wall of the same epochs; NaN without any */
+	uint64_t steps, late_steps; /* microbatches; those behind the pace when they ended */
+	double held_s, queued_s;  /* of a shared device: had it; waited for it */
 	double solo_sps;          /* samples / (calc_s + update_s): this peer alone, without communication */
 	uint64_t bytes_sent, bytes_received; /* all epochs, warm-up included */
 	bool has_tcp;             /* in every counted epoch */
@@ -71,6 +73,7 @@ struct lh_summary {
 	unsigned differ_peer;
 	unsigned latest_peer;     /* the one with the largest lateness */
 	double lateness;          /* its lateness; NaN without counted epochs */
+	uint64_t steps, late_steps; /* of all peers */
 	uint32_t short_epoch;     /* first epoch whose samples are not the target batch; 0: none */
 	uint32_t wrong_epoch;     /* first epoch whose samples were not each counted once; 0: none */
 	enum lh_dealt dealt;      /* what was wrong there, else LH_DEALT_ONCE or LH_DEALT_NOT_TOLD of all epochs */
@@ -89,6 +92,9 @@ struct lh_metrics {
 int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input *in,
 		       struct lh_metrics *ret, struct lh_err *err);
 void lh_metrics_done(struct lh_metrics *m);
+/* From a run that was dilated: times by 1 / dilation, rates by dilation; ratios, counts and CPU seconds as they are. */
+void lh_metrics_undilate(struct lh_metrics *m, unsigned dilation);
+void lh_metrics_epoch_undilate(struct lh_epoch_metrics *e, unsigned dilation);
 
 /* One epoch that every peer has committed; for live progress too. */
 void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t epoch,

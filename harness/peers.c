@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "turn.h"
+
 enum watch { WATCH_EVENTS, WATCH_EXIT, WATCH_WAKE }; /* upper half of epoll_event.data */
 
 static void close_fd(int *fd)
@@ -79,7 +81,8 @@ static int personal(const struct lh_peer_config *config, unsigned peer, struct l
 
 static int start_one(struct lh_peers *ps, const struct lh_peer_config *config, unsigned peer, struct lh_err *err)
 {
-	const char *const argv[] = { ps->program, "--config-fd", "3", "--event-fd", "4", "--control-fd", "5", NULL };
+	const char *const argv[] = { ps->program, "--config-fd", "3", "--event-fd", "4", "--control-fd", "5",
+				     ps->turns_fd >= 0 ? "--turns-fd" : NULL, "6", NULL };
 	struct lh_peer_proc *p = &ps->procs[peer];
 	int config_in = -1, events[2] = { -1, -1 }, control[2] = { -1, -1 };
 
@@ -91,14 +94,14 @@ static int start_one(struct lh_peers *ps, const struct lh_peer_config *config, u
 	} else {
 		/* Only our end must not block: file status flags belong to each end of a pipe alone. */
 		fcntl(events[0], F_SETFL, O_NONBLOCK);
-		const int fds[] = { config_in, events[1], control[1] };
+		const int fds[] = { config_in, events[1], control[1], ps->turns_fd };
 		const struct lh_spawn spawn = {
 		    .argv = (char *const *)(uintptr_t)argv,
 		    .stdin_fd = -1,
 		    .stdout_fd = ps->stderr_fd,
 		    .stderr_fd = ps->stderr_fd,
 		    .pass_fds = fds,
-		    .npass_fds = 3,
+		    .npass_fds = ps->turns_fd >= 0 ? 4 : 3,
 		};
 		rc = lh_net_spawn(ps->net, peer, &spawn, &p->pid, &p->pidfd, err);
 	}
@@ -146,10 +149,12 @@ int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_pat
 
 	*ps = (struct lh_peers){
 		.n = config->size, .epoll_fd = epoll_create1(EPOLL_CLOEXEC), .net = net, .program = peer_path,
-		.stderr_fd = stderr_fd,
+		.stderr_fd = stderr_fd, .turns_fd = -1,
 	};
+	if (config->takes_turns)
+		rc = lh_turn_create(config->size, &ps->turns_fd, err);
 	ps->procs = calloc(ps->n, sizeof *ps->procs);
-	if (ps->epoll_fd < 0 || !ps->procs) {
+	if (!rc && (ps->epoll_fd < 0 || !ps->procs)) {
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, ps->procs ? -errno : -ENOMEM, "starting %u peers", ps->n);
 		ps->n = ps->procs ? ps->n : 0;
 	}
@@ -336,8 +341,9 @@ void lh_peers_done(struct lh_peers *ps)
 		close_fd(&p->control_fd);
 	}
 	close_fd(&ps->epoll_fd);
+	close_fd(&ps->turns_fd);
 	free(ps->procs);
-	*ps = (struct lh_peers){ .epoll_fd = -1 };
+	*ps = (struct lh_peers){ .epoll_fd = -1, .turns_fd = -1 };
 }
 
 char *lh_peer_status_text(int status, char *buf, size_t size)

@@ -33,6 +33,7 @@ struct lh_peers {
 	struct lh_net *net;       /* what the next start of a peer needs */
 	const char *program;
 	int stderr_fd;
+	int turns_fd;             /* of the device that the peers share; -1: each has its own */
 };
 
 struct lh_peers_handler {

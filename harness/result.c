@@ -91,8 +91,8 @@ static json_t *experiment_json(const struct lh_result *r)
 	const struct lh_experiment *exp = r->exp;
 	const struct lh_training *tr = &exp->training;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "name", exp->topology.name,
+	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "name", exp->topology.name, "dilation", (json_int_t)lh_experiment_scale(exp),
 			 "engine", lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire),
 			 "algorithm", lh_result_algorithm(r), "trips", r->trips ? count(r->trips) : json_null(),
 			 "target_batch", (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch,
@@ -141,11 +141,25 @@ double lh_peer_pace(const struct lh_experiment *exp, unsigned peer)
 
 	if (p->samples_per_s > 0)
 		return p->samples_per_s;
-	if (exp->training.engine == LH_ENGINE_PACED) {
+	/* A device of the catalogue has its rate there, whether its calculation is done or waited out. */
+	if (exp->training.engine == LH_ENGINE_PACED || strcmp(p->device, "cpu")) {
 		const struct lh_catalogue_entry *e = lh_catalogue_find(exp->training.model, p->device);
-		return e ? e->samples_per_s : NAN;
+		return e ? e->samples_per_s / lh_experiment_scale(exp) : NAN;
 	}
 	return exp->training.samples_per_s;
+}
+
+/* null where each peer has a device of its own. Held and waited for are times of the machine, never divided back. */
+static json_t *device_json(const struct lh_result *r, const struct lh_peer_metrics *m)
+{
+	double all = 0;
+
+	for (unsigned i = 0; r->metrics && i < r->metrics->npeers; i++)
+		all += r->metrics->peers[i].held_s;
+	if (!m || !(all > 0))
+		return json_null();
+	return json_pack("{s:o, s:o, s:o}", "held_s", number(m->held_s), "queued_s", number(m->queued_s), "share",
+			 number(m->held_s / all));
 }
 
 static json_t *peers_json(const struct lh_result *r)
@@ -160,12 +174,16 @@ static json_t *peers_json(const struct lh_result *r)
 				      t->sites[t->peers[i].site].name, "device", t->peers[i].device, "engine",
 				      lh_engine_name(r->exp->training.engine), "lateness",
 				      m ? number(m->lateness) : json_null());
-		json_object_set_new(p, "pace_sps", number(lh_peer_pace(r->exp, i)));
+		json_object_set_new(p, "pace_sps", number(lh_peer_pace(r->exp, i) * lh_experiment_scale(r->exp)));
 		json_object_set_new(p, "samples", counted ? count(m->samples) : json_null());
 		json_object_set_new(p, "calc_s", counted ? number(m->calc_s) : json_null());
 		json_object_set_new(p, "update_s", counted ? number(m->update_s) : json_null());
 		json_object_set_new(p, "cpu_s", counted ? number(m->busy_s) : json_null());
 		json_object_set_new(p, "late_s", counted ? number(m->late_s) : json_null());
+		json_object_set_new(p, "steps", counted ? count(m->steps) : json_null());
+		json_object_set_new(p, "late_steps", counted ? count(m->late_steps) : json_null());
+		json_object_set_new(p, "paced", counted ? json_boolean(!(m->lateness > LH_LATENESS_LIMIT)) : json_null());
+		json_object_set_new(p, "shared_device", device_json(r, m));
 		json_object_set_new(p, "solo_sps", counted ? number(m->solo_sps) : json_null());
 		json_object_set_new(p, "bytes_sent", m ? count(m->bytes_sent) : json_null());
 		json_object_set_new(p, "bytes_received", m ? count(m->bytes_received) : json_null());
@@ -250,6 +268,9 @@ static json_t *summary_json(const struct lh_result *r)
 	json_object_set_new(s, "solo_sps", number(m->solo_sps));
 	json_object_set_new(s, "cpus_needed", number(m->cpus_needed));
 	json_object_set_new(s, "lateness", number(m->lateness));
+	json_object_set_new(s, "late_steps", m->steps ? number((double)m->late_steps / (double)m->steps) : json_null());
+	json_object_set_new(s, "paced", isfinite(m->lateness) ? json_boolean(!(m->lateness > LH_LATENESS_LIMIT)) :
+			    json_null());
 	json_object_set_new(s, "comm_cpu_busy", number(r->comm_cpu_busy));
 	json_object_set_new(s, "host_limited", isfinite(r->comm_cpu_busy) ?
 			    json_boolean(r->comm_cpu_busy >= LH_HOST_LIMITED) : json_null());

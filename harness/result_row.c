@@ -87,6 +87,10 @@ int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_
 	row.update_s = number(sum, "comm_update_s");
 	row.granularity = number(sum, "granularity");
 	row.efficiency = number(sum, "efficiency");
+	row.lateness = number(sum, "lateness");
+	row.late_steps = number(sum, "late_steps");
+	row.dilation = json_integer_value(json_object_get(json_object_get(doc, "experiment"), "dilation"));
+	row.dilation = row.dilation > 1 ? row.dilation : 1;
 	row.complete = json_is_true(json_object_get(doc, "complete"));
 	row.valid = json_is_true(json_object_get(sum, "valid"));
 	row.host_limited = json_is_true(json_object_get(sum, "host_limited"));
@@ -158,6 +162,10 @@ static void print_labels(const struct lh_result_row *r, FILE *out)
 	fprintf(out, "  %s", r->valid ? "valid" : r->complete ? "NOT VALID" : "INCOMPLETE");
 	if (!strcmp(r->engine, "paced"))
 		fputs(", PACED", out);
+	if (r->dilation > 1)
+		fprintf(out, ", dilated %lld times", r->dilation);
+	if (r->late_steps > 0)
+		fprintf(out, ", late %.1f %% of the time, in %.0f %% of the steps", r->lateness * 100, r->late_steps * 100);
 	if (r->host_limited)
 		fputs(", host-limited", out);
 	if (r->replicas_identical == 0)
@@ -221,6 +229,9 @@ json_t *lh_result_row_json(const struct lh_result_row *r)
 	json_object_set_new(o, "comm_update_s", lh_json_number(r->update_s));
 	json_object_set_new(o, "granularity", lh_json_number(r->granularity));
 	json_object_set_new(o, "efficiency", lh_json_number(r->efficiency));
+	json_object_set_new(o, "lateness", lh_json_number(r->lateness));
+	json_object_set_new(o, "late_steps", lh_json_number(r->late_steps));
+	json_object_set_new(o, "dilation", json_integer(r->dilation));
 	json_object_set_new(o, "replicas_identical",
 			    r->replicas_identical < 0 ? json_null() : json_boolean(r->replicas_identical));
 	json_object_set_new(o, "reason", r->reason[0] ? json_string(r->reason) : json_null());

@@ -20,6 +20,8 @@ struct lh_result_row {
 	double throughput_sps, calc_s, comm_s; /* NaN when undefined; sums over the counted epochs */
 	double latency_s, bandwidth_s, wait_s, coding_s, update_s; /* of comm_s */
 	double granularity, efficiency;
+	double lateness, late_steps; /* behind the paces: share of the time (latest peer), share of the steps; NaN */
+	long long dilation;         /* everything above is divided back; 1: was not dilated */
 	bool complete, valid;
 	int replicas_identical;     /* 1, 0, -1 not known */
 	char reason[256];

@@ -207,8 +207,13 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	if (s->dealt != LH_DEALT_NOT_TOLD || s->wrong_epoch)
 		fprintf(out, "  %-22s %s\n", "each sample once", s->dealt == LH_DEALT_ONCE ? "yes" : "NO");
 	if (isfinite(s->lateness))
-		fprintf(out, "  %-22s %.2f %% (%s)\n", "lateness, largest", s->lateness * 100,
+		fprintf(out, "  %-22s %.2f %% (%s)", "lateness, largest", s->lateness * 100,
 			r->exp->topology.peers[s->latest_peer].name);
+	if (isfinite(s->lateness) && s->steps)
+		fprintf(out, "; %llu of %llu steps of all peers were late", (unsigned long long)s->late_steps,
+			(unsigned long long)s->steps);
+	if (isfinite(s->lateness))
+		fputc('\n', out);
 	if (r->series && r->series->has_eval)
 		fprintf(out, "  %-22s %.4g (reference %.4g)\n", r->series->eval.metric, r->series->eval.value,
 			r->series->eval.reference);
@@ -226,6 +231,10 @@ void lh_result_print(const struct lh_result *r, FILE *out)
 		r->kernel_release, lh_netem_where_name(r->netem));
 	if (r->resumed_dir)
 		fprintf(out, "  goes on after round %u of %s\n", r->resumed, r->resumed_dir);
+	if (lh_experiment_scale(r->exp) > 1)
+		fprintf(out, "DILATED %u times: run with delays and timers times %u, rates and paces divided by it; all times and rates "
+			"below are divided back. TCP's own timers (least retransmission timeout, delayed acknowledgement) and the "
+			"CPU's work do not dilate.\n", r->exp->dilation, r->exp->dilation);
 	print_links(r, out);
 	print_epochs(r, out);
 	print_summary(r, out);

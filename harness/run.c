@@ -152,6 +152,8 @@ static void bring_up(struct lh_run *r)
 	find_slowest(r);
 	if (rc == 0 && r->opt->probe_dir)
 		rc = lh_probe_reuse(r->opt->probe_dir, r->exp, r->session->caps.kernel_release, &r->probe, &err);
+	for (size_t i = 0; rc == 0 && r->opt->probe_dir && i < r->probe.nlinks; i++) /* was told divided back */
+		lh_probe_dilate_goodput(&r->probe.links[i], lh_experiment_scale(r->exp));
 	if (rc == 0)
 		rc = lh_run_plan_exchange(r, &err);
 	if (!was_interrupted(r) && rc < 0)
@@ -202,14 +204,33 @@ static void train(struct lh_run *r)
 		r->verify_after = (struct lh_err)LH_ERR_INIT;
 }
 
+/* What was measured and predicted at dilated values, as it would be at the user's. */
+static void undilate(struct lh_run *r)
+{
+	const struct lh_topology *t = &r->exp->topology;
+	const unsigned scale = lh_experiment_scale(r->exp);
+	struct lh_link_traffic *traffic = (struct lh_link_traffic *)(uintptr_t)r->result.traffic;
+
+	lh_probe_undilate(&r->probe, scale);
+	if (r->has_exchange)
+		lh_exchange_undilate(&r->exchange, scale);
+	for (unsigned i = 0; traffic && i < t->nsites * t->nsites; i++) {
+		traffic[i].rtt_median_s /= scale;
+		traffic[i].rtt_max_s /= scale;
+	}
+}
+
 static void judge(struct lh_run *r)
 {
 	struct lh_err err = LH_ERR_INIT;
 
+	if (r->state < LH_RUN_JUDGING) /* once */
+		undilate(r);
 	r->state = LH_RUN_JUDGING;
 	if (r->has_metrics || !r->result.series) {
 		;
 	} else if (lh_metrics_compute(&r->series, &r->measure, &r->metrics, &err) == 0) {
+		lh_metrics_undilate(&r->metrics, lh_experiment_scale(r->exp));
 		r->has_metrics = true;
 		r->result.metrics = &r->metrics;
 	} else {

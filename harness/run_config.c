@@ -93,6 +93,13 @@ int lh_run_faults_parse(const char *text, struct lh_run_faults *ret, struct lh_e
 	return 0;
 }
 
+static bool takes_turns(const struct lh_experiment *exp)
+{
+	const struct lh_training *tr = &exp->training;
+
+	return (tr->device_turns_given ? tr->device_turns : tr->engine == LH_ENGINE_CUDA) && exp->topology.npeers > 1;
+}
+
 int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struct lh_err *err)
 {
 	const struct lh_experiment *exp = r->exp;
@@ -105,7 +112,7 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 		.part_bytes = lh_experiment_part_bytes(exp), .membership = tr->membership,
 		.data = tr->data, .target_batch = tr->target_batch,
 		.microbatch = tr->microbatch, .epochs = tr->epochs, .learning_rate = tr->learning_rate, .optim = tr->optim,
-		.seed = tr->seed, .deadline_ns = tr->deadline_ns,
+		.takes_turns = takes_turns(exp), .seed = tr->seed, .deadline_ns = tr->deadline_ns,
 		.flip_rank = r->opt->faults.flip_rank, .flip_epoch = r->opt->faults.flip_epoch,
 		.starve_ns = r->opt->faults.starve_ns,
 	};

@@ -66,7 +66,7 @@ static const char *slowest_name(const struct lh_run *r, char *buf, size_t size, 
 		return NULL;
 	const struct lh_link_result *l = &r->probe.links[r->slowest];
 	snprintf(buf, size, "%s->%s", t->sites[l->from].name, t->sites[l->to].name);
-	*ret_rtt_s = (double)l->rtt_median_ns / 1e9;
+	*ret_rtt_s = (double)l->rtt_median_ns / 1e9 / lh_experiment_scale(r->exp);
 	return buf;
 }
 
@@ -85,6 +85,7 @@ static void committed(struct lh_run *r)
 		char text[200], link[80];
 		double rtt_s = NAN;
 		lh_metrics_epoch(&r->series, &r->measure, ++r->committed, &e);
+		lh_metrics_epoch_undilate(&e, lh_experiment_scale(r->exp));
 		lh_ns calc_end = r->series.go_ns, end = calc_end;
 		lh_metrics_bounds(&r->series, r->committed, &calc_end, &end);
 		lh_cpuwatch_sample(&r->cpu, lh_clock_ns());

@@ -473,11 +473,11 @@ static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_er
 	if (!rc)
 		rc = memory_check(st->plan, err);
 	if (!rc)
-		rc = training_memory(st, err);
-	if (!rc)
 		rc = kernel_choose(st, ret_uml, err);
 	if (!rc && st->opt->trains)
 		rc = lh_gpu_settle(&st->s, &st->s.exp.training, *ret_uml || st->s.inv->inside_uml, err);
+	if (!rc)
+		rc = training_memory(st, err);
 	if (!rc)
 		rc = out_dir_prepare(st, err);
 	return rc;
@@ -502,6 +502,7 @@ int lh_session_main(const struct lh_invocation *inv, const struct lh_session_opt
 		free(st);
 		return lh_fail(&err);
 	}
+	lh_experiment_dilate(&st->s.exp);
 	if (session_prepare(st, &uml, &err)) {
 		status = lh_fail(&err);
 		if (status == LH_EXIT_MACHINE && opt->failed)

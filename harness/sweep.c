@@ -224,6 +224,8 @@ int lh_sweep_load(const struct lh_sweep *s, unsigned cell, const char *file, con
 		}
 		if (rc < 0)
 			lh_experiment_done(ret);
+		else
+			lh_experiment_dilate(ret);
 	}
 	for (size_t i = 0; i < x.n; i++)
 		free(x.text[i]);

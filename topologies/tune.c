@@ -99,7 +99,7 @@ uint32_t lh_experiment_part_bytes(const struct lh_experiment *exp)
 	for (unsigned i = 0; i < t->npeers; i++)
 		for (unsigned k = 0; k < t->npeers; k++)
 			if (i != k) {
-				double ns = fmax((double)path_rtt(t, i, k), PART_NS);
+				double ns = fmax((double)path_rtt(t, i, k), (double)PART_NS * lh_experiment_scale(exp));
 				part = fmin(part, path_rate(t, i, k) * ns / 1e9 / streams);
 				if (path_rate(t, i, k) >= RATE_UNLIMITED)
 					part = fmin(part, PART_CACHED);

@@ -35,12 +35,16 @@ static json_t *known(const struct lh_bench_device *f, double value)
 	return f->product_s > 0 ? json_real(value) : json_null();
 }
 
+static bool on_cpu(const struct asked *a) { return !strcmp(a->engine, "cpu"); }
+static const char *products(const struct asked *a) { return on_cpu(a) ? lh_blas_open() : "cuBLASLt, cuDNN"; }
+static const char *products_why(const struct asked *a) { return on_cpu(a) ? lh_blas_why() : "engine cuda"; }
+
 static int print_json(const struct asked *a, const struct lh_bench_device *f)
 {
 	const double step = f->forward_s + f->backward_s, n = (double)f->microbatch;
 	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:I}",
-		"model", a->model, "engine", a->engine, "precision", a->precision, "products", lh_blas_open(),
-		"products_why", lh_blas_why(), "parameters", (json_int_t)f->parameters,
+		"model", a->model, "engine", a->engine, "precision", a->precision, "products", products(a),
+		"products_why", products_why(a), "parameters", (json_int_t)f->parameters,
 		"microbatch", (json_int_t)f->microbatch, "rounds", (json_int_t)f->rounds,
 		"samples_per_s", lh_bench_device_rate(f), "data_s", f->data_s, "forward_s", f->forward_s,
 		"backward_s", f->backward_s, "update_s", f->update_s, "flop_per_s", n * f->flop / step,
@@ -61,7 +65,7 @@ static void print_text(const struct asked *a, const struct lh_bench_device *f)
 	double all = 0;
 	printf("%s on %s, %s, microbatch %zu, %zu rounds: %zu parameters, %.1f MB\n", a->model, a->engine, a->precision,
 	       f->microbatch, f->rounds, f->parameters, (double)f->memory / 1e6);
-	printf("products: %s (%s)\n\n", lh_blas_open(), lh_blas_why());
+	printf("products: %s (%s)\n\n", products(a), products_why(a));
 	for (size_t i = 0; i < sizeof phases / sizeof *phases; i++)
 		all += phases[i].s;
 	printf("%-10s %10s %7s\n", "phase", "ms", "share");

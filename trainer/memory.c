@@ -104,7 +104,7 @@ bool lh_memory_fits(const struct lh_peer_config *c, const struct lh_memory_need 
 {
 	const double n = c->size;
 	return n * (double)need->host <= LH_MEMORY_FILL * (double)have_host &&
-	       (host_memory || n * (double)need->device <= LH_MEMORY_FILL * (double)have_device);
+	       (host_memory || !have_device || n * (double)need->device <= LH_MEMORY_FILL * (double)have_device);
 }
 
 int lh_memory_microbatch(const struct lh_peer_config *c, const struct lh_backend_ops *backend,

@@ -28,7 +28,7 @@ struct lh_memory_need {
 /* c->model with this microbatch on this backend (NULL: no model, engine paced). */
 int lh_memory_need(const struct lh_peer_config *c, const struct lh_backend_ops *backend,
 		   size_t microbatch, struct lh_memory_need *ret, struct lh_err *err);
-/* Do c->size peers fit that share one device and one host? have_device is not asked of a backend in host memory. */
+/* Do c->size peers fit that share one device and one host? have_device is not asked of a backend in host memory; 0: not known. */
 bool lh_memory_fits(const struct lh_peer_config *c, const struct lh_memory_need *need, uint64_t have_host,
 		    uint64_t have_device, bool host_memory);
 /* The largest power of two that fits, at most the largest share of a batch and LH_MEMORY_MICROBATCH_MAX; 1 where none does.

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "backend/cpu/blas.h"
+#include "backend/plugin.h"
 #include "memory.h"
 
 static int read_config(struct lh_peer_config *ret, struct lh_err *err)
@@ -24,14 +26,36 @@ struct answer {
 	size_t microbatch;
 	uint64_t have_host, have_device;
 	bool host_memory, fits;
+	enum lh_engine engine;
 };
+
+static int device_memory(const struct lh_backend_ops *backend, uint64_t *ret, struct lh_err *err)
+{
+	struct lh_backend *b = NULL;
+	uint64_t total = 0;
+	if (!backend->memory)
+		return 0;
+	int rc = backend->open(NULL, &b, err);
+	if (rc)
+		return rc;
+	rc = backend->memory(b, ret, &total, err);
+	backend->close(b);
+	return rc;
+}
 
 static int answer(const struct lh_peer_config *c, bool choose, struct answer *a, struct lh_err *err)
 {
-	const struct lh_backend_ops *backend = c->engine == LH_ENGINE_PACED ? NULL : &lh_backend_cpu;
-	int rc;
+	const struct lh_backend_ops *backend = NULL;
+	int rc = 0;
+	a->engine = c->engine;
 	a->have_host = lh_memory_available();
-	a->host_memory = true;
+	if (c->engine != LH_ENGINE_PACED)
+		rc = lh_backend_find(lh_engine_names[c->engine], c->precision, &backend, err);
+	a->host_memory = !backend || backend->host_memory;
+	if (!rc && !a->host_memory)
+		rc = device_memory(backend, &a->have_device, err);
+	if (rc)
+		return rc;
 	if (choose)
 		rc = lh_memory_microbatch(c, backend, a->have_host, a->have_device, &a->microbatch, &a->need,
 					  err);
@@ -51,6 +75,10 @@ static int print(const struct answer *a)
 			      "optimizer_bytes", (json_int_t)n->optimizer, "activations_bytes", (json_int_t)n->activations,
 			      "fixed_bytes", (json_int_t)n->fixed, "data_bytes", (json_int_t)n->data, "exchange_bytes", (json_int_t)n->exchange, "program_bytes",
 			      (json_int_t)n->program, "device_bytes", (json_int_t)n->device, "host_bytes", (json_int_t)n->host);
+	if (a->engine != LH_ENGINE_PACED) {
+		json_object_set_new(o, "products", json_string(a->engine == LH_ENGINE_CPU ? lh_blas_open() : "cuBLASLt, cuDNN"));
+		json_object_set_new(o, "products_why", json_string(a->engine == LH_ENGINE_CPU ? lh_blas_why() : "engine cuda"));
+	}
 	int rc = o ? json_dumpf(o, stdout, JSON_INDENT(1)) : -1;
 	putchar('\n');
 	json_decref(o);

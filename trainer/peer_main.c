@@ -47,11 +47,11 @@ static const char help[] =
 
 struct options {
 	const char *config;
-	int config_fd, event_fd, control_fd;
+	int config_fd, event_fd, control_fd, turns_fd;
 	long rank;
 };
 
-enum { OPT_CONFIG_FD = 256, OPT_EVENT_FD, OPT_CONTROL_FD };
+enum { OPT_CONFIG_FD = 256, OPT_EVENT_FD, OPT_CONTROL_FD, OPT_TURNS_FD };
 
 static int complain(const struct lh_err *err)
 {
@@ -91,6 +91,7 @@ static int parse_options(int argc, char **argv, struct options *o, struct lh_err
 		{ "config-fd", required_argument, NULL, OPT_CONFIG_FD },
 		{ "event-fd", required_argument, NULL, OPT_EVENT_FD },
 		{ "control-fd", required_argument, NULL, OPT_CONTROL_FD },
+		{ "turns-fd", required_argument, NULL, OPT_TURNS_FD },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -102,6 +103,7 @@ static int parse_options(int argc, char **argv, struct options *o, struct lh_err
 		case 'r': rc = parse_number("rank", optarg, LH_PEER_SIZE_MAX - 1, &o->rank, err); break;
 		case OPT_CONFIG_FD: rc = parse_fd("config-fd", &o->config_fd, err); break;
 		case OPT_EVENT_FD: rc = parse_fd("event-fd", &o->event_fd, err); break;
+		case OPT_TURNS_FD: rc = parse_fd("turns-fd", &o->turns_fd, err); break;
 		case OPT_CONTROL_FD: rc = parse_fd("control-fd", &o->control_fd, err); break;
 		case 'h': fputs(help, stdout); return 1;
 		case 'V': puts("longhaul-peer " LH_VERSION); return 1;
@@ -208,7 +210,7 @@ static int gpu_main(void)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .config_fd = -1, .event_fd = STDOUT_FILENO, .control_fd = -1, .rank = -1 };
+	struct options o = { .config_fd = -1, .event_fd = STDOUT_FILENO, .control_fd = -1, .turns_fd = -1, .rank = -1 };
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_peer_config config = { 0 };
 	int stopped_by = 0;
@@ -230,7 +232,8 @@ int main(int argc, char **argv)
 	rc = read_config(&o, &config, &err);
 	if (rc)
 		return complain(&err);
-	struct lh_train_io io = { .event_fd = o.event_fd, .control_fd = o.control_fd, .signal_fd = open_signals(&err) };
+	struct lh_train_io io = { .event_fd = o.event_fd, .control_fd = o.control_fd, .signal_fd = open_signals(&err),
+				  .turns_fd = o.turns_fd };
 	rc = io.signal_fd < 0 ? io.signal_fd : 0;
 	if (!rc && config.bench_elements)
 		rc = lh_bench_run(&config, &io, &stopped_by, &err);

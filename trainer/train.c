@@ -241,6 +241,11 @@ static int prepare(struct train *tr, struct lh_err *err)
 	if (!strategy)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "strategy %d: this program has none of that kind",
 				  (int)tr->c->sync.strategy);
+	if (tr->c->takes_turns) {
+		rc = lh_turn_open(tr->io.turns_fd, tr->c->rank, &tr->w.turn, err);
+		if (rc)
+			return rc;
+	}
 	rc = lh_trace_new(tr->c->rank, shown_every(tr->c), &tr->trace, err);
 	if (!rc)
 		rc = lh_tcp_listen(tr->c, &tr->t, err);
@@ -390,6 +395,7 @@ int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops
 		tr.t->ops->close(tr.t);
 	if (tr.w.engine)
 		engine->close(tr.w.engine);
+	lh_turn_close(tr.w.turn);
 	lh_trace_free(tr.trace);
 	free(tr.w.ids);
 	return rc;

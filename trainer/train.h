@@ -14,6 +14,7 @@ struct lh_train_io {
 	int event_fd;   /* event lines are written here */
 	int control_fd; /* commands come from here; -1: go at once, nobody stops us */
 	int signal_fd;  /* signalfd: any signal ends the run; -1: none */
+	int turns_fd;   /* takes_turns: of the shared device (common/turn.h) */
 };
 
 /* Until the last round, a stop, a signal or a failure. After a failure a FAILED event was written and the other

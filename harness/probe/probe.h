@@ -58,6 +58,10 @@ int lh_probe_goodput(struct lh_net *net, const struct lh_experiment *exp,
  * and NaN where that CPU may be busy with others (outside User-Mode Linux). */
 int lh_probe_capacity(struct lh_net *net, const struct lh_topology *t, double *ret_byte_per_s, struct lh_err *err);
 void lh_probe_report_done(struct lh_probe_report *rep);
+/* A report of a dilated network as that of the one that was asked: times divided, goodput multiplied. */
+void lh_probe_undilate(struct lh_probe_report *rep, unsigned dilation);
+/* The other way round, goodput alone. */
+void lh_probe_dilate_goodput(struct lh_link_result *link, unsigned dilation);
 
 /* Plan, apply, verify, floors (and the capacity where the algorithm is to be chosen), compensation, verify again, RTT
  * gate: the network as every command uses it.

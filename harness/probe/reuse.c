@@ -97,3 +97,31 @@ int lh_probe_reuse(const char *dir, const struct lh_experiment *exp, const char 
 	json_decref(doc);
 	return rc;
 }
+
+void lh_probe_undilate(struct lh_probe_report *rep, unsigned dilation)
+{
+	for (size_t i = 0; dilation > 1 && i < rep->nlinks; i++) {
+		struct lh_link_result *l = &rep->links[i];
+		lh_ns *const times[] = { &l->rtt_spec_ns, &l->floor_ns, &l->rtt_min_ns, &l->rtt_median_ns, &l->rtt_p99_ns };
+		for (size_t k = 0; k < sizeof times / sizeof *times; k++)
+			if (*times[k] > 0) /* -1: not measured */
+				*times[k] = (*times[k] + dilation / 2) / dilation;
+		l->goodput_1_bit_per_s *= dilation;
+		l->goodput_k_bit_per_s *= dilation;
+		l->steady_1_bit_per_s *= dilation;
+		l->steady_k_bit_per_s *= dilation;
+	}
+	for (unsigned i = 0; dilation > 1 && rep->peer_rtt_ns && i < rep->npeers; i++)
+		if (rep->peer_rtt_ns[i] > 0)
+			rep->peer_rtt_ns[i] /= dilation;
+	if (dilation > 1)
+		rep->capacity_byte_per_s *= dilation;
+}
+
+void lh_probe_dilate_goodput(struct lh_link_result *l, unsigned dilation)
+{
+	l->goodput_1_bit_per_s /= dilation;
+	l->goodput_k_bit_per_s /= dilation;
+	l->steady_1_bit_per_s /= dilation;
+	l->steady_k_bit_per_s /= dilation;
+}

@@ -45,6 +45,8 @@ struct lh_training {
 	bool microbatch_auto;       /* as many as memory allows: chosen before the run */
 	uint32_t epochs;            /* averaging rounds, warm-up included */
 	uint32_t warmup;            /* rounds at the start that the summary leaves out */
+	bool device_turns;          /* peers calculate in turn, step by step, as on one device */
+	bool device_turns_given;    /* else they do where they share one: engine cuda */
 	double samples_per_s;       /* pace of each cpu peer that declares none itself */
 	double learning_rate;
 	struct lh_optim_options optim; /* of sync.optimizer */
@@ -92,6 +94,8 @@ struct lh_experiment {
 	bool *absent;              /* [topology.npeers] not there at the start: the schedule adds it */
 	struct lh_change *changes; /* sorted by at_ns; links that only these make lossy are in packet mode already */
 	size_t nchanges;
+	unsigned dilation;         /* >= 1: everything that takes time is made to take so many times as long */
+	bool dilated;              /* lh_experiment_dilate() was called */
 	char *canonical; /* the experiment as YAML again: includes and --set resolved; goes into the manifest */
 };
 
@@ -117,6 +121,15 @@ uint32_t lh_experiment_streams(const struct lh_experiment *exp);
 uint32_t lh_experiment_part_bytes(const struct lh_experiment *exp);
 /* After a caller changed the plain data (a sweep sets every RTT): tune again and make `canonical` again. */
 int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err);
+/* Once, last, where dilation is above 1: delays, timers and the schedule times it, rates and paces divided by it (to a whole
+ * bit/s). Windows, queues in bytes or packets and everything counted stay, since rate x time does. `canonical` stays as the
+ * user wrote it. Does nothing a second time. */
+void lh_experiment_dilate(struct lh_experiment *exp);
+/* What its numbers are dilated by now: 1 unless lh_experiment_dilate() was called. */
+static inline unsigned lh_experiment_scale(const struct lh_experiment *exp)
+{
+	return exp->dilated ? exp->dilation : 1;
+}
 /* How often any peer is taken away, as the spot model and the schedule say: the sum of 1 / mean over the peers
  * with one, and the schedule's kills by the time of the last of them. 0: never. */
 double lh_experiment_interruptions_per_s(const struct lh_experiment *exp);

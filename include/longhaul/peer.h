@@ -175,6 +175,7 @@ struct lh_peer_config {
 	uint64_t seed;
 	lh_ns deadline_ns;
 	enum lh_data data;          /* cpu: AUTO is the model's own */
+	bool takes_turns;           /* shares a device: calculates step by step in turn with the others (common/turn.h) */
 	char data_dir[256];         /* where the shipped data sets are */
 	/* Test hook: flip one bit of the parameters of `flip_rank` after epoch `flip_epoch` (0: never). */
 	unsigned flip_rank;
@@ -247,6 +248,8 @@ struct lh_event {
 	double loss_sum;           /* over its samples; NaN where the engine has no loss */
 	lh_ns busy_ns;             /* thread CPU time of the calculation */
 	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
+	lh_ns held_ns, queued_ns;  /* takes_turns: had the shared device; waited for it */
+	uint32_t steps, late_steps; /* microbatches of the share; those of them that ended later than the pace allows */
 	double held_back_l1;       /* elastic: sum of |r| of what error feedback holds back: lost with this peer; else NaN */
 	uint32_t uses;             /* the newest round whose exchange this commit applied; 0: none */
 	enum lh_shared shared;     /* after this commit */

@@ -285,6 +285,7 @@ static void build_head(struct lang *l)
 	if (n && !(t->description = strdup(n->text)))
 		lang_nomem(l);
 	t->seed = lang_get(l, l->root, S_FILE, "seed")->v.count;
+	l->exp.dilation = (unsigned)lang_get(l, l->root, S_FILE, "dilation")->v.count;
 	t->ipv6 = lang_get(l, l->root, S_FILE, "ip")->v.choice == 1;
 }
 

@@ -339,6 +339,8 @@ static void put_training(FILE *out, const struct lh_training *t)
 	put_transport(out, t);
 	fprintf(out, ",\n  target-batch: %" PRIu64 ", microbatch: %s, epochs: %" PRIu32 ", warmup: %" PRIu32,
 		t->target_batch, microbatch, t->epochs, t->warmup);
+	if (t->device_turns_given)
+		fprintf(out, ", device-turns: %s", t->device_turns ? "yes" : "no");
 	if (t->samples_per_s > 0)
 		fprintf(out, ", pace: %s/s", real(t->samples_per_s, text));
 	put_optim(out, t);
@@ -439,7 +441,10 @@ int lang_canonical(struct lh_experiment *exp, struct lh_err *err)
 		fputs("\ndescription: ", out);
 		put_text(out, t->description);
 	}
-	fprintf(out, "\nseed: %" PRIu64 "\nip: %d\nsites:\n", t->seed, t->ipv6 ? 6 : 4);
+	fprintf(out, "\nseed: %" PRIu64 "\nip: %d\n", t->seed, t->ipv6 ? 6 : 4);
+	if (exp->dilation > 1)
+		fprintf(out, "dilation: %u\n", exp->dilation);
+	fputs("sites:\n", out);
 	for (unsigned i = 0; i < t->nsites; i++)
 		put_site(out, exp, i);
 	put_links(out, t);

@@ -1,8 +1,10 @@
 /* check.c - what only the whole can tell: engine against model, device and pace; the training's own numbers. */
 #include "builtin.h"
 #include "lang.h"
+#include "turn.h"
 
 #include <string.h>
+#include <strings.h>
 
 static const struct lang_node *training_key(const struct lang *l, const char *key)
 {
@@ -11,12 +13,13 @@ static const struct lang_node *training_key(const struct lang *l, const char *ke
 	return e ? e->value : NULL;
 }
 
-static bool has_device(const char *device)
+/* As the catalogue writes it; NULL: it has none such. */
+static const char *device_of(const char *device)
 {
 	for (size_t i = 0; lh_catalogue_at(i); i++)
-		if (!strcmp(lh_catalogue_at(i)->device, device))
-			return true;
-	return false;
+		if (!strcasecmp(lh_catalogue_at(i)->device, device))
+			return lh_catalogue_at(i)->device;
+	return NULL;
 }
 
 /* Distinct models, or devices (of `model` when given), of the catalogue. */
@@ -110,18 +113,25 @@ static void check_data(struct lang *l)
 static void check_peer(struct lang *l, unsigned i, bool model_known)
 {
 	const struct lh_training *t = &l->exp.training;
-	const struct lh_peer *p = &l->exp.topology.peers[i];
-	const char *words[64];
+	struct lh_peer *p = &l->exp.topology.peers[i];
+	const char *words[64], *device = device_of(p->device);
 	bool cpu = !strcmp(p->device, "cpu");
-	if (!cpu && !has_device(p->device)) {
+	if (device)
+		snprintf(p->device, sizeof p->device, "%s", device);
+	if (!cpu && !device) {
 		size_t n = catalogue_words(NULL, true, words, 64);
 		lang_error(l, &l->peer_at[i], "peer %s: no device \"%s\" in the catalogue; it has cpu, %s%s", p->name,
 			   p->device, join(l, words, n), lang_nearest(l, p->device, words, n));
-	} else if (t->given && t->engine != LH_ENGINE_PACED) {
-		if (!cpu)
+	} else if (t->given && t->engine != LH_ENGINE_PACED && !cpu) {
+		/* Calculates, and then waits until that device would have. */
+		const struct lh_catalogue_entry *e = lh_catalogue_find(t->model, p->device);
+		if (p->samples_per_s > 0)
+			lang_error(l, &l->peer_at[i], "peer %s: device %s has its pace in the catalogue", p->name, p->device);
+		if (model_known && !e)
 			lang_error(l, &l->peer_at[i],
-				   "peer %s: engine %s trains on this machine, not on %s; or use engine paced",
-				   p->name, t->engine_auto ? "auto" : lh_engine_names[t->engine], p->device);
+				   "peer %s: the catalogue has no rate of %s on %s; longhaul calibrate measures one of your own",
+				   p->name, t->model, p->device);
+	} else if (t->given && t->engine != LH_ENGINE_PACED) {
 		const struct lang_node *pace = training_key(l, "pace");
 		if (p->samples_per_s <= 0 && t->samples_per_s <= 0 && !(pace && pace->bad))
 			lang_error(l, &l->peer_at[i], "peer %s: engine %s needs a pace: training.pace, or the peer's",
@@ -149,6 +159,10 @@ static void check_numbers(struct lang *l)
 	if (t->microbatch > t->target_batch && !(micro && micro->bad) && !(batch && batch->bad) && (micro || batch))
 		lang_error(l, micro ? &micro->at : &batch->at, "microbatch (%u) is larger than the target batch (%llu)",
 			   t->microbatch, (unsigned long long)t->target_batch);
+	const struct lang_node *turns = training_key(l, "device-turns");
+	if (turns && !turns->bad && t->device_turns && l->exp.topology.npeers > LH_TURN_RANKS_MAX)
+		lang_error(l, &turns->at, "device-turns: %u peers; at most %d can share a device", l->exp.topology.npeers,
+			   LH_TURN_RANKS_MAX);
 	if (t->engine == LH_ENGINE_PACED && pace && !pace->bad)
 		lang_error(l, &pace->at, "engine paced takes its pace from the catalogue");
 	const struct lang_node *rate = training_key(l, "learning-rate");
@@ -159,6 +173,10 @@ static void check_numbers(struct lang *l)
 void lang_check(struct lang *l)
 {
 	const struct lang_node *engine = training_key(l, "engine");
+	const struct lang_entry *dilation = lang_find(l->root, "dilation");
+	if (l->exp.training.membership == LH_MEMBERSHIP_ELASTIC && l->exp.dilation > 1 && dilation && !dilation->value->bad)
+		lang_error(l, &dilation->value->at, "dilation: with membership elastic, times of changes of the group would not be "
+			   "divided back; leave one of them out");
 	struct lang_entry *sites = lang_find(l->root, "sites");
 	bool model_known = false;
 	if (l->exp.training.given) {

@@ -34,6 +34,9 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_FILE), "name", { T_TEXT, .max = 63 }, false, NULL, "short name of the experiment; default: the file's" },
 	{ IN(S_FILE), "description", { T_TEXT, .max = 4000 }, false, NULL, "free text" },
 	{ IN(S_FILE), "seed", { T_COUNT }, false, "1", "of everything random in the network" },
+	{ IN(S_FILE), "dilation", { T_COUNT, .min = 1, .max = 1000 }, false, "1",
+	  "everything takes so many times as long: delays and timers times it, rates and paces divided by it, so that a "
+	  "machine can keep the pace of many peers; reports divide back" },
 	{ IN(S_FILE), "include", { T_PATH, .item = &path_item, .max_items = 32 }, false, NULL,
 	  "files merged first, in this order, relative to this file; `preset:lan` is the preset of that name" },
 	{ IN(S_FILE), "ip", { T_CHOICE, .choices = "4 6" }, false, "4",
@@ -247,6 +250,9 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_TRAINING), "microbatch", { T_COUNT_OR_WORD, .min = 1, .max = 65536, .choices = "auto" }, false, "8",
 	  "samples of one forward and backward pass; `auto`: the largest power of two, 64 at most, with which all peers fit "
 	  "into memory" },
+	{ IN(S_TRAINING), "device-turns", { T_BOOL }, false, NULL,
+	  "peers calculate one at a time, step by step, whoever had the least of the device first; default: yes where they "
+	  "share one (`engine: cuda`), else no" },
 	{ IN(S_TRAINING), "epochs", { T_COUNT, .min = 1, .max = 1000000 }, false, "6",
 	  "averaging rounds, warm-up included" },
 	{ IN(S_TRAINING), "warmup", { T_COUNT, .min = 0, .max = 1000000 }, false, "1",

@@ -165,6 +165,9 @@ void lang_training(struct lang *l)
 	n = key(l, map, "microbatch");
 	t->microbatch_auto = !n->bad && n->v.or_word.word == 0;
 	t->microbatch = t->microbatch_auto ? 1 : (uint32_t)n->v.or_word.count;
+	n = lang_good(map, "device-turns");
+	t->device_turns_given = n != NULL;
+	t->device_turns = n && n->v.yes;
 	t->epochs = (uint32_t)key(l, map, "epochs")->v.count;
 	t->warmup = (uint32_t)key(l, map, "warmup")->v.count;
 	if ((n = lang_good(map, "pace")))

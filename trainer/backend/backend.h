@@ -138,6 +138,8 @@ struct lh_backend_ops {
 	void (*close)(struct lh_backend *b);
 	int (*alloc)(struct lh_backend *b, size_t bytes, void **ret, struct lh_err *err); /* zeroed, aligned */
 	void (*release)(struct lh_backend *b, void *memory);
+	/* Bytes that are free and there, for all processes. NULL: the host's. */
+	int (*memory)(struct lh_backend *b, uint64_t *ret_free, uint64_t *ret_total, struct lh_err *err);
 	/* Calls take effect in order; what they are given may be used again when they return. get waits for all before it. */
 	int (*put)(struct lh_backend *b, void *device, const void *host, size_t bytes, struct lh_err *err);
 	int (*get)(struct lh_backend *b, void *host, const void *device, size_t bytes, struct lh_err *err);

@@ -78,7 +78,11 @@ int lh_worker_step(struct lh_worker *w, uint64_t first, size_t n, struct lh_even
 	double loss = 0;
 	for (size_t i = 0; i < n; i++)
 		w->ids[i] = first + i;
-	int rc = w->ops->step(w->engine, w->ids, n, &loss, err);
+	int rc = w->turn ? lh_turn_take(w->turn, &e->queued_ns, err) : 0;
+	if (!rc)
+		rc = w->ops->step(w->engine, w->ids, n, &loss, err);
+	if (w->turn && !rc) /* a step ends with its loss on the host: the device has nothing of it left to do */
+		rc = lh_turn_give(w->turn, &e->held_ns, err);
 	while (w->c->starve_ns && thread_cpu_ns() - before < w->c->starve_ns)
 		; /* test hook */
 	e->busy_ns += thread_cpu_ns() - before;
@@ -104,6 +108,8 @@ static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const str
 		at += n;
 		p->done += n;
 		lh_ns due = lh_pace_due(&p->pace, p->done);
+		e->steps++;
+		e->late_steps += w->now(w->ctx) > due;
 		do {
 			if (!rc)
 				rc = w->wait(w->ctx, due, err);

@@ -9,6 +9,7 @@
 #include "comm/transport.h"
 #include "engine.h"
 #include "longhaul/peer.h"
+#include "turn.h"
 
 struct lh_worker {
 	const struct lh_peer_config *c;
@@ -16,6 +17,7 @@ struct lh_worker {
 	struct lh_engine_state *engine;
 	struct lh_transport *t;
 	lh_ns paused_ns;              /* since the last commit: a checkpoint was written; the pace knows nothing of it */
+	struct lh_turn *turn;         /* of a shared device; NULL: this peer has one of its own */
 	uint64_t *ids;                /* [microbatch], for the round under way */
 	lh_ns (*now)(void *ctx);
 	/* Let the network move until then, or until something happened; once, without waiting, when that is past. */

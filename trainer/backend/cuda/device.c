@@ -194,6 +194,17 @@ int lh_cuda_alloc(struct lh_backend *b, size_t bytes, void **ret, struct lh_err 
 	return 0;
 }
 
+int lh_cuda_memory(struct lh_backend *b, uint64_t *ret_free, uint64_t *ret_total, struct lh_err *err)
+{
+	size_t free_bytes = 0, total = 0;
+	int rc = lh_cuda_check(b, cudaMemGetInfo(&free_bytes, &total), "ask for free memory", err);
+	if (rc)
+		return rc;
+	*ret_free = free_bytes;
+	*ret_total = total;
+	return 0;
+}
+
 void lh_cuda_release(struct lh_backend *b, void *memory)
 {
 	cudaStreamSynchronize(b->cuda.stream);

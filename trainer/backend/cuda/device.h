@@ -16,6 +16,7 @@ int lh_cuda_alloc(struct lh_backend *b, size_t bytes, void **ret, struct lh_err 
 void lh_cuda_release(struct lh_backend *b, void *memory);
 int lh_cuda_put(struct lh_backend *b, void *device, const void *host, size_t bytes, struct lh_err *err);
 int lh_cuda_get(struct lh_backend *b, void *host, const void *device, size_t bytes, struct lh_err *err);
+int lh_cuda_memory(struct lh_backend *b, uint64_t *ret_free, uint64_t *ret_total, struct lh_err *err);
 int lh_cuda_zero(struct lh_backend *b, void *device, size_t bytes, struct lh_err *err);
 int lh_cuda_put_reals(struct lh_backend *b, void *device, const void *host, size_t count, struct lh_err *err);
 int lh_cuda_get_reals(struct lh_backend *b, void *host, const void *device, size_t count, struct lh_err *err);
