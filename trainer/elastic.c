@@ -216,6 +216,7 @@ static int regroup(struct elastic *x, struct lh_err *err)
 	unsigned ranks[LH_MEMBER_CAP], n = 0, own = 0;
 	uint32_t site[LH_MEMBER_CAP], share[LH_MEMBER_CAP];
 	struct lh_group group;
+	struct lh_trees trees = { 0 };
 	struct lh_pattern_chain chain = { 0 };
 	for (unsigned i = 0; i < x->c->size; i++) {
 		if (!(x->m.view.members >> i & 1))
@@ -230,14 +231,18 @@ static int regroup(struct elastic *x, struct lh_err *err)
 		rc = lh_group_init(&group, n, site, share, err);
 	if (rc)
 		return rc;
-	if (n == x->c->size && x->c->trees.n) /* chosen for all; of fewer, the pattern makes stars */
-		group.trees = &x->c->trees;
+	if (x->c->trees.n) { /* chosen for all; fewer keep what is left of them */
+		rc = lh_trees_among(&x->c->trees, ranks, n, &trees, err);
+		group.trees = &trees;
+	}
 	lh_subset_set(x->subset, ranks, n);
-	rc = x->h->strategy->ops->regroup(x->h->strategy, &group, own, lh_subset_transport(x->subset), err);
+	if (!rc)
+		rc = x->h->strategy->ops->regroup(x->h->strategy, &group, own, lh_subset_transport(x->subset), err);
 	if (!rc)
 		rc = lh_pattern_chain(lh_pattern_find(x->c->algorithm), &group, x->w->ops->parameters(x->w->engine),
 				      NULL, NULL, &chain, err);
 	lh_group_done(&group);
+	lh_trees_done(&trees);
 	if (!rc && x->w->ops->among)
 		rc = x->w->ops->among(x->w->engine, x->m.version + 1, ranks, n, chain.up ? chain.up - 1 : 0, err);
 	return rc;

@@ -110,3 +110,61 @@ int lh_trees_check(const struct lh_trees *t, struct lh_err *err)
 	}
 	return 0;
 }
+
+enum { ABSENT = UINT16_MAX };
+
+/* The first on the way from `at` who is there; ABSENT: nobody is, up to the root. */
+static unsigned next_present(const uint16_t *next, const uint16_t *number, unsigned root, unsigned at)
+{
+	while (at != root) {
+		at = next[at];
+		if (number[at] != ABSENT)
+			return number[at];
+	}
+	return ABSENT;
+}
+
+/* One direction of one tree: whose way has nobody any more goes to the root straight. */
+static void among(const uint16_t *next, const uint16_t *number, unsigned old_root, unsigned root, const unsigned *ranks,
+		  unsigned n, uint16_t *ret)
+{
+	for (unsigned i = 0; i < n; i++) {
+		unsigned to = i == root ? root : next_present(next, number, old_root, ranks[i]);
+		ret[i] = (uint16_t)(to == ABSENT ? root : to);
+	}
+}
+
+/* Who takes a lost root's place: the first whose way to it has nobody else. */
+static unsigned heir(const uint16_t *up, const uint16_t *number, unsigned root, const unsigned *ranks)
+{
+	unsigned i = 0;
+	while (next_present(up, number, root, ranks[i]) != ABSENT)
+		i++;
+	return i;
+}
+
+int lh_trees_among(const struct lh_trees *t, const unsigned *ranks, unsigned n, struct lh_trees *ret, struct lh_err *err)
+{
+	uint16_t number[LH_TREES_PEERS_MAX];
+	struct lh_trees x;
+	if (!n || n > t->npeers || t->npeers > LH_TREES_PEERS_MAX)
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "trees of %u peers among %u", t->npeers, n);
+	int rc = lh_trees_init(&x, t->n, n, err);
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < t->npeers; i++)
+		number[i] = ABSENT;
+	for (unsigned i = 0; i < n; i++)
+		number[ranks[i]] = (uint16_t)i;
+	for (unsigned b = 0; b < t->n; b++) {
+		const uint16_t *up = t->up + (size_t)b * t->npeers, *down = t->down + (size_t)b * t->npeers;
+		unsigned old_root = t->root[b];
+		unsigned root = number[old_root] != ABSENT ? number[old_root] : heir(up, number, old_root, ranks);
+		x.weight[b] = t->weight[b];
+		x.root[b] = (uint16_t)root;
+		among(up, number, old_root, root, ranks, n, x.up + (size_t)b * n);
+		among(down, number, old_root, root, ranks, n, x.down + (size_t)b * n);
+	}
+	*ret = x;
+	return 0;
+}

@@ -108,6 +108,9 @@ int lh_trees_init(struct lh_trees *t, unsigned n, unsigned npeers, struct lh_err
 void lh_trees_done(struct lh_trees *t);
 /* Every block has a weight, and trees that lead from every peer to its root. */
 int lh_trees_check(const struct lh_trees *t, struct lh_err *err);
+/* The same trees among these peers only, ranks[n], ascending, who are numbered anew: what passed through another one goes to
+ * the next on its way that is there. The same on everybody who asks. */
+int lh_trees_among(const struct lh_trees *t, const unsigned *ranks, unsigned n, struct lh_trees *ret, struct lh_err *err);
 
 struct lh_peer_endpoint {
 	char name[32];

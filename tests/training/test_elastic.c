@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "lhpeers.h"
 #include "lhtest.h"
+#include "lhtrees.h"
 #include "member/message.h"
 
 static struct lhpeers g, calm;
@@ -230,6 +231,31 @@ static void test_any_moment(void)
 	}
 }
 
+/* On trees that were planned for all: the others go on with what is left of them, and have them whole again. */
+static void test_planned_trees(void)
+{
+	for (unsigned k = 0; k < 3; k++) {
+		init(5, 10);
+		g.config.algorithm = LH_ALGORITHM_PACKED_TREES;
+		g.config.trees = lhtrees_random(5, 7, lh_test_seed() + k);
+		start();
+		until_round(1, 2);
+		unsigned root = g.config.trees.root[0]; /* 1 is watched, 4 goes anyway */
+		kill_peer(root == 1 || root == 4 ? 2 : root);
+		kill_peer(4);
+		until_round(1, 5);
+		bring_back(4, 1);
+		until_round(1, 6);
+		lhpeers_wait_all(&g);
+		check_rounds();
+		CU_ASSERT_TRUE(epoch_of(1, 10) && epoch_of(4, 10));
+		if (!k)
+			compare_with_calm();
+		lh_trees_done(&g.config.trees);
+		lhpeers_done(&g);
+	}
+}
+
 /* With error feedback: replicas stay identical through a death and a return, survivors keep what they hold back, and
  * everybody says with each round how much would be lost with it. */
 static void test_held_back(void)
@@ -432,6 +458,7 @@ static void test_nonsense(void)
 static const struct lh_test tests[] = {
 	{ "three_of_eight", test_three_of_eight, LH_TEST_FORK },
 	{ "any_moment", test_any_moment, LH_TEST_FORK },
+	{ "planned_trees", test_planned_trees, LH_TEST_FORK },
 	{ "held_back", test_held_back, LH_TEST_FORK },
 	{ "stall", test_stall, LH_TEST_FORK },
 	{ "leave_and_add", test_leave_and_add, LH_TEST_FORK },

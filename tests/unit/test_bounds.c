@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lhtest.h"
+#include "lhtrees.h"
 #include "pattern/arborescence.h"
 #include "pattern/bound.h"
 #include "pattern/packing.h"
@@ -344,6 +345,42 @@ static void trees_that_are_none(void)
 	lh_trees_done(&t);
 }
 
+/* Whoever is lost, what is left of any trees spans the others; nobody lost: nothing changes, and links between those who
+ * stay do. */
+static void trees_of_those_who_stay(void)
+{
+	for (uint64_t k = 0; k < 400; k++) {
+		unsigned n = 1 + draw(12), all[12], some[12], left = 0;
+		struct lh_trees t = lhtrees_random(n, 1 + draw(6), k), same, x;
+		for (unsigned i = 0; i < n; i++) {
+			all[i] = i;
+			if (draw(3))
+				some[left++] = i;
+		}
+		CU_ASSERT_EQUAL_FATAL(lh_trees_among(&t, all, n, &same, NULL), 0);
+		size_t places = (size_t)t.n * n;
+		CU_ASSERT_EQUAL(memcmp(same.up, t.up, places * sizeof *t.up), 0);
+		CU_ASSERT_EQUAL(memcmp(same.down, t.down, places * sizeof *t.down), 0);
+		CU_ASSERT_EQUAL(memcmp(same.root, t.root, t.n * sizeof *t.root), 0);
+		CU_ASSERT_EQUAL(memcmp(same.weight, t.weight, t.n * sizeof *t.weight), 0);
+		lh_trees_done(&same);
+		if (!left) {
+			CU_ASSERT_TRUE(lh_trees_among(&t, some, 0, &x, NULL) < 0);
+			lh_trees_done(&t);
+			continue;
+		}
+		CU_ASSERT_EQUAL_FATAL(lh_trees_among(&t, some, left, &x, NULL), 0);
+		CU_ASSERT_EQUAL(lh_trees_check(&x, NULL), 0);
+		for (unsigned b = 0; b < t.n; b++)
+			for (unsigned i = 0; i < left; i++)
+				for (unsigned m = 0; m < left; m++)
+					if (i != x.root[b] && t.up[(size_t)b * n + some[i]] == some[m])
+						CU_ASSERT_EQUAL(x.up[(size_t)b * left + i], m);
+		lh_trees_done(&x);
+		lh_trees_done(&t);
+	}
+}
+
 /* 64 peers, as many as there may be. */
 static void many_peers(void)
 {
@@ -385,6 +422,7 @@ static const struct lh_test tests[] = {
 	{ "programme", programme, 0 },
 	{ "plans_against_bounds", plans_against_bounds, 0 },
 	{ "trees_that_are_none", trees_that_are_none, 0 },
+	{ "trees_of_those_who_stay", trees_of_those_who_stay, 0 },
 	{ "many_peers", many_peers, 0 },
 };
 
