@@ -54,6 +54,18 @@ static void read_links(const json_t *links, struct lh_result_row *row)
 	}
 }
 
+static void read_group(const json_t *group, struct lh_result_row *row)
+{
+	row->interruptions = (long long)json_array_size(json_object_get(group, "interruptions"));
+	row->samples_redealt = count(group, "samples_redealt");
+	row->samples_lost = count(group, "samples_lost");
+	row->rounds_aborted = count(group, "rounds_aborted");
+	row->detect_s = number(group, "detect_s_max");
+	row->regroup_s = number(group, "regroup_s_max");
+	row->back_s = number(group, "back_s_max");
+	row->throughput_lost = number(group, "throughput_lost");
+}
+
 int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_err *err)
 {
 	const json_t *exp = json_object_get(doc, "experiment"), *env = json_object_get(doc, "environment");
@@ -97,6 +109,7 @@ int lh_result_row_parse(const json_t *doc, struct lh_result_row *ret, struct lh_
 	const json_t *same = json_object_get(sum, "replicas_identical");
 	row.replicas_identical = json_is_boolean(same) ? json_is_true(same) : -1;
 	text(sum, "reason", row.reason, sizeof row.reason);
+	read_group(json_object_get(doc, "group"), &row);
 	text(eval, "metric", row.metric, sizeof row.metric);
 	row.value = number(eval, "value");
 	row.reference = number(eval, "reference");
@@ -176,6 +189,30 @@ static void print_labels(const struct lh_result_row *r, FILE *out)
 		fprintf(out, ": %.80s", r->reason);
 }
 
+/* Of the runs that had any. */
+static void print_interruptions(const struct lh_result_row *rows, size_t n, int width, FILE *out)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct lh_result_row *r = &rows[i];
+		if (!r->interruptions)
+			continue;
+		if (!any)
+			fprintf(out, "\n%-*s %13s %10s %10s %10s %8s %14s %12s %15s\n", width, "name", "interruptions",
+				"noticed <=", "regrp. <=", "back <=", "aborted", "samples again", "samples lost",
+				"throughput lost");
+		any = true;
+		fprintf(out, "%-*s %13lld", width, r->name, r->interruptions);
+		cell(out, 10, r->detect_s, 3, " s");
+		cell(out, 10, r->regroup_s, 3, " s");
+		cell(out, 10, r->back_s, 3, " s");
+		fprintf(out, " %8lld %14lld %12lld", r->rounds_aborted, r->samples_redealt, r->samples_lost);
+		cell(out, 15, r->throughput_lost * 100, 1, " %");
+		fputc('\n', out);
+	}
+}
+
 void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 {
 	int width = 4;
@@ -206,6 +243,7 @@ void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 		print_labels(r, out);
 		fputc('\n', out);
 	}
+	print_interruptions(rows, n, width, out);
 }
 
 json_t *lh_result_row_json(const struct lh_result_row *r)
@@ -235,6 +273,12 @@ json_t *lh_result_row_json(const struct lh_result_row *r)
 	json_object_set_new(o, "replicas_identical",
 			    r->replicas_identical < 0 ? json_null() : json_boolean(r->replicas_identical));
 	json_object_set_new(o, "reason", r->reason[0] ? json_string(r->reason) : json_null());
+	json_object_set_new(o, "interruptions", !r->interruptions ? json_null() :
+		json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o}", "count", (json_int_t)r->interruptions, "detect_s_max",
+			  lh_json_number(r->detect_s), "regroup_s_max", lh_json_number(r->regroup_s), "back_s_max",
+			  lh_json_number(r->back_s), "rounds_aborted", (json_int_t)r->rounds_aborted, "samples_redealt",
+			  (json_int_t)r->samples_redealt, "samples_lost", (json_int_t)r->samples_lost, "throughput_lost",
+			  lh_json_number(r->throughput_lost)));
 	json_object_set_new(o, "metric", r->metric[0] ? json_string(r->metric) : json_null());
 	json_object_set_new(o, "value", lh_json_number(r->value));
 	json_object_set_new(o, "reference", lh_json_number(r->reference));

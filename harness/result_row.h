@@ -25,6 +25,10 @@ struct lh_result_row {
 	bool complete, valid;
 	int replicas_identical;     /* 1, 0, -1 not known */
 	char reason[256];
+	long long interruptions;    /* peers that went; 0: none, or membership is fixed */
+	long long samples_redealt, samples_lost, rounds_aborted;
+	double detect_s, regroup_s, back_s; /* the longest; NaN */
+	double throughput_lost;     /* share of the throughput of the same run undisturbed, or of its undisturbed epochs; NaN */
 	char metric[32];            /* held-out evaluation; "" none */
 	double value, reference;
 };

@@ -252,6 +252,37 @@ static void check_promised(const json_t *doc)
 		check_keys(v, epoch);
 }
 
+/* A run that had interruptions beside one that had none: only the first has a line of them. */
+static void test_interruptions(void)
+{
+	struct lh_result_row rows[2];
+	struct scene c;
+	char *text;
+	size_t len;
+
+	scene_open(&c, true);
+	judge(&c);
+	json_t *doc = lh_result_json(&c.r);
+	CU_ASSERT_EQUAL_FATAL(lh_result_row_parse(doc, &rows[0], NULL), 0);
+	CU_ASSERT_EQUAL(rows[0].interruptions, 0);
+	json_object_set_new(doc, "group", json_pack(
+		"{s:i, s:i, s:i, s:f, s:f, s:n, s:f, s:[{}, {}, {}]}", "rounds_aborted", 2, "samples_redealt", 96, "samples_lost", 0,
+		"detect_s_max", 0.131, "regroup_s_max", 0.402, "back_s_max", "throughput_lost", 0.112, "interruptions"));
+	CU_ASSERT_EQUAL_FATAL(lh_result_row_parse(doc, &rows[1], NULL), 0);
+	CU_ASSERT_EQUAL(rows[1].interruptions, 3);
+	FILE *out = open_memstream(&text, &len);
+	lh_result_rows_print(rows, 2, out);
+	fclose(out);
+	compare("report-interruptions.txt", text);
+	free(text);
+	json_t *row = lh_result_row_json(&rows[1]), *i = json_object_get(row, "interruptions");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(i, "count")), 3);
+	CU_ASSERT_TRUE(json_is_null(json_object_get(i, "back_s_max")));
+	json_decref(row);
+	json_decref(doc);
+	scene_close(&c);
+}
+
 static void test_valid_run(void)
 {
 	struct lh_result_row row;
@@ -341,7 +372,7 @@ static void test_broken_documents(void)
 int main(int argc, char **argv)
 {
 	static const struct lh_test tests[] = {
-		{ "valid_run", test_valid_run },
+		{ "valid_run", test_valid_run }, { "interruptions", test_interruptions },
 		{ "failed_before_training", test_failed_before_training },
 		{ "broken_documents", test_broken_documents },
 	};

@@ -86,6 +86,31 @@ static bool has_name(const json_t *events, const char *what, const char *key, js
 	return false;
 }
 
+/* An arrow begins once and ends once, later, each end within a slice of its thread. */
+static void check_flow(const json_t *events, const json_t *begin, const struct slice *s, size_t n)
+{
+	const json_t *e;
+	size_t i;
+	unsigned ends = 0, held = 0;
+
+	json_array_foreach(events, i, e) {
+		bool same = !strcmp(text(e, "id"), text(begin, "id")) && !strcmp(text(e, "cat"), text(begin, "cat"));
+		bool is_end = !strcmp(text(e, "ph"), "f");
+		if (!same || (!is_end && e != begin))
+			continue;
+		ends += is_end;
+		CU_ASSERT_TRUE(number(e, "ts") >= number(begin, "ts"));
+		for (size_t k = 0; k < n; k++)
+			if (s[k].tid == json_integer_value(json_object_get(e, "tid")) && s[k].from <= number(e, "ts") + 0.0015 &&
+			    number(e, "ts") <= s[k].to + 0.0015) {
+				held++;
+				break;
+			}
+	}
+	CU_ASSERT_EQUAL(ends, 1);
+	CU_ASSERT_EQUAL(held, 2);
+}
+
 static bool fits(const json_t *e)
 {
 	const char *ph = text(e, "ph");
@@ -98,6 +123,9 @@ static bool fits(const json_t *e)
 		return placed && timed && number(e, "dur") >= 0 && json_is_integer(json_object_get(e, "tid"));
 	if (!strcmp(ph, "b") || !strcmp(ph, "e"))
 		return placed && timed && text(e, "cat")[0] && text(e, "id")[0];
+	if (!strcmp(ph, "s") || !strcmp(ph, "f"))
+		return placed && timed && text(e, "cat")[0] && text(e, "id")[0] && json_is_integer(json_object_get(e, "tid")) &&
+		       (*ph == 's' || !strcmp(text(e, "bp"), "e"));
 	if (!strcmp(ph, "C"))
 		return placed && timed && number(json_object_get(e, "args"), "value") >= 0;
 	if (!strcmp(ph, "i"))
@@ -110,9 +138,12 @@ void lhtrace_check(const json_t *doc)
 	const json_t *events = json_object_get(doc, "traceEvents"), *e;
 	struct slice *slices = calloc(json_array_size(events) + 1, sizeof *slices);
 	bool seen[PLACES] = { false };
+	const char *unit = json_string_value(json_object_get(doc, "displayTimeUnit"));
+	double last[PLACES] = { 0 };
 	size_t i, n = 0;
 
 	CU_ASSERT_TRUE_FATAL(json_is_array(events) && slices);
+	CU_ASSERT_TRUE(!unit || !strcmp(unit, "ms") || !strcmp(unit, "ns"));
 	json_array_foreach(events, i, e) {
 		json_int_t pid = json_integer_value(json_object_get(e, "pid"));
 		json_int_t tid = json_integer_value(json_object_get(e, "tid"));
@@ -122,6 +153,11 @@ void lhtrace_check(const json_t *doc)
 			printf("# event %zu is not as its phase asks\n", i);
 		if (!strcmp(text(e, "ph"), "b"))
 			check_end(events, e);
+		if (!strcmp(text(e, "ph"), "X") && tid > 0 && tid < PLACES) {
+			/* A thread's slices come in order of their begins, outer ones first. */
+			CU_ASSERT_TRUE(number(e, "ts") >= last[tid] - 0.0015);
+			last[tid] = number(e, "ts");
+		}
 		if (!strcmp(text(e, "ph"), "X"))
 			slices[n++] = (struct slice){ tid, number(e, "ts"), number(e, "ts") + number(e, "dur") };
 		if (tid > 0 && tid < PLACES && !seen[tid]) {
@@ -131,5 +167,8 @@ void lhtrace_check(const json_t *doc)
 		}
 	}
 	check_nesting(slices, n);
+	json_array_foreach(events, i, e)
+		if (!strcmp(text(e, "ph"), "s"))
+			check_flow(events, e, slices, n);
 	free(slices);
 }
