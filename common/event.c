@@ -42,6 +42,7 @@ static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, queued_ns, LH_FIELD_INT, .imin = 0, .imax = INT64_MAX, .optional = true),
 	LH_FIELD(lh_event, steps, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, late_steps, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, skipped, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, held_back_l1, LH_FIELD_REAL_OR_NULL, .optional = true),
 	LH_FIELD(lh_event, uses, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, shared, LH_FIELD_WORD, .words = shared, .optional = true),

@@ -193,6 +193,7 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 			continue;
 		m->bytes_sent += e->bytes_sent;
 		m->bytes_received += e->bytes_received;
+		m->skipped = e->skipped > m->skipped ? e->skipped : m->skipped;
 		if (epoch <= in->warmup)
 			continue;
 		wall_s += all->epochs[epoch - 1 - s->first].wall_s;

@@ -57,6 +57,7 @@ struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
 	bool has_tcp;             /* in every counted epoch */
 	double tcp_busy_s, tcp_window_s, tcp_buffer_s;
 	uint64_t tcp_retransmits;
+	uint64_t skipped;         /* updates left out, all epochs */
 };
 
 struct lh_summary {

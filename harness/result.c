@@ -187,6 +187,8 @@ static json_t *peers_json(const struct lh_result *r)
 		json_object_set_new(p, "solo_sps", counted ? number(m->solo_sps) : json_null());
 		json_object_set_new(p, "bytes_sent", m ? count(m->bytes_sent) : json_null());
 		json_object_set_new(p, "bytes_received", m ? count(m->bytes_received) : json_null());
+		if (r->exp->training.precision == LH_PRECISION_FP16)
+			json_object_set_new(p, "updates_skipped", m ? count(m->skipped) : json_null());
 		counted = counted && m->has_tcp;
 		json_object_set_new(p, "tcp_busy_s", counted ? number(m->tcp_busy_s) : json_null());
 		json_object_set_new(p, "tcp_window_s", counted ? number(m->tcp_window_s) : json_null());

@@ -46,6 +46,8 @@ struct lh_engine_ops {
 	int (*parameters_read)(struct lh_engine_state *s, uint64_t offset, size_t n, float *dst, struct lh_err *err);
 	int (*parameters_write)(struct lh_engine_state *s, uint64_t offset, size_t n, const float *src,
 				struct lh_err *err);
+	/* Updates that were left out since the sum was not finite (fp16). NULL: none ever. */
+	uint64_t (*skipped)(const struct lh_engine_state *s);
 	/* 64-bit hash of all parameters (and of what was written, for paced). */
 	uint64_t (*state_hash)(const struct lh_engine_state *s);
 	/* Held-out metric and its reference (chance, unigram entropy). -ENOTSUP: no evaluation. */

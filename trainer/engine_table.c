@@ -22,7 +22,7 @@
 #include "state_map.h"
 
 /* Elements that cross between host and device at a time where nobody wants more. */
-enum { BLOCK = 1 << 20 };
+enum { BLOCK = 1 << 20, PIECE = 16384 };
 
 enum { STREAM_PARAMETERS = 1, STREAM_DROPOUT = 4 }; /* the others are the data's: data/source.c */
 
@@ -192,6 +192,8 @@ static int table_open(const struct lh_peer_config *c, struct lh_engine_state **r
 	return 0;
 }
 
+static uint64_t table_skipped(const struct lh_engine_state *s) { return s->updater.now.scale.skipped; }
+
 static uint64_t table_parameters(const struct lh_engine_state *s) { return s->graph->parameters; }
 
 static size_t table_tensors(const struct lh_engine_state *s, struct lh_tensor *ret, size_t cap)
@@ -312,12 +314,13 @@ static int table_gradient_write(struct lh_engine_state *s, uint64_t offset, size
 				struct lh_err *err)
 {
 	int rc = 0;
-	if (s->ops->host_memory || s->updater.now.scale.scale == 1)
-		rc = vector_write(s, s->net->grads, offset, n, src, err);
-	for (size_t at = 0, run; !s->ops->host_memory && s->updater.now.scale.scale != 1 && at < n && !rc; at += run) {
-		run = n - at < s->block_elements ? n - at : s->block_elements;
-		lh_updater_import(&s->updater, run, src + at, s->block);
-		rc = vector_write(s, s->net->grads, offset + at, run, s->block, err);
+	if (s->updater.now.scale.scale == 1)
+		return vector_write(s, s->net->grads, offset, n, src, err);
+	for (size_t at = 0, run; at < n && !rc; at += run) { /* a loss scale: by pieces through the stack */
+		float piece[PIECE];
+		run = n - at < PIECE ? n - at : PIECE;
+		lh_updater_import(&s->updater, run, src + at, piece);
+		rc = vector_write(s, s->net->grads, offset + at, run, piece, err);
 	}
 	return rc;
 }
@@ -562,6 +565,7 @@ const struct lh_engine_ops lh_engine_table = {
 	.parameters_read = table_parameters_read,
 	.parameters_write = table_parameters_write,
 	.update = table_update,
+	.skipped = table_skipped,
 	.state_hash = table_state_hash,
 	.evaluate = table_evaluate,
 	.state_bytes = table_state_bytes,

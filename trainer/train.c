@@ -158,6 +158,7 @@ static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
 	tr->sent = tr->t->bytes_sent;
 	tr->received = tr->t->bytes_received;
 	e->state_hash = tr->ops->state_hash(tr->w.engine);
+	e->skipped = tr->ops->skipped ? tr->ops->skipped(tr->w.engine) : 0;
 	int rc = emit(tr, e, err);
 	return rc ? rc : emit_spans(tr, &spans, err);
 }

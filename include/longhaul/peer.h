@@ -253,6 +253,7 @@ struct lh_event {
 	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
 	lh_ns held_ns, queued_ns;  /* takes_turns: had the shared device; waited for it */
 	uint32_t steps, late_steps; /* microbatches of the share; those of them that ended later than the pace allows */
+	uint64_t skipped;          /* updates that this peer has left out until now: fp16, the sum was not finite */
 	double held_back_l1;       /* elastic: sum of |r| of what error feedback holds back: lost with this peer; else NaN */
 	uint32_t uses;             /* the newest round whose exchange this commit applied; 0: none */
 	enum lh_shared shared;     /* after this commit */
