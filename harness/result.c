@@ -91,9 +91,12 @@ static json_t *experiment_json(const struct lh_result *r)
 	const struct lh_experiment *exp = r->exp;
 	const struct lh_training *tr = &exp->training;
 
-	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	const bool learns = tr->engine != LH_ENGINE_PACED && tr->data != LH_DATA_AUTO;
+	return json_pack("{s:s, s:I, s:s, s:s, s:s?, s:s?, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "name", exp->topology.name, "dilation", (json_int_t)lh_experiment_scale(exp),
-			 "engine", lh_engine_name(tr->engine), "model", tr->model, "wire", lh_wire_name(tr->wire),
+			 "engine", lh_engine_name(tr->engine), "model", tr->model,
+			 "data", learns ? lh_data_names[tr->data] : NULL, "data_is", learns ? lh_data_texts[tr->data] : NULL,
+			 "wire", lh_wire_name(tr->wire),
 			 "algorithm", lh_result_algorithm(r), "trips", r->trips ? count(r->trips) : json_null(),
 			 "target_batch", (json_int_t)tr->target_batch, "microbatch", (json_int_t)tr->microbatch,
 			 "epochs", (json_int_t)tr->epochs, "warmup_epochs", (json_int_t)tr->warmup, "sites",
