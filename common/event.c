@@ -25,6 +25,8 @@ static const struct lh_field common_fields[] = {
 static const struct lh_field joined_fields[] = {
 	LH_FIELD(lh_event, parameters, LH_FIELD_UINT),
 	LH_FIELD(lh_event, state_hash, LH_FIELD_HEX64),
+	LH_FIELD(lh_event, bytes_sent, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT, .optional = true),
 };
 
 static const struct lh_field epoch_fields[] = {
@@ -61,6 +63,8 @@ static const struct lh_field bench_fields[] = {
 	LH_FIELD(lh_event, bytes_sent, LH_FIELD_UINT),
 	LH_FIELD(lh_event, bytes_received, LH_FIELD_UINT),
 	LH_FIELD(lh_event, wrong, LH_FIELD_UINT),
+	NS(busy_ns), NS(tcp_window_ns),
+	LH_FIELD(lh_event, tcp_retransmits, LH_FIELD_UINT),
 };
 
 static const struct lh_field failed_fields[] = {

@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -20,7 +21,8 @@ struct bench {
 	unsigned joined, done;      /* peers; of the exchange under way */
 	uint32_t number;            /* of the exchange under way, from 1 */
 	lh_ns begin_ns, end_ns;
-	uint64_t wrong, bytes_sent;
+	uint64_t wrong, bytes_sent, join_bytes;
+	struct lh_bench_exchange now; /* sums so far, of the exchange under way */
 	bool stopping;
 	struct lh_err failure;      /* code 0: none */
 };
@@ -54,8 +56,10 @@ static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struc
 		lh_err_wrap(err, "peer %s", name_of(b, peer));
 		return rc;
 	}
-	if (e.kind == LH_EVENT_JOINED)
+	if (e.kind == LH_EVENT_JOINED) {
 		b->joined++;
+		b->join_bytes += e.bytes_sent;
+	}
 	if (e.kind == LH_EVENT_FAILED)
 		failed(b, peer, &e);
 	if (e.kind != LH_EVENT_BENCH)
@@ -64,6 +68,9 @@ static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struc
 	b->end_ns = b->done && b->end_ns > e.exchange_end_ns ? b->end_ns : e.exchange_end_ns;
 	b->bytes_sent += e.bytes_sent;
 	b->wrong += e.wrong;
+	b->now.window_s = fmax(b->now.window_s, (double)e.tcp_window_ns / 1e9);
+	b->now.cpu_s += (double)e.busy_ns / 1e9;
+	b->now.retransmits += e.tcp_retransmits;
 	b->done++;
 	return 0;
 }
@@ -106,7 +113,7 @@ static int pause_for(struct bench *b, lh_ns ns, struct lh_err *err)
 	return rc == -ETIMEDOUT ? 0 : rc;
 }
 
-static int one_exchange(struct bench *b, double *ret_s, struct lh_err *err)
+static int one_exchange(struct bench *b, struct lh_bench_exchange *ret, struct lh_err *err)
 {
 	int rc = pause_for(b, b->plan->pause_ns, err);
 	if (rc)
@@ -114,34 +121,46 @@ static int one_exchange(struct bench *b, double *ret_s, struct lh_err *err)
 	b->number++;
 	b->done = 0;
 	b->bytes_sent = 0;
+	b->now = (struct lh_bench_exchange){ 0 };
 	lh_peers_command(&b->peers, LH_CONTROL_GO);
 	/* No limit but the peers' own: they give up when nobody sends them what they wait for. */
 	rc = wait_for(b, &b->done, b->peers.n, INT64_MAX, err);
-	*ret_s = (double)(b->end_ns - b->begin_ns) / 1e9;
+	b->now.time_s = (double)(b->end_ns - b->begin_ns) / 1e9;
+	*ret = b->now;
 	return rc;
+}
+
+void lh_bench_times_done(struct lh_bench_times *t)
+{
+	free(t->each);
+	*t = (struct lh_bench_times){ 0 };
 }
 
 static int measure(struct bench *b, struct lh_bench_times *ret, struct lh_err *err)
 {
 	const struct lh_bench_plan *p = b->plan;
-	double *seconds = calloc(p->runs, sizeof *seconds), ignored;
-	int rc = seconds ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%u times", p->runs);
-	for (unsigned i = 0; !rc && i < p->warmup; i++)
-		rc = one_exchange(b, &ignored, err);
+	unsigned n = p->warmup + p->runs;
+	struct lh_bench_exchange *each = calloc(n, sizeof *each);
+	double *seconds = calloc(p->runs, sizeof *seconds);
+	struct lh_stats stats;
+	int rc = seconds && each ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "%u times", n);
+	for (unsigned i = 0; !rc && i < n; i++)
+		rc = one_exchange(b, &each[i], err);
 	for (unsigned i = 0; !rc && i < p->runs; i++)
-		rc = one_exchange(b, &seconds[i], err);
-	if (!rc) {
-		struct lh_stats stats;
-		rc = lh_stats_compute(seconds, p->runs, &stats);
-		if (rc)
-			lh_err_sys(err, LH_EXIT_MACHINE, rc, "%u times", p->runs);
-		*ret = (struct lh_bench_times){
-			.runs = p->runs, .wrong = b->wrong, .bytes_sent = b->bytes_sent, .median_s = stats.median,
-			.least_s = stats.min, .most_s = stats.max,
-		};
-	}
+		seconds[i] = each[p->warmup + i].time_s;
+	if (!rc && (rc = lh_stats_compute(seconds, p->runs, &stats)))
+		lh_err_sys(err, LH_EXIT_MACHINE, rc, "%u times", p->runs);
 	free(seconds);
-	return rc;
+	if (rc) {
+		free(each);
+		return rc;
+	}
+	*ret = (struct lh_bench_times){
+		.each = each, .neach = n, .runs = p->runs, .wrong = b->wrong, .bytes_sent = b->bytes_sent,
+		.join_bytes = b->join_bytes,
+		.median_s = stats.median, .least_s = stats.min, .most_s = stats.max,
+	};
+	return 0;
 }
 
 static void stop(struct bench *b)

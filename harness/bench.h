@@ -21,14 +21,26 @@ struct lh_bench_plan {
 	lh_ns pause_ns;                  /* silence before every exchange */
 };
 
+/* One exchange, and what TCP says of it. */
+struct lh_bench_exchange {
+	double time_s;
+	double window_s;                 /* the stream that was stopped longest by its receiver's window */
+	double cpu_s;                    /* of all peers */
+	uint64_t retransmits;            /* segments, of all peers */
+};
+
 struct lh_bench_times {
+	struct lh_bench_exchange *each;  /* [warmup + runs] in order, those before the measured ones too */
+	unsigned neach;
 	unsigned runs;
 	double median_s, least_s, most_s;
 	uint64_t wrong;                  /* elements, of all peers and exchanges */
 	uint64_t bytes_sent;             /* all peers, of one exchange (the last) */
+	uint64_t join_bytes;             /* all peers, before the first exchange */
 };
 
 /* -EINTR when a signal came. */
 int lh_bench_measure(const struct lh_bench_plan *plan, struct lh_bench_times *ret, struct lh_err *err);
+void lh_bench_times_done(struct lh_bench_times *t);
 
 #endif

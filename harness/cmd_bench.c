@@ -285,6 +285,19 @@ static json_t *predictions_json(const struct row *r)
 	return o;
 }
 
+static json_t *exchanges_json(const struct row *r)
+{
+	json_t *all = json_array();
+	for (unsigned i = 0; i < r->times.neach; i++) {
+		const struct lh_bench_exchange *x = &r->times.each[i];
+		json_array_append_new(all, json_pack("{s:o, s:b, s:o, s:o, s:I}", "time_s", lh_json_number(x->time_s),
+						     "measured", i >= r->times.neach - r->times.runs, "window_limited_s",
+						     lh_json_number(x->window_s), "cpu_s", lh_json_number(x->cpu_s),
+						     "retransmits", (json_int_t)x->retransmits));
+	}
+	return all;
+}
+
 static json_t *row_json(const struct table *t, const struct row *r)
 {
 	json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I}", "algorithm",
@@ -295,11 +308,12 @@ static json_t *row_json(const struct table *t, const struct row *r)
 			      lh_json_number(r->times.most_s), "runs", (int)r->times.runs, "algbw_byte_per_s",
 			      lh_json_number(algorithm_rate(r)), "busbw_byte_per_s", lh_json_number(bus_rate(t, r)), "wrong",
 			      (json_int_t)r->times.wrong, "bytes_sent", (json_int_t)r->times.bytes_sent);
-	json_t *more = json_pack("{s:o, s:o, s:o, s:b, s:s, s:o, s:s, s:o}", "bound_s", lh_json_number(r->bound.total_s),
+	json_t *more = json_pack("{s:o, s:o, s:o, s:b, s:s, s:o, s:s, s:o, s:o, s:I}", "bound_s", lh_json_number(r->bound.total_s),
 				 "bound_terms_s", lh_exchange_bound_json(&r->bound, t->host_known), "bound_fraction",
 				 lh_json_number(bound_fraction(r)), "host_limited", r->bound.host_limited, "bound_by",
 				 r->bound_text, "predicted_s", lh_json_number(r->prediction.total_s), "predicted_limit",
-				 r->busiest_text, "predictions_s", predictions_json(r));
+				 r->busiest_text, "predictions_s", predictions_json(r), "exchanges", exchanges_json(r),
+				 "join_bytes", (json_int_t)r->times.join_bytes);
 	json_object_update(o, more);
 	json_decref(more);
 	return o;
@@ -410,6 +424,8 @@ static int bench_body(struct lh_session *s)
 				(unsigned long long)wrong);
 	if (s->inv->json && t && t->s)
 		print_json(t, &err);
+	for (size_t i = 0; t && i < t->nrows; i++)
+		lh_bench_times_done(&t->rows[i].times);
 	if (t)
 		lh_wires_done(&t->wires);
 	free(t);

@@ -202,6 +202,8 @@ int lh_exchange_plan(const struct lh_experiment *exp, const struct lh_wires *w, 
 int lh_exchange_configure(const struct lh_exchange_plan *p, struct lh_peer_config *c, struct lh_err *err)
 {
 	c->algorithm = p->algorithm;
+	if (p->tuned)
+		c->vector_bytes = (uint64_t)((double)p->elements * p->element_bytes);
 	if (p->tuned && p->prediction.rates_s > 0)
 		c->pace_byte_per_s = (uint64_t)((double)p->elements * p->element_bytes / p->prediction.rates_s);
 	for (unsigned i = 0; p->share && i < c->size; i++)

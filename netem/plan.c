@@ -332,6 +332,10 @@ static void add_tcp(struct build *b, uint32_t netns, const struct lh_tcp *tcp)
 	snprintf(value, sizeof value, "%u %u %u", tcp->wmem[0], tcp->wmem[1], tcp->wmem[2]);
 	add_sysctl(b, netns, "net/ipv4/tcp_wmem", value);
 	add_sysctl(b, netns, "net/ipv4/tcp_slow_start_after_idle", tcp->slow_start_after_idle ? "1" : "0");
+	if (tcp->tso_segments) {
+		snprintf(value, sizeof value, "%u", tcp->tso_segments);
+		add_sysctl(b, netns, "net/ipv4/tcp_min_tso_segs", value);
+	}
 	add_sysctl(b, netns, "net/ipv4/tcp_no_metrics_save", "1");
 	add_sysctl(b, netns, "net/ipv6/conf/default/addr_gen_mode", "1");
 }

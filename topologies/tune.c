@@ -20,6 +20,9 @@
 #define INITIAL_SEGMENTS 10         /* the kernel's own */
 #define RATE_UNLIMITED 1.25e9       /* bytes/s of a path that nothing limits: about what one machine's veth carries */
 #define PART_NS (5 * LH_NS_PER_MS)  /* a part takes its path at least so long, where that leaves it small enough */
+#define SUPERPACKET_NS (2 * LH_NS_PER_MS)
+#define TSO_SEGMENTS_MIN 2          /* the kernel's own */
+#define TSO_SEGMENTS_MAX 44         /* what 64 KiB hold */
 #define PART_MIN 65536.0
 #define PART_MAX 524288.0
 #define PART_CACHED 131072.0        /* where nothing limits the path but the machine: what its caches keep between steps */
@@ -68,6 +71,18 @@ static uint32_t first_window(const struct lh_topology *t, double window)
 {
 	double bytes = fmin(window / HEADROOM / (t->npeers > 2 ? t->npeers - 1 : 1), FIRST_WINDOW_MAX);
 	return (uint32_t)fmax(ceil(bytes / MSS), INITIAL_SEGMENTS);
+}
+
+/* A paced stream sends what a millisecond has room for at a time: few segments where many peers share a card, and each
+ * costs as much of the machine's time as a large one. As much as the whole path carries in SUPERPACKET_NS delays nobody. */
+static uint32_t tso_segments(const struct lh_topology *t, unsigned peer)
+{
+	double least_rate = INFINITY;
+	for (unsigned i = 0; i < t->npeers; i++)
+		if (i != peer)
+			least_rate = fmin(least_rate, path_rate(t, peer, i));
+	double segments = floor(least_rate * SUPERPACKET_NS / 1e9 / MSS);
+	return (uint32_t)fmin(fmax(segments, TSO_SEGMENTS_MIN), TSO_SEGMENTS_MAX);
 }
 
 /* What one stream between two peers may have in flight, by the settings as they are. */
@@ -128,5 +143,6 @@ void lh_experiment_tune(struct lh_experiment *exp)
 		tcp->rmem[1] = tcp->rmem[2]; /* or it would open as slowly as the other side's window */
 		tcp->slow_start_after_idle = false;
 		tcp->initcwnd = first_window(t, window);
+		tcp->tso_segments = tso_segments(t, i);
 	}
 }

@@ -213,12 +213,36 @@ static int join(struct bench *b, struct lh_err *err)
 	lh_tcp_join(b->t);
 	while (!rc && !b->stop && !lh_tcp_joined(b->t))
 		rc = wait_once(b, INT64_MAX, err);
+	e.bytes_sent = b->t->bytes_sent;
+	e.bytes_received = b->t->bytes_received;
 	return rc || b->stop ? rc : emit(b, &e, err);
+}
+
+static lh_ns cpu_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (lh_ns)ts.tv_sec * LH_NS_PER_S + ts.tv_nsec;
+}
+
+/* Of this exchange, which took so much CPU before it began. */
+static void add_causes(struct bench *b, lh_ns before_ns, struct lh_event *e)
+{
+	e->busy_ns = cpu_ns() - before_ns;
+	for (unsigned i = 0; i < b->c->size; i++) {
+		struct lh_tcp_round r;
+		if (i == b->c->rank)
+			continue;
+		lh_tcp_round_info(b->t, i, &r);
+		e->tcp_window_ns = r.window_ns > e->tcp_window_ns ? r.window_ns : e->tcp_window_ns;
+		e->tcp_retransmits += r.retransmits;
+	}
 }
 
 static int exchange(struct bench *b, struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_BENCH, .epoch = ++b->number, .begin_ns = lh_clock_ns() };
+	lh_ns before_ns = cpu_ns();
 	b->seen = b->wrong = 0;
 	int rc = lh_allreduce_start(b->exchange, b->number, err);
 	while (!rc && !lh_allreduce_done(b->exchange))
@@ -233,6 +257,7 @@ static int exchange(struct bench *b, struct lh_err *err)
 	e.bytes_received = b->t->bytes_received - b->received;
 	b->sent = b->t->bytes_sent;
 	b->received = b->t->bytes_received;
+	add_causes(b, before_ns, &e);
 	return emit(b, &e, err);
 }
 

@@ -273,6 +273,8 @@ static int join(struct train *tr, struct lh_err *err)
 		return rc;
 	e.parameters = tr->ops->parameters(tr->w.engine);
 	e.state_hash = tr->ops->state_hash(tr->w.engine);
+	e.bytes_sent = tr->t->bytes_sent;
+	e.bytes_received = tr->t->bytes_received;
 	rc = emit(tr, &e, err);
 	tr->go = tr->io.control_fd < 0;
 	while (!rc && !tr->go && !tr->stop && !tr->t->bye_seen)

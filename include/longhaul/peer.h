@@ -152,6 +152,7 @@ struct lh_peer_config {
 	uint32_t streams;           /* of each pair, 1 ... LH_STREAMS_MAX; 0: chosen from RTT, window and rate */
 	enum lh_sockets sockets;
 	uint64_t pace_byte_per_s;   /* of the vector on the wire: a pair is paced to what it carries of it; 0: not */
+	uint64_t vector_bytes;      /* one exchange's, on the wire, for windows that are open before it; 0: not known */
 	uint32_t part_bytes;        /* of one part of an exchange on the wire, at most; 0: 512 KiB */
 	enum lh_membership membership;
 	bool absent;                /* elastic: this peer was not there when the run began; it joins a running group */
@@ -258,9 +259,12 @@ struct lh_event {
 	uint32_t uses;             /* the newest round whose exchange this commit applied; 0: none */
 	enum lh_shared shared;     /* after this commit */
 	uint64_t state_hash;       /* of all parameters after the commit (JOINED too: of the initial ones) */
-	/* BENCH: epoch, begin_ns, exchange_end_ns, bytes_sent, bytes_received and */
+	/* BENCH: epoch, begin_ns, exchange_end_ns, bytes_sent, bytes_received, busy_ns (CPU of the process, kernel's
+	 * share included) and */
 	uint64_t wrong;            /* elements of the result that are not what they must be */
-	/* JOINED */
+	lh_ns tcp_window_ns;       /* longest of all streams: stopped by the receiver's window */
+	uint64_t tcp_retransmits;  /* segments, all streams */
+	/* JOINED, with bytes_sent and bytes_received before the first exchange: greetings, and what opens windows */
 	uint64_t parameters;
 	/* EVAL */
 	char metric[32];           /* "held_out_accuracy", "held_out_loss_nats", with its reference below */

@@ -71,6 +71,17 @@ static int guest_avx(void)
 	return 0;
 }
 
+/* All sockets of all machines may hold half of the memory before anything is dropped: 0 when they may. */
+static int guest_socket_memory(void)
+{
+	long least = 0, pressure = 0, most = 0, pages = sysconf(_SC_PHYS_PAGES);
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_mem", "r");
+	int n = f ? fscanf(f, "%ld %ld %ld", &least, &pressure, &most) : 0;
+	if (f)
+		fclose(f);
+	return n == 3 && least >= pages / 4 && pressure >= pages * 2 / 5 && most > pressure && most < pages ? 0 : 1;
+}
+
 static int guest_files(const char *writable)
 {
 	char path[4200];
@@ -101,6 +112,8 @@ static int guest_main(int argc, char **argv)
 		raise(SIGSEGV);
 	if (!strcmp(what, "avx"))
 		return guest_avx();
+	if (!strcmp(what, "socket memory"))
+		return guest_socket_memory();
 	if (!strcmp(what, "avx512"))
 		return guest_avx512();
 	if (!strcmp(what, "files"))
@@ -292,6 +305,12 @@ static void test_avx512(void)
 	CU_ASSERT_EQUAL(rc, 0);
 }
 
+static void test_socket_memory(void)
+{
+	need_uml();
+	CU_ASSERT_EQUAL(in_guest(GUEST((char *)"socket memory")), 0);
+}
+
 static void test_timeout(void)
 {
 	need_uml();
@@ -462,6 +481,7 @@ static const struct lh_test tests[] = {
 	{ "time limit", test_timeout, LH_TEST_FORK },
 	{ "AVX2 state across signals", test_avx, LH_TEST_FORK },
 	{ "glibc without AVX-512", test_avx512, LH_TEST_FORK },
+	{ "memory for sockets", test_socket_memory, LH_TEST_FORK },
 	{ "namespaces denied", test_denied, LH_TEST_FORK },
 	{ "rootless, no new privileges", test_rootless, LH_TEST_FORK },
 	{ "SIGKILL of the caller", test_kill, LH_TEST_FORK },

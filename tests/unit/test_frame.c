@@ -31,9 +31,10 @@ static void test_header_refusals(void)
 		{ 4, 0, -EPROTONOSUPPORT, "version 0" },
 		{ 4, 2, -EPROTONOSUPPORT, "version 2 of the protocol, this is 3" },
 		{ 4, 1, -EPROTONOSUPPORT, "version 1 of the protocol, this is 3" },
-		{ 5, 0, -EPROTO, "type 0" }, { 5, 12, -EPROTO, "type 12" }, { 5, 255, -EPROTO, "type 255" },
+		{ 5, 0, -EPROTO, "type 0" }, { 5, 14, -EPROTO, "type 14" }, { 5, 255, -EPROTO, "type 255" },
 		{ 18, 12, -EMSGSIZE, "allowed are 1 ... 524288" }, { 19, 255, -EMSGSIZE, "allowed" },
 		{ 5, LH_FRAME_PING, -EMSGSIZE, "allowed are 0 ... 0" }, { 5, LH_FRAME_HELLO, -EMSGSIZE, "80 ... 80" },
+		{ 5, LH_FRAME_WARMED, -EMSGSIZE, "allowed are 0 ... 0" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct lh_frame f = { LH_FRAME_RESULT, 1, 2, 3 }, g;

@@ -316,7 +316,9 @@ static void test_event_round_trip(void)
 	round_trip(&(struct lh_event){ .kind = LH_EVENT_LISTENING, .rank = 1, .t_ns = 7 }, &e);
 	CU_ASSERT_EQUAL(e.kind, LH_EVENT_LISTENING);
 	CU_ASSERT_EQUAL(e.t_ns, 7);
-	round_trip(&(struct lh_event){ .kind = LH_EVENT_JOINED, .parameters = 1234, .state_hash = 1 }, &e);
+	round_trip(&(struct lh_event){ .kind = LH_EVENT_JOINED, .parameters = 1234, .state_hash = 1, .bytes_sent = 5,
+					  .bytes_received = 6 }, &e);
+	CU_ASSERT_TRUE(e.bytes_sent == 5 && e.bytes_received == 6);
 	CU_ASSERT_EQUAL(e.parameters, 1234);
 	CU_ASSERT_EQUAL(e.state_hash, 1);
 	round_trip(&(struct lh_event){ .kind = LH_EVENT_FINISHED }, &e);
@@ -329,11 +331,12 @@ static void test_event_round_trip(void)
 	CU_ASSERT_EQUAL(e.value, 0.93);
 	struct lh_event bench = {
 		.kind = LH_EVENT_BENCH, .epoch = 2, .t_ns = 9, .begin_ns = 7, .exchange_end_ns = 9, .bytes_sent = 11,
-		.bytes_received = 12, .wrong = 3,
+		.bytes_received = 12, .wrong = 3, .busy_ns = 4, .tcp_window_ns = 5, .tcp_retransmits = 6,
 	};
 	round_trip(&bench, &e);
 	CU_ASSERT_TRUE(e.epoch == 2 && e.begin_ns == 7 && e.exchange_end_ns == 9 && e.wrong == 3);
 	CU_ASSERT_TRUE(e.bytes_sent == 11 && e.bytes_received == 12);
+	CU_ASSERT_TRUE(e.busy_ns == 4 && e.tcp_window_ns == 5 && e.tcp_retransmits == 6);
 	char unordered[LH_EVENT_LINE_MAX];
 	bench.begin_ns = 10;
 	CU_ASSERT_EQUAL(lh_event_print(&bench, unordered, sizeof unordered), -EINVAL);

@@ -53,6 +53,7 @@ static void test_tuned(void)
 		CU_ASSERT_EQUAL(tcp->rmem[1], 18750000);
 		CU_ASSERT_EQUAL(tcp->initcwnd, 1727); /* half of 5 MB: three peers */
 		CU_ASSERT_FALSE(tcp->slow_start_after_idle);
+		CU_ASSERT_EQUAL(tcp->tso_segments, 44); /* 2 ms of 400 Mbit/s are 69 segments */
 	}
 	CU_ASSERT_EQUAL(lh_experiment_streams(&exp), 1); /* one is wide enough now */
 	CU_ASSERT_EQUAL(lh_experiment_part_bytes(&exp), 311296); /* 5 ms of 500 Mbit/s on the LAN, whole pages */

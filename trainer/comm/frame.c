@@ -34,6 +34,8 @@ static const struct {
 	[LH_FRAME_PROOF] = { LH_PROOF_BYTES, LH_PROOF_BYTES },
 	[LH_FRAME_MEMBER] = { 1, LH_FRAME_MEMBER_MAX },
 	[LH_FRAME_STATE] = { 1, LH_FRAME_PAYLOAD_MAX },
+	[LH_FRAME_WARM] = { 1, LH_FRAME_PAYLOAD_MAX },
+	[LH_FRAME_WARMED] = { 0, 0 },
 };
 
 void lh_frame_print(const struct lh_frame *f, uint8_t ret[LH_FRAME_HEADER])

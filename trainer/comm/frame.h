@@ -35,6 +35,8 @@ enum lh_frame_type {
 	LH_FRAME_PROOF = 9,        /* the connecting peer's proof; then the connection is open */
 	LH_FRAME_MEMBER = 10,      /* between the members of a group that changes; opaque here */
 	LH_FRAME_STATE = 11,       /* a piece of what a joining peer needs; opaque here */
+	LH_FRAME_WARM = 12,        /* bytes without meaning, part: how many follow; only as a stream's first (tcp_warm.c) */
+	LH_FRAME_WARMED = 13,      /* the last of them has come, and what it acknowledged has been told */
 };
 
 struct lh_frame {

@@ -228,7 +228,7 @@ static void tcp_close(struct lh_transport *base)
 	if (t->epoll_fd >= 0)
 		close(t->epoll_fd);
 	free(t->pairs);
-	free(t->pace);
+	free(t->carries);
 	free(t);
 }
 

@@ -222,6 +222,10 @@ static int begin_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	c->unwanted = false;
 	if (is_data(f)) {
 		rc = begin_data(t, c, &to, err);
+	} else if (f->type == LH_FRAME_WARM) {
+		if (c->state != TCP_OPEN || !c->pair)
+			return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "bytes without meaning before the greeting");
+		rc = big(c, &to, err);
 	} else if (f->type == LH_FRAME_MEMBER || f->type == LH_FRAME_STATE) {
 		if (c->state != TCP_OPEN || !c->pair || !t->base.member || (f->type == LH_FRAME_MEMBER) != !c->stream)
 			return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "members' frame out of place");
@@ -285,6 +289,9 @@ static int end_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 		return t->base.member->message(t->base.member_ctx, c->pair->rank, f, c->reader.payload, err);
 	case LH_FRAME_REFUSE:
 		return tcp_join_frame(t, c, err);
+	case LH_FRAME_WARM:
+	case LH_FRAME_WARMED:
+		return tcp_warm_came(t, c, err);
 	default:
 		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "frame of type %d out of place", (int)f->type);
 	}
@@ -397,13 +404,17 @@ int tcp_conn_read(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 		int rc = 0;
 		ssize_t n = read_some(t, c, &asked, &rc, err);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return 0;
+			break;
 		if (n <= 0)
 			return ended(t, c, n < 0 ? -errno : 0, err);
-		if (rc < 0 || (size_t)n < asked) /* less than asked: that was all, no need to ask again */
-			return rc < 0 ? rc : 0;
+		if (rc < 0)
+			return rc;
+		if ((size_t)n < asked) /* less than asked: that was all, no need to ask again */
+			break;
 		budget -= (size_t)n < budget ? (size_t)n : budget;
 	}
+	if (c->state == TCP_OPEN)
+		tcp_option_wake(c);
 	return 0;
 }
 

@@ -13,6 +13,10 @@
 #define LH_TCP_RETRY_NS (20 * LH_NS_PER_MS)        /* between two attempts to connect; doubled each time up to ... */
 #define LH_TCP_RETRY_MAX_NS (500 * LH_NS_PER_MS)   /* ... this, where the run goes on without that peer */
 #define LH_TCP_REFUSED_NS LH_NS_PER_S              /* for a refused one to read why */
+/* With several streams, a stream is given no more than so many bytes that it has not yet sent: the next part goes to the
+ * one that gets rid of its bytes, and a slow one holds no more than this and one part. */
+#define LH_TCP_UNSENT_BYTES (256 * 1024)
+#define LH_TCP_WARM_MAX (32 * 1024 * 1024)         /* bytes that one stream begins with */
 #define LH_TCP_MESSAGES_MAX (1024 * 1024)          /* bytes between members that wait to be sent to one peer */
 
 enum tcp_state {
@@ -37,6 +41,7 @@ struct tcp_conn {
 	bool polls_in, polls_out;
 	bool broken;           /* nothing can be sent any more */
 	bool held;             /* data of a view to come has begun: not read further */
+	int wakes;             /* bytes that must be there before the kernel says so; 0: as it began, one */
 	lh_ns since_ns, last_tx_ns;
 	struct lh_tcp_round told; /* by the kernel, when it was asked last; since the connection began */
 	uint8_t hello[LH_HELLO_BYTES], welcome[LH_HELLO_BYTES]; /* of this greeting, as they were sent */
@@ -44,6 +49,8 @@ struct tcp_conn {
 	uint8_t small[4 + LH_FRAME_TEXT_MAX]; /* payload of the transport's own frames */
 	uint8_t *big;          /* payload of members' frames, and of what nobody wants; LH_FRAME_PAYLOAD_MAX */
 	bool unwanted;         /* the payload being read */
+	bool warm, warmed;     /* the last of what it begins with has come; has come to the other side */
+	uint32_t warm_left;    /* of that, to be sent */
 	/* Sending: our own frames first, but never into the middle of another. */
 	uint8_t control[1024];
 	size_t control_len, control_off;
@@ -65,10 +72,12 @@ struct tcp_pair { /* with one other peer */
 	unsigned rank;
 	bool open;                  /* all streams are; stays so until it is lost */
 	unsigned nstreams, nopen;   /* nstreams 0: nobody has begun to connect */
+	unsigned cold;              /* streams that are open but not warm, in both directions */
 	struct tcp_conn **conns;    /* [nstreams] by stream; NULL until it is there */
 	unsigned turn;              /* stream that is offered work first */
 	uint64_t id;                /* of this attempt */
 	uint32_t incarnation;       /* of the other side, in this attempt */
+	int wakes_most;             /* bytes of a part that are read at once, where its rest is not less; 0: what there is */
 	bool expected, woken, gone; /* gone: it left or was refused for good; not connected again */
 	lh_ns last_rx_ns, expected_ns, rtt_ns;
 	lh_ns retry_ns, backoff_ns; /* who connects: when to try next, and how long after that */
@@ -89,7 +98,7 @@ struct tcp {
 	bool leaving, elastic, has_held;
 	lh_ns now_ns;              /* when this pass began */
 	lh_ns progress_ns, timer_ns;
-	double *pace;              /* [size] bytes a second that a pair may send; NULL: as TCP likes */
+	double *carries;           /* [size] of the vector, to each peer; NULL: not known */
 };
 
 /* tcp_conn.c */
@@ -130,6 +139,8 @@ int tcp_connected(struct tcp *t, struct tcp_conn *c, struct lh_err *err);
 int tcp_retry(struct tcp *t, struct tcp_pair *p);
 int tcp_join_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err);
 void tcp_refuse(struct tcp *t, struct tcp_conn *c, const char *why);
+/* A pair may have been the last that was awaited. */
+void tcp_join_look(struct tcp *t);
 int tcp_join_timer(struct tcp *t, lh_ns now_ns, struct lh_err *err);
 void tcp_forget_unknown(struct tcp *t, struct tcp_conn *c);
 
@@ -137,12 +148,20 @@ void tcp_forget_unknown(struct tcp *t, struct tcp_conn *c);
 void tcp_option_listener(const struct tcp *t, int fd);
 void tcp_option_set(const struct tcp *t, int fd);
 lh_ns tcp_option_rtt(int fd);
+/* Of a part that is coming, so much or all that is left before the kernel tells. */
+int tcp_option_wakes(const struct tcp *t, const struct tcp_pair *p);
+void tcp_option_wake(struct tcp_conn *c);
 /* How many streams a pair with this round-trip time gets. */
 unsigned tcp_option_streams(const struct tcp *t, int fd);
 
 /* tcp_pace.c */
 int tcp_pace_init(struct tcp *t, struct lh_err *err);
 void tcp_pace_pair(const struct tcp *t, const struct tcp_pair *p);
+
+/* tcp_warm.c */
+void tcp_warm_pair(struct tcp *t, struct tcp_pair *p);
+bool tcp_warm_next(struct tcp_conn *c); /* into out_frame */
+int tcp_warm_came(struct tcp *t, struct tcp_conn *c, struct lh_err *err);
 
 extern const struct lh_transport_ops lh_tcp_ops;
 

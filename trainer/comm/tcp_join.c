@@ -52,6 +52,7 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 		s->overlap, s->staleness, (uint64_t)s->match_floor_ns, c->streams, c->sockets, c->part_bytes,
 		c->membership, c->resume_round, c->data,
 		c->precision, c->deterministic, o.nesterov, o.warmup_updates, o.schedule, o.total_updates,
+		c->vector_bytes, c->pace_byte_per_s,
 	};
 	double reals[] = {
 		c->learning_rate, c->codec.topk_fraction, s->outer_learning_rate, s->outer_momentum, s->blend,
@@ -148,13 +149,33 @@ static bool is_needed(const struct tcp *t, unsigned rank)
 	return rank != t->c->rank && !(t->elastic && t->c->peers[rank].absent);
 }
 
+static bool is_ready(const struct tcp_pair *p)
+{
+	return p->open && !p->cold;
+}
+
 bool lh_tcp_joined(const struct lh_transport *base)
 {
 	const struct tcp *t = (const struct tcp *)base;
 	for (unsigned i = 0; i < t->c->size; i++)
-		if (is_needed(t, i) && !t->pairs[i].open)
+		if (is_needed(t, i) && !is_ready(&t->pairs[i]))
 			return false;
 	return true;
+}
+
+void tcp_join_look(struct tcp *t)
+{
+	if (!t->joining || !lh_tcp_joined(&t->base))
+		return;
+	struct lh_tcp_round join;
+	t->joining = false;
+	for (unsigned i = 0; i < t->c->size; i++) /* what TCP said so far is no round's */
+		lh_tcp_round_info(&t->base, i, &join);
+	if (t->elastic)
+		return;
+	/* Nobody else is awaited. Strangers are dropped by the timer, never amid a batch of events. */
+	close(t->listen_fd);
+	t->listen_fd = -1;
 }
 
 /* A stream of a pair is open; perhaps the last one. */
@@ -165,15 +186,9 @@ static int opened(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	if (++p->nopen < p->nstreams)
 		return tcp_conn_poll(t, c, false, c->polls_out, false);
 	int rc = tcp_pair_opened(t, p, err);
-	if (rc || !lh_tcp_joined(&t->base))
-		return rc;
-	t->joining = false;
-	if (t->elastic)
-		return 0;
-	/* Nobody else is awaited. Strangers are dropped by the timer, never amid a batch of events. */
-	close(t->listen_fd);
-	t->listen_fd = -1;
-	return 0;
+	if (!rc)
+		tcp_join_look(t);
+	return rc;
 }
 
 /* ---- connecting ---- */
@@ -491,7 +506,7 @@ int tcp_join_frame(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 static int nobody_new(struct tcp *t, struct lh_err *err)
 {
 	unsigned missing = 0;
-	while (!is_needed(t, missing) || t->pairs[missing].open)
+	while (!is_needed(t, missing) || is_ready(&t->pairs[missing]))
 		missing++;
 	char limit[32];
 	t->base.culprit = (int)missing;

@@ -5,9 +5,9 @@
 
 #include "tcp_internal.h"
 
-/* With several streams, a stream is given no more than so many bytes that it has not yet sent: the next part goes to
- * the one that gets rid of its bytes, and a slow one holds no more than this and one part. */
-enum { UNSENT_BYTES = 256 * 1024 };
+/* A part is read by so much at once, and no less than comes in this time. */
+#define WAKE_BYTES (256.0 * 1024)
+#define WAKE_NS (30.0 * LH_NS_PER_MS)
 
 /* What the kernel's own receive buffer comes to as a window. */
 enum { AUTO_WINDOW = 3 * 1024 * 1024 };
@@ -25,13 +25,39 @@ void tcp_option_listener(const struct tcp *t, int fd)
 
 void tcp_option_set(const struct tcp *t, int fd)
 {
-	int one = 1, unsent = UNSENT_BYTES;
+	int one = 1, unsent = LH_TCP_UNSENT_BYTES;
 	lh_ns ms = t->c->deadline_ns / LH_NS_PER_MS;
 	unsigned timeout = ms > INT32_MAX ? INT32_MAX : (unsigned)ms;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
 	if (has_several(t))
 		setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+}
+
+/* Parts are of use when they are whole; to be woken for every segment of one costs three system calls each time. But the
+ * deadline counts from the last bytes that were read. */
+int tcp_option_wakes(const struct tcp *t, const struct tcp_pair *p)
+{
+	double bytes = WAKE_BYTES;
+	if (t->c->sockets != LH_SOCKETS_TUNED)
+		return 0;
+	if (t->carries && t->c->pace_byte_per_s) {
+		double rate = t->carries[p->rank] * (double)t->c->pace_byte_per_s / p->nstreams;
+		bytes = rate * WAKE_NS / 1e9 < bytes ? rate * WAKE_NS / 1e9 : bytes;
+	}
+	return (int)bytes;
+}
+
+void tcp_option_wake(struct tcp_conn *c)
+{
+	const struct lh_frame_reader *r = &c->reader;
+	if (!c->pair || !c->pair->wakes_most)
+		return;
+	size_t left = r->in_payload ? r->frame.length - r->have : 0;
+	int bytes = left < (size_t)c->pair->wakes_most ? (int)left : c->pair->wakes_most;
+	bytes = bytes < 1 ? 1 : bytes;
+	if (bytes != (c->wakes ? c->wakes : 1) && !setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes))
+		c->wakes = bytes;
 }
 
 static bool ask(int fd, struct tcp_info *ret)

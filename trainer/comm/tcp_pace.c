@@ -20,33 +20,32 @@ int tcp_pace_init(struct tcp *t, struct lh_err *err)
 	const struct lh_peer_config *c = t->c;
 	const struct lh_pattern *p = lh_pattern_find(c->algorithm);
 	struct lh_group g;
-	if (!c->pace_byte_per_s || c->size < 2)
+	if (c->sockets != LH_SOCKETS_TUNED || c->size < 2)
 		return 0;
-	t->pace = calloc(c->size, sizeof *t->pace);
-	int rc = t->pace ? lh_group_of(c, &g, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "pacing");
+	t->carries = calloc(c->size, sizeof *t->carries);
+	int rc = t->carries ? lh_group_of(c, &g, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "pacing");
 	if (rc)
 		return rc;
 	for (unsigned b = 0; b < p->blocks(&g); b++) {
 		double share = (double)p->block(&g, ELEMENTS, b).length / (double)ELEMENTS;
 		unsigned root = p->root(&g, b);
 		if (c->rank != root)
-			t->pace[p->up(&g, b, c->rank)] += share;
+			t->carries[p->up(&g, b, c->rank)] += share;
 		for (unsigned r = 0; r < c->size; r++)
 			if (r != root && p->down(&g, b, r) == c->rank)
-				t->pace[r] += share;
+				t->carries[r] += share;
 	}
-	for (unsigned r = 0; r < c->size; r++)
-		t->pace[r] *= (double)c->pace_byte_per_s;
 	lh_group_done(&g);
 	return 0;
 }
 
 void tcp_pace_pair(const struct tcp *t, const struct tcp_pair *p)
 {
-	if (!t->pace || !(t->pace[p->rank] > 0))
+	double pace = t->carries ? t->carries[p->rank] * (double)t->c->pace_byte_per_s : 0;
+	if (!(pace > 0))
 		return;
 	for (unsigned k = 0; k < p->nstreams; k++) {
-		uint64_t rate = (uint64_t)(t->pace[p->rank] / p->nstreams) + 1;
+		uint64_t rate = (uint64_t)(pace / p->nstreams) + 1;
 		if (p->conns[k])
 			setsockopt(p->conns[k]->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate);
 	}

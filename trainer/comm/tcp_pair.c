@@ -29,7 +29,7 @@ int tcp_pair_reset(struct tcp *t, struct tcp_pair *p, unsigned nstreams)
 	p->conns = nstreams ? calloc(nstreams, sizeof(struct tcp_conn *)) : NULL;
 	p->nstreams = p->conns ? nstreams : 0;
 	p->open = p->woken = false;
-	p->nopen = p->turn = 0;
+	p->nopen = p->cold = p->turn = 0;
 	p->id = 0;
 	forget_messages(p);
 	return nstreams && !p->conns ? -ENOMEM : 0;
@@ -47,6 +47,8 @@ int tcp_pair_opened(struct tcp *t, struct tcp_pair *p, struct lh_err *err)
 	p->last_rx_ns = t->progress_ns = lh_clock_ns();
 	p->rtt_ns = tcp_option_rtt(p->conns[0]->fd);
 	tcp_pace_pair(t, p);
+	tcp_warm_pair(t, p);
+	p->wakes_most = tcp_option_wakes(t, p);
 	if (t->base.member)
 		t->base.member->found(t->base.member_ctx, p->rank, p->incarnation);
 	int rc = 0;
@@ -108,6 +110,8 @@ int tcp_pair_next(struct tcp *t, struct tcp_conn *c, struct lh_err *err)
 	const void *payload = NULL;
 	if (!carries_data(t, c))
 		return next_message(c);
+	if (p->open && !t->quiet && tcp_warm_next(c))
+		return 1;
 	if (!p->open || !p->woken || t->quiet)
 		return p->woken = false; /* or the timer would ask for it at once, for ever */
 	int rc = t->base.user ? t->base.user->send_next(t->base.user_ctx, p->rank, &c->out_frame, &payload, err) : 0;
@@ -129,6 +133,8 @@ void tcp_pair_sent(struct tcp *t, struct tcp_conn *c)
 	if (c->out_own) {
 		free(c->out_own);
 		c->out_own = NULL;
+	} else if (f.type == LH_FRAME_WARM) {
+		return;
 	} else if (c->out_bulk) {
 		t->base.member->state_sent(t->base.member_ctx, c->pair->rank, &f, c->out_payload);
 	} else {
