@@ -68,7 +68,8 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_GROUP), "name", { T_NAME }, false, NULL,
 	  "of the peer; with a count over 1: name-0, name-1, ...; default: the site's name" },
 	{ PER_PEER, "device", { T_NAME }, false, NULL,
-	  "`cpu` (default), or a device of the catalogue for `engine: paced`" },
+	  "`cpu` (default), or a device of the catalogue, whose rate is kept: by waiting alone (`engine: paced`), "
+	  "else after each real step" },
 	{ PER_PEER, "pace", { T_PACE, .real_min = 0.001, .real_max = 1e9 }, false, NULL,
 	  "samples a second that each `cpu` peer keeps; default: training's" },
 	{ PER_PEER, "share", { T_COUNT, .min = 0, .max = 1000000 }, false, NULL,
