@@ -47,7 +47,8 @@ static uint64_t bytes_of(const json_t *o, const char *key, bool *bad)
 	return *bad ? 0 : (uint64_t)json_integer_value(v);
 }
 
-static int take_answer(const char *text, size_t len, struct lh_memory_plan *ret, struct lh_err *err)
+static int take_answer(const char *program, const char *text, size_t len, struct lh_memory_plan *ret,
+		       struct lh_err *err)
 {
 	json_error_t at;
 	json_t *o = json_loadb(text, len, 0, &at);
@@ -69,7 +70,8 @@ static int take_answer(const char *text, size_t len, struct lh_memory_plan *ret,
 	snprintf(m.products_why, sizeof m.products_why, "%s", why ? why : "");
 	json_decref(o);
 	if (bad || !m.microbatch)
-		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "longhaul-peer memory gave no answer");
+		return lh_err_set(err, LH_EXIT_INPUT, -EPROTO, "peer program %s: asked what memory it needs it gave no answer; is it "
+				  "longhaul-peer?", program);
 	*ret = m;
 	return 0;
 }
@@ -93,7 +95,7 @@ int lh_memory_plan(const struct lh_session *s, const struct lh_experiment *exp, 
 		rc = lh_err_set(err, status <= LH_EXIT_INCONCLUSIVE ? (enum lh_exit)status : LH_EXIT_BROKE, -ECHILD,
 				"model %s: its memory cannot be planned", exp->training.model);
 	if (!rc)
-		rc = take_answer(text, len, ret, err);
+		rc = take_answer(c.program, text, len, ret, err);
 	if (!rc)
 		ret->chosen = exp->training.microbatch_auto;
 	free(text);

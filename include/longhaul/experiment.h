@@ -165,7 +165,7 @@ const struct lh_catalogue_entry *lh_catalogue_at(size_t i);
 bool lh_catalogue_same_model(const char *a, const char *b);
 
 /* The user's own devices: a JSON file "longhaul-catalogue/1". Process-wide, not for several threads. A file that is not
- * there is an empty one; of a bad one nothing is taken and *err names the place. */
+ * there, or not ours to read, is an empty one; of a bad one nothing is taken and *err names the place. */
 int lh_catalogue_load(const char *path, struct lh_err *err);
 int lh_catalogue_load_text(const char *name, const char *text, size_t len, struct lh_err *err);
 /* May such a pair be added? Names as experiments can write them, and no device of the program's own catalogue. */

@@ -2,6 +2,7 @@
  * of its class, what was there before is kept, nothing is left. tests/netns/test_run.c fills the disk under `run`,
  * tests/netns/cli.cases under `probe`; here it is `sweep`. */
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,8 @@ static void test_read_only(void)
 
 static void test_no_peer_program(void)
 {
+	const char *exe = getenv("LONGHAUL_EXE");
+	char peer[PATH_MAX];
 	struct victim v;
 
 	victim_open(&v, victim_topology);
@@ -105,10 +108,22 @@ static void test_no_peer_program(void)
 	setenv("LONGHAUL_PEER_PROGRAM", "/etc/passwd", 1);
 	victim_run(&v, run);
 	victim_expect(&v, 2, "peer program /etc/passwd: Permission denied");
-	CU_ASSERT_FALSE(has("run"));
-	/* A program that is something else ends at once, and with it the run. */
+	/* A program that is something else. */
 	setenv("LONGHAUL_PEER_PROGRAM", "/bin/true", 1);
 	victim_run(&v, run);
+	victim_expect(&v, 2, "bin/true: asked what memory it needs it gave no answer");
+	CU_ASSERT_FALSE(has("run"));
+	/* One that ends at once as a peer, and with it the run. */
+	FILE *f = fopen("peer", "w");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	fprintf(f, "#!/bin/sh\n[ \"$1\" = memory ] || exit 0\nexec '%.*s/../trainer/longhaul-peer' \"$@\"\n",
+		(int)(strrchr(exe, '/') - exe), exe);
+	CU_ASSERT_EQUAL(fclose(f), 0);
+	CU_ASSERT_EQUAL(chmod("peer", 0755), 0);
+	snprintf(peer, sizeof peer, "%s/peer", v.dir);
+	setenv("LONGHAUL_PEER_PROGRAM", peer, 1);
+	victim_run(&v, run);
+	unlink("peer");
 	victim_expect(&v, 4, ": exited with status 0"); /* whoever is noticed first */
 	json_t *doc = victim_json(&v, "run/result.json");
 	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json_object_get(doc, "failure"), "kind")),

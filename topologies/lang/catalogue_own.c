@@ -255,8 +255,13 @@ int lh_catalogue_load_text(const char *name, const char *text, size_t len, struc
 
 int lh_catalogue_load(const char *path, struct lh_err *err)
 {
-	struct list l;
-	int rc = load(path, &l, err);
+	struct list l = { 0 };
+	struct lh_err why = LH_ERR_INIT;
+	int rc = load(path, &l, &why);
+	if (rc == -EACCES) /* su and sudo leave HOME as it was: those devices are not ours */
+		rc = 0;
+	if (rc && err)
+		*err = why;
 	if (!rc)
 		take(&l);
 	return rc;
