@@ -18,6 +18,7 @@
 #include "longhaul/cell.h"
 #include "longhaul/network.h"
 #include "machine.h"
+#include "meminfo.h"
 
 enum { CHECKS_MAX = 24, BOOT_LIMIT_S = 60 };
 
@@ -148,7 +149,7 @@ static void check_cuda(struct doctor *d)
 static void check_machine(struct doctor *d)
 {
 	cpu_set_t set;
-	lh_bytes have = lh_machine_memory_available();
+	lh_bytes have = lh_memory_available();
 	double mib = 1 << 20;
 	CPU_ZERO(&set);
 	int cpus = sched_getaffinity(0, sizeof set, &set) ? 0 : CPU_COUNT(&set);
@@ -238,7 +239,7 @@ int cmd_doctor(const struct lh_invocation *inv)
 	check_cuda(d);
 	check_machine(d);
 	const char *kernel = verdict(d);
-	bool enough = !d->plan_bytes || lh_machine_memory_available() >= d->plan_bytes;
+	bool enough = !d->plan_bytes || lh_memory_available() >= d->plan_bytes;
 	if (!inv->json)
 		print_text(d, kernel);
 	else if (print_json(d, kernel))

@@ -2,7 +2,6 @@
 #include "machine.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <sys/mman.h>
 
 #include "longhaul/cell.h"
@@ -37,17 +36,4 @@ int lh_machine_try_kernel(struct lh_caps *ret_caps, struct lh_err *err)
 		*ret_caps = t->caps;
 	munmap(t, sizeof *t);
 	return rc;
-}
-
-lh_bytes lh_machine_memory_available(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	unsigned long long kib = 0;
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return (lh_bytes)kib * 1024;
 }

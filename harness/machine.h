@@ -8,7 +8,4 @@
  * whether the cell or the network in it was refused (LH_EXIT_MACHINE). The caller must be single-threaded. */
 int lh_machine_try_kernel(struct lh_caps *ret_caps, struct lh_err *err);
 
-/* MemAvailable; 0 when /proc does not tell. */
-lh_bytes lh_machine_memory_available(void);
-
 #endif

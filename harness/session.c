@@ -26,6 +26,7 @@
 #include "longhaul/cell.h"
 #include "gpu.h"
 #include "machine.h"
+#include "meminfo.h"
 
 #define MIB ((lh_bytes)1 << 20)
 
@@ -231,7 +232,7 @@ static int host_kernel_refuses(bool needs_netem, char *why, size_t size)
 
 static int memory_check(const struct lh_plan *plan, struct lh_err *err)
 {
-	lh_bytes need = lh_plan_memory_bytes(plan), have = lh_machine_memory_available();
+	lh_bytes need = lh_plan_memory_bytes(plan), have = lh_memory_available();
 	char a[32], b[32];
 	if (!have || need <= have)
 		return 0;
@@ -251,7 +252,7 @@ static const struct lh_experiment *largest(const struct session_state *st)
 static lh_bytes socket_memory(const struct lh_experiment *exp)
 {
 	const struct lh_topology *t = &exp->topology;
-	lh_bytes streams = lh_experiment_streams(exp), sum = 0, have = lh_machine_memory_available();
+	lh_bytes streams = lh_experiment_streams(exp), sum = 0, have = lh_memory_available();
 
 	streams = exp->probe.streams > streams ? exp->probe.streams : streams;
 	for (unsigned i = 0; i < t->npeers; i++)

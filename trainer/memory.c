@@ -2,7 +2,6 @@
 #include "memory.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "codec/codec.h"
@@ -129,17 +128,4 @@ int lh_memory_microbatch(const struct lh_peer_config *c, const struct lh_backend
 	}
 	*ret_microbatch = n;
 	return 0;
-}
-
-uint64_t lh_memory_available(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	unsigned long long kib = 0;
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return (uint64_t)kib * 1024;
 }

@@ -36,8 +36,6 @@ bool lh_memory_fits(const struct lh_peer_config *c, const struct lh_memory_need 
 int lh_memory_microbatch(const struct lh_peer_config *c, const struct lh_backend_ops *backend,
 			 uint64_t have_host, uint64_t have_device, size_t *ret_microbatch, struct lh_memory_need *ret_need,
 			 struct lh_err *err);
-/* MemAvailable of this kernel; 0: not known. */
-uint64_t lh_memory_available(void);
 
 /* `longhaul-peer memory`. argv[0] is "memory". Returns the exit status. */
 int lh_memory_main(int argc, char **argv);

@@ -10,6 +10,7 @@
 
 #include "backend/cpu/blas.h"
 #include "backend/plugin.h"
+#include "meminfo.h"
 #include "memory.h"
 
 static int read_config(struct lh_peer_config *ret, struct lh_err *err)
