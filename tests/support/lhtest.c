@@ -139,6 +139,9 @@ int lh_test_main(int argc, char **argv, const char *suite_name, const struct lh_
 			return 2;
 		only = optarg;
 	}
+	/* As meson's test setup does, for a program that is started by hand. */
+	if (setenv("XDG_CONFIG_HOME", LH_TEST_CONFIG, 1))
+		return 1;
 	const char *given = getenv("LONGHAUL_SEED");
 	if (given)
 		seed = strtoull(given, NULL, 0);
