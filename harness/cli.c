@@ -48,6 +48,7 @@ const struct lh_command lh_commands[] = {
 
 int lh_fail(const struct lh_err *err)
 {
+	fflush(stdout); /* both may be one file */
 	fprintf(stderr, "longhaul: %s\n", err->text);
 	return err->exit;
 }
@@ -517,6 +518,16 @@ static void print_command_help(const struct lh_command *c, FILE *out)
 	}
 }
 
+static void print_summary_line(const char *name, const char *operands, const char *summary, FILE *out)
+{
+	enum { SUMMARY_COLUMN = 34 };
+	int column = fprintf(out, "  %-9s %s", name, operands);
+
+	if (column >= SUMMARY_COLUMN)
+		column = fprintf(out, "\n") - 1;
+	fprintf(out, "%*s%s\n", SUMMARY_COLUMN - column, "", summary);
+}
+
 void lh_cli_print_help(const struct lh_command *command, FILE *out)
 {
 	if (command) {
@@ -529,8 +540,9 @@ void lh_cli_print_help(const struct lh_command *command, FILE *out)
 	      "host, measures it, and trains across it.\n\ncommands:\n",
 	      out);
 	for (const struct lh_command *c = lh_commands; c->name; c++)
-		fprintf(out, "  %-8s %-22s %s\n", c->name, c->operands, c->summary);
-	fputs("  help     [COMMAND]              this, or the options of one command\n\n"
+		print_summary_line(c->name, c->operands, c->summary, out);
+	print_summary_line("help", "[COMMAND]", "this, or the options of one command", out);
+	fputs("\n"
 	      "exit status: 0 ok, 1 gate failed, 2 bad input (nothing touched), 3 this machine cannot,\n"
 	      "4 the run broke, 5 inconclusive, 128+n ended by signal n\n",
 	      out);

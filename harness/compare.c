@@ -154,21 +154,6 @@ static void read_settings(struct lh_compare_run *r, const json_t *manifest)
 	r->settings = settings;
 }
 
-static void label_of(const char *path, char *ret, size_t size)
-{
-	char copy[4096], *slash;
-
-	snprintf(copy, sizeof copy, "%s", path);
-	for (size_t len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
-		copy[len - 1] = 0;
-	slash = strrchr(copy, '/');
-	if (slash && slash != copy && !strcmp(slash + 1, "result.json")) {
-		*slash = 0;
-		slash = strrchr(copy, '/');
-	}
-	snprintf(ret, size, "%.*s", (int)size - 1, slash && slash[1] ? slash + 1 : copy);
-}
-
 static void run_done(struct lh_compare_run *r)
 {
 	free(r->pairs);
@@ -200,7 +185,7 @@ int lh_compare_add_docs(struct lh_compare *c, const char *path, const json_t *re
 	r.bound_fraction = number(json_object_get(result, "exchange"), "bound_fraction");
 	snprintf(r.algorithm, sizeof r.algorithm, "%.31s", text(json_object_get(result, "experiment"), "algorithm"));
 	snprintf(r.row.dir, sizeof r.row.dir, "%.4000s", path);
-	label_of(path, r.label, sizeof r.label);
+	lh_result_label(path, r.label, sizeof r.label);
 	snprintf(r.settings_missing, sizeof r.settings_missing, "no manifest.json beside it");
 	read_settings(&r, manifest);
 	c->runs[c->nruns++] = r;

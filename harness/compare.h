@@ -24,7 +24,7 @@ struct lh_compare_epoch {
 };
 
 struct lh_compare_run {
-	char label[64];           /* last part of the directory's name */
+	char label[LH_RESULT_LABEL]; /* last part of the directory's name */
 	struct lh_result_row row;
 	size_t npairs, nepochs;
 	struct lh_compare_pair *pairs;

@@ -55,7 +55,7 @@ static void put_number(struct table *t, size_t row, size_t column, double v, int
 	else if (digits >= 0)
 		put(t, row, column, "%.*f%s", digits, v, unit);
 	else
-		put(t, row, column, "%.*g%s", -digits, v, unit);
+		put(t, row, column, "%.*f%s", lh_digits_after(v, -digits), v, unit);
 }
 
 static void put_ratio(struct table *t, size_t row, size_t column, double ratio)

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "stats.h"
+
 #define LINE_MAX_CHARS 200
 
 static const char *env_get(char *const *envp, const char *name)
@@ -69,12 +71,13 @@ void lh_progress_note(struct lh_progress *p, const char *fmt, ...)
 char *lh_progress_epoch_text(const struct lh_epoch_metrics *e, uint32_t nepochs, const char *slowest,
 			     double slowest_rtt_s, char *buf, size_t size)
 {
-	int n = snprintf(buf, size, "epoch %u/%u%s  %.4g samples/s  calc %.3g s  comm %.3g s", e->epoch, nepochs,
-			 e->warmup ? " (warm-up)" : "", e->wall_s > 0 ? (double)e->samples / e->wall_s : 0.0,
-			 e->calc_s, e->comm_s);
+	double rate = e->wall_s > 0 ? (double)e->samples / e->wall_s : 0.0, granularity = e->calc_s / e->comm_s;
+	int n = snprintf(buf, size, "epoch %u/%u%s  %.*f samples/s  calc %.3f s  comm %.3f s", e->epoch, nepochs,
+			 e->warmup ? " (warm-up)" : "", lh_digits_after(rate, 4), rate, e->calc_s, e->comm_s);
 
 	if (e->comm_s > 0 && n > 0 && (size_t)n < size)
-		n += snprintf(buf + n, size - (size_t)n, "  granularity %.3g", e->calc_s / e->comm_s);
+		n += snprintf(buf + n, size - (size_t)n, "  granularity %.*f", lh_digits_after(granularity, 3),
+			      granularity);
 	if (slowest && isfinite(slowest_rtt_s) && n > 0 && (size_t)n < size)
 		snprintf(buf + n, size - (size_t)n, "  slowest %s %.4g ms", slowest, slowest_rtt_s * 1e3);
 	return buf;

@@ -166,7 +166,7 @@ static void cell(FILE *out, int width, double v, int digits, const char *unit)
 	if (isfinite(v) && digits >= 0)
 		snprintf(buf, sizeof buf, "%.*f%s", digits, v, unit);
 	else if (isfinite(v))
-		snprintf(buf, sizeof buf, "%.*g%s", -digits, v, unit);
+		snprintf(buf, sizeof buf, "%.*f%s", lh_digits_after(v, -digits), v, unit);
 	fprintf(out, " %*s", width, buf);
 }
 
@@ -186,12 +186,39 @@ static void print_labels(const struct lh_result_row *r, FILE *out)
 	if (r->metric[0] && isfinite(r->value))
 		fprintf(out, ", %s %.3g (reference %.3g)", r->metric, r->value, r->reference);
 	if (!r->valid && r->reason[0])
-		fprintf(out, ": %.80s", r->reason);
+		fprintf(out, ": %s", r->reason);
+}
+
+void lh_result_label(const char *path, char *ret, size_t size)
+{
+	char copy[4096], *slash;
+
+	snprintf(copy, sizeof copy, "%s", path);
+	for (size_t len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
+		copy[len - 1] = 0;
+	slash = strrchr(copy, '/');
+	if (slash && slash != copy && !strcmp(slash + 1, "result.json")) {
+		*slash = 0;
+		slash = strrchr(copy, '/');
+	}
+	snprintf(ret, size, "%.*s", (int)size - 1, slash && slash[1] ? slash + 1 : copy);
+}
+
+/* What a row is called: the experiment's name, or where runs of one name stand side by side, the folder's. */
+static const char *row_name(const struct lh_result_row *rows, size_t n, size_t i, char *buf, size_t size)
+{
+	for (size_t j = 0; j < n; j++)
+		if (j != i && rows[i].dir[0] && !strcmp(rows[i].name, rows[j].name)) {
+			lh_result_label(rows[i].dir, buf, size);
+			return buf;
+		}
+	return rows[i].name;
 }
 
 /* Of the runs that had any. */
 static void print_interruptions(const struct lh_result_row *rows, size_t n, int width, FILE *out)
 {
+	char name[LH_RESULT_LABEL];
 	bool any = false;
 
 	for (size_t i = 0; i < n; i++) {
@@ -203,7 +230,7 @@ static void print_interruptions(const struct lh_result_row *rows, size_t n, int 
 				"noticed <=", "regrp. <=", "back <=", "aborted", "samples again", "samples lost",
 				"throughput lost");
 		any = true;
-		fprintf(out, "%-*s %13lld", width, r->name, r->interruptions);
+		fprintf(out, "%-*s %13lld", width, row_name(rows, n, i, name, sizeof name), r->interruptions);
 		cell(out, 10, r->detect_s, 3, " s");
 		cell(out, 10, r->regroup_s, 3, " s");
 		cell(out, 10, r->back_s, 3, " s");
@@ -215,18 +242,21 @@ static void print_interruptions(const struct lh_result_row *rows, size_t n, int 
 
 void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out)
 {
+	char name[LH_RESULT_LABEL];
 	int width = 4;
 
-	for (size_t i = 0; i < n; i++)
-		if ((int)strlen(rows[i].name) > width)
-			width = (int)strlen(rows[i].name);
+	for (size_t i = 0; i < n; i++) {
+		int len = (int)strlen(row_name(rows, n, i, name, sizeof name));
+		width = len > width ? len : width;
+	}
 	fprintf(out, "%-*s %5s %6s %12s %12s %10s %10s %10s %-43s %11s %10s  %s\n", width, "name", "peers", "batch",
 		"RTT asked", "measured", "samples/s", "calc/epoch", "comm/epoch",
-		"= latency bandwidth waiting coding update", "granularity", "efficiency", "");
+		"= latency bandwidth waiting coding update", "granularity", "efficiency", "verdict");
 	for (size_t i = 0; i < n; i++) {
 		const struct lh_result_row *r = &rows[i];
 		double epochs = r->epochs > 0 ? (double)r->epochs : NAN;
-		fprintf(out, "%-*s %5lld %6lld", width, r->name, r->peers, r->target_batch);
+		fprintf(out, "%-*s %5lld %6lld", width, row_name(rows, n, i, name, sizeof name), r->peers,
+			r->target_batch);
 		cell(out, 12, r->rtt_spec_s * 1e3, 2, " ms");
 		cell(out, 12, r->rtt_measured_s * 1e3, 2, " ms");
 		cell(out, 10, r->throughput_sps, -4, "");

@@ -39,7 +39,10 @@ int lh_result_load(const char *path, struct json_t **ret, struct lh_err *err);
 /* DIR/result.json. LH_EXIT_INPUT names the directory and what is wrong with it. */
 int lh_result_row_read(const char *dir, struct lh_result_row *ret, struct lh_err *err);
 int lh_result_row_parse(const struct json_t *doc, struct lh_result_row *ret, struct lh_err *err);
-/* Rows side by side. */
+enum { LH_RESULT_LABEL = 64 };
+/* The last part of a run directory's name (or of that of the result.json in it). */
+void lh_result_label(const char *path, char *ret, size_t size);
+/* Rows side by side; those whose experiments have one name are called by their directories. */
 void lh_result_rows_print(const struct lh_result_row *rows, size_t n, FILE *out);
 struct json_t *lh_result_row_json(const struct lh_result_row *row);
 

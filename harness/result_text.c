@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "result_group.h"
+#include "stats.h"
 
 static void print_seconds(FILE *out, double s)
 {
@@ -14,7 +15,7 @@ static void print_seconds(FILE *out, double s)
 static void print_ratio(FILE *out, const char *label, double v)
 {
 	if (isfinite(v))
-		fprintf(out, "  %-22s %.3g\n", label, v);
+		fprintf(out, "  %-22s %.*f\n", label, lh_digits_after(v, 3), v);
 	else
 		fprintf(out, "  %-22s undefined\n", label);
 }
@@ -93,8 +94,8 @@ static void print_epochs(const struct lh_result *r, FILE *out)
 		fputc(' ', out);
 		print_seconds(out, e->comm_s);
 		print_parts(e, out);
-		fprintf(out, " %10.4g %9.2f MB", e->wall_s > 0 ? (double)e->samples / e->wall_s : 0.0,
-			(double)e->bytes_sent / 1e6);
+		double rate = e->wall_s > 0 ? (double)e->samples / e->wall_s : 0.0;
+		fprintf(out, " %10.*f %9.2f MB", lh_digits_after(rate, 4), rate, (double)e->bytes_sent / 1e6);
 		if (isfinite(e->loss))
 			fprintf(out, " %10.4f", e->loss);
 		else
@@ -191,7 +192,7 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	if (!s || !s->epochs)
 		return;
 	fprintf(out, "\n  over %u epoch%s after the warm-up:\n", s->epochs, s->epochs == 1 ? "" : "s");
-	fprintf(out, "  %-22s %.4g samples/s\n", "throughput", s->throughput_sps);
+	fprintf(out, "  %-22s %.*f samples/s\n", "throughput", lh_digits_after(s->throughput_sps, 4), s->throughput_sps);
 	fprintf(out, "  %-22s %.3f s\n", "calculation", s->calc_s);
 	fprintf(out, "  %-22s %.3f s", "communication", s->comm_s);
 	print_split(s, out);

@@ -103,7 +103,7 @@ static void committed(struct lh_run *r)
 		if (need > r->measure.cpus)
 			lh_progress_note(r->opt->progress,
 					 "warning: the peers' paces together need %.2f CPUs; this kernel has "
-					 "%u: this run will not be valid",
+					 "%u: steps may be late, and then the run is not valid",
 					 need, r->measure.cpus);
 	}
 	if (r->committed == r->series.nepochs && r->state == LH_RUN_TRAINING)

@@ -52,3 +52,10 @@ struct json_t *lh_json_number(double value)
 {
 	return isfinite(value) ? json_real(value) : json_null();
 }
+
+int lh_digits_after(double v, int significant)
+{
+	int before = isfinite(v) && v != 0 ? (int)floor(log10(fabs(v))) + 1 : 1;
+
+	return significant > before ? significant - before : 0;
+}

@@ -19,6 +19,10 @@ double lh_quantile(const double *sorted, size_t n, double p);
 /* Sorts a copy of values[n], non-finite ones left out. -ENOMEM or 0. */
 int lh_stats_compute(const double *values, size_t n, struct lh_stats *ret);
 
+/* Digits after the point with which a figure of v's size has at least so many significant ones: a column of them lines
+ * up and ends in no lonely whole number. */
+int lh_digits_after(double v, int significant);
+
 /* JSON number, or null for NaN and infinities. */
 struct json_t *lh_json_number(double value);
 

@@ -65,8 +65,9 @@ static void print_text(const struct row *rows, size_t n)
 	       "a sample", "weights", "gradient", "optimizer", "activations", "all");
 	for (size_t i = 0; i < n; i++) {
 		const struct row *r = &rows[i];
-		printf("%-*s %11zu %8.1f %8.1f %8.1f %8.1f %8.1f %9.1f %11.1f %8.1f\n", (int)width, r->spec,
-		       r->parameters, (double)r->gradient / 1e6, (double)r->gradient / 2e6, r->flop / 1e9,
+		printf("%-*s %11zu %8.1f %8.1f %8.*f %8.1f %8.1f %9.1f %11.1f %8.1f\n", (int)width, r->spec,
+		       r->parameters, (double)r->gradient / 1e6, (double)r->gradient / 2e6,
+		       r->flop < 1e8 ? 4 : 1, r->flop / 1e9,
 		       (double)r->weights / 1e6, (double)r->gradient / 1e6, (double)r->optimizer / 1e6,
 		       (double)r->activations / 1e6, (double)r->total / 1e6);
 	}

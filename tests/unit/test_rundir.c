@@ -185,9 +185,9 @@ static void test_progress_texts(void)
 
 	CU_ASSERT_STRING_EQUAL(
 	    lh_progress_epoch_text(&e, 6, "us->eu", 0.1032, buf, sizeof buf),
-	    "epoch 3/6  128 samples/s  calc 1.5 s  comm 0.5 s  granularity 3  slowest us->eu 103.2 ms");
+	    "epoch 3/6  128.0 samples/s  calc 1.500 s  comm 0.500 s  granularity 3.00  slowest us->eu 103.2 ms");
 	CU_ASSERT_STRING_EQUAL(lh_progress_epoch_text(&none, 6, NULL, NAN, buf, sizeof buf),
-			       "epoch 1/6 (warm-up)  8 samples/s  calc 1 s  comm 0 s");
+			       "epoch 1/6 (warm-up)  8.000 samples/s  calc 1.000 s  comm 0.000 s");
 	CU_ASSERT_STRING_EQUAL(lh_progress_duration_text(14.2, buf, sizeof buf), "14s");
 	CU_ASSERT_STRING_EQUAL(lh_progress_duration_text(200, buf, sizeof buf), "3m 20s");
 	CU_ASSERT_STRING_EQUAL(lh_progress_duration_text(3723, buf, sizeof buf), "1h 02m");

@@ -78,7 +78,7 @@ static int parse_scale(const char *spec, char *list, struct lh_zoo_scale *scale,
 
 static int find_model(const char *name, const struct lh_zoo_model **ret, struct lh_err *err)
 {
-	char names[256] = "";
+	char names[400] = "";
 	for (size_t i = 0; i < lh_zoo_count(); i++) {
 		if (!strcmp(models[i].name, name)) {
 			*ret = &models[i];
@@ -86,6 +86,10 @@ static int find_model(const char *name, const struct lh_zoo_model **ret, struct 
 		}
 		const size_t used = strlen(names);
 		snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", models[i].name);
+	}
+	for (size_t i = 0; lh_zoo_labs[i][0]; i++) {
+		const size_t used = strlen(names);
+		snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "; small ones: ", lh_zoo_labs[i][0]);
 	}
 	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %.80s: not one of %s", name, names);
 }
