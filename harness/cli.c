@@ -404,9 +404,10 @@ static int check_operands(struct lh_invocation *inv, bool had_dashes, struct lh_
 				  c->name, inv->file, inv->rest[0]);
 	if (wants_program && !inv->nrest)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs a program after --", c->name);
-	if (!strcmp(c->operands, "DIR...") && !inv->nrest)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs a run directory", c->name);
-	if (!wants_program && strcmp(c->operands, "DIR...") && strcmp(c->operands, "[MODEL...]") && inv->nrest)
+	if (!strncmp(c->operands, "DIR", 3) && !inv->nrest)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' needs %s", c->name,
+				  strcmp(c->operands, "DIR...") ? "two run directories or more" : "a run directory");
+	if (!wants_program && strncmp(c->operands, "DIR", 3) && strcmp(c->operands, "[MODEL...]") && inv->nrest)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "'longhaul %s' has no use for '%s'", c->name,
 				  inv->rest[0]);
 	if (inv->all && inv->peer)

@@ -71,14 +71,19 @@ static int run_body(struct lh_session *s)
 	return status;
 }
 
-/* Every byte of the checkpoints, before anything is touched; inside User-Mode Linux that was done outside. */
+/* The baseline and every byte of the checkpoints, before anything is touched; inside User-Mode Linux that was done
+ * outside. */
 static int check(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
 {
 	struct lh_resume_plan plan;
+	double sps;
 
-	if (!inv->resume_dir || inv->inside_uml)
+	if (inv->inside_uml)
 		return 0;
-	int rc = lh_resume_find(inv->resume_dir, exp, true, &plan, err);
+	int rc = inv->baseline_dir ? lh_run_baseline(inv->baseline_dir, exp, &sps, err) : 0;
+	if (rc < 0 || !inv->resume_dir)
+		return rc;
+	rc = lh_resume_find(inv->resume_dir, exp, true, &plan, err);
 	if (rc == 0)
 		lh_resume_done(&plan);
 	return rc;
@@ -86,7 +91,10 @@ static int check(const struct lh_invocation *inv, const struct lh_experiment *ex
 
 int cmd_run(const struct lh_invocation *inv)
 {
-	const struct lh_session_options opt = { .trains = true, .makes_out_dir = true, .uses_out_dir = true, .resumes_apart = true, .check = check, .failed = print_failed };
+	const struct lh_session_options opt = {
+		.trains = true, .makes_out_dir = true, .uses_out_dir = true, .resumes_apart = true, .check = check,
+		.failed = print_failed,
+	};
 
 	return lh_session_main(inv, &opt, run_body);
 }

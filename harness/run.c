@@ -103,27 +103,32 @@ static bool was_interrupted(struct lh_run *r)
 	return status != 0;
 }
 
-/* Only what trained the same may say what was lost. */
-static int read_baseline(struct lh_run *r, struct lh_err *err)
+int lh_run_baseline(const char *dir, const struct lh_experiment *exp, double *ret_sps, struct lh_err *err)
 {
-	const struct lh_training *tr = &r->exp->training;
+	const struct lh_training *tr = &exp->training;
 	struct lh_result_row row;
+	int rc = lh_result_row_read(dir, &row, err);
 
-	if (!r->opt->baseline_dir)
-		return 0;
-	int rc = lh_result_row_read(r->opt->baseline_dir, &row, err);
 	if (rc < 0)
 		return rc;
 	if (!row.valid || !(row.throughput_sps > 0))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: not a baseline: that run is not valid",
-				  r->opt->baseline_dir);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: not a baseline: that run is not valid", dir);
 	if (strcmp(row.model, tr->model) || row.target_batch != (long long)tr->target_batch ||
-	    row.peers != (long long)r->exp->topology.npeers)
+	    row.peers != (long long)exp->topology.npeers)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%s: not a baseline of this: it trained %s with batches of "
-				  "%lld on %lld peers", r->opt->baseline_dir, row.model, row.target_batch, row.peers);
-	r->result.baseline_dir = r->opt->baseline_dir;
-	r->result.baseline_sps = row.throughput_sps;
+				  "%lld on %lld peers", dir, row.model, row.target_batch, row.peers);
+	*ret_sps = row.throughput_sps;
 	return 0;
+}
+
+static int read_baseline(struct lh_run *r, struct lh_err *err)
+{
+	if (!r->opt->baseline_dir)
+		return 0;
+	int rc = lh_run_baseline(r->opt->baseline_dir, r->exp, &r->result.baseline_sps, err);
+	if (rc == 0)
+		r->result.baseline_dir = r->opt->baseline_dir;
+	return rc;
 }
 
 /* Its warm-up is this run's own: all connections are new. */

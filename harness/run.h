@@ -89,6 +89,9 @@ struct lh_run {
 	struct lh_result result;
 };
 
+/* Samples a second of a valid run of the same training; only what trained the same may say what was lost. */
+int lh_run_baseline(const char *dir, const struct lh_experiment *exp, double *ret_sps, struct lh_err *err);
+
 /* Returns the exit status; r is complete for lh_result_json() and lh_result_print() in every case. */
 int lh_run_execute(struct lh_run *r, struct lh_session *s, const struct lh_experiment *exp,
 		   const struct lh_run_options *opt);

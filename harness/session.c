@@ -230,16 +230,20 @@ static int host_kernel_refuses(bool needs_netem, char *why, size_t size)
 
 /* ---- memory ---- */
 
-static int memory_check(const struct lh_plan *plan, struct lh_err *err)
+static int memory_check(const struct lh_experiment *exp, const struct lh_plan *plan, struct lh_err *err)
 {
 	lh_bytes need = lh_plan_memory_bytes(plan), have = lh_memory_available();
+	bool tuned = exp->training.given && exp->training.sockets == LH_SOCKETS_TUNED;
 	char a[32], b[32];
 	if (!have || need <= have)
 		return 0;
 	return lh_err_set(err, LH_EXIT_MACHINE, -ENOMEM,
-			  "packets in flight and full queues can take %s of kernel memory, %s are "
-			  "free; lower a rate, an RTT or a queue",
-			  lh_bytes_print(need / MIB * MIB, a, sizeof a), lh_bytes_print(have / MIB * MIB, b, sizeof b));
+			  "network %s: packets in flight and full queues can take %s of kernel memory, %s are free; %s",
+			  exp->topology.name, lh_bytes_print(need / MIB * MIB, a, sizeof a),
+			  lh_bytes_print(have / MIB * MIB, b, sizeof b),
+			  tuned ? "sockets: tuned makes buffers for each path's rate, 10 Gbit/s where there is none: give "
+				  "rates, or use fewer peers or sockets: study" :
+				  "lower a rate, an RTT or a queue, or use fewer peers");
 }
 
 static const struct lh_experiment *largest(const struct session_state *st)
@@ -472,7 +476,7 @@ static int session_prepare(struct session_state *st, bool *ret_uml, struct lh_er
 	if (rc && err->exit == LH_EXIT_OK)
 		err->exit = LH_EXIT_INPUT;
 	if (!rc)
-		rc = memory_check(st->plan, err);
+		rc = memory_check(largest(st), st->plan, err);
 	if (!rc)
 		rc = kernel_choose(st, ret_uml, err);
 	if (!rc && st->opt->trains)

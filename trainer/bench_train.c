@@ -114,7 +114,7 @@ static int parse(const char *what, const char *text, double most, double *ret, s
 	char *end;
 	const double v = strtod(text, &end);
 	if (end == text || *end || !(v > 0 && v <= most))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s: \"%s\" is not a number to %g", what, text, most);
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "--%s: \"%s\" is not a number above 0 and up to %g", what, text, most);
 	*ret = v;
 	return 0;
 }
@@ -142,8 +142,12 @@ int lh_bench_train_main(int argc, char **argv)
 		default: rc = lh_err_set(&err, LH_EXIT_INPUT, -EINVAL, "try longhaul help bench");
 		}
 	}
-	if (!rc && (!a.model || optind != argc || a.microbatch != floor(a.microbatch)))
-		rc = lh_err_set(&err, LH_EXIT_INPUT, -EINVAL, "--model is needed, and a whole --microbatch");
+	if (!rc && !a.model)
+		rc = lh_err_set(&err, LH_EXIT_INPUT, -EINVAL, "needs --model; 'longhaul models' lists them");
+	else if (!rc && optind != argc)
+		rc = lh_err_set(&err, LH_EXIT_INPUT, -EINVAL, "has no use for '%s'", argv[optind]);
+	else if (!rc && a.microbatch != floor(a.microbatch))
+		rc = lh_err_set(&err, LH_EXIT_INPUT, -EINVAL, "--microbatch: %g is not a whole number", a.microbatch);
 	if (!rc)
 		rc = run_bench(&a, &err);
 	if (!rc)

@@ -175,6 +175,8 @@ struct lang_source *lang_source_text(struct lang *l, const char *name, const cha
 struct lang_source *lang_source_file(struct lang *l, const char *path, const struct lang_span *at);
 /* A source that the program carries: "preset:lan", "preset:study/c-8" (preset.c). */
 bool lang_is_preset(const char *path);
+/* "; did you mean preset:NAME?" for the bare name of one, else "". */
+const char *lang_preset_hint(struct lang *l, const char *path);
 struct lang_source *lang_source_preset(struct lang *l, const char *path, const struct lang_span *at);
 /* The tree of a source; NULL after a syntax error (reported). Columns of the first line are moved right by
  * `skip`, the characters of source->text before the YAML begins. */

@@ -75,7 +75,7 @@ struct lang_source *lang_source_file(struct lang *l, const char *path, const str
 	if (!text && at)
 		lang_error(l, at, "cannot read %s: %s", path, why);
 	else if (!text)
-		lh_err_set(l->err, LH_EXIT_INPUT, -EINVAL, "%s: cannot read: %s", path, why);
+		lh_err_set(l->err, LH_EXIT_INPUT, -EINVAL, "%s: cannot read: %s%s", path, why, lang_preset_hint(l, path));
 	if (!text)
 		return NULL;
 	return lang_source_text(l, path, slash ? lang_strndup(l, path, (size_t)(slash - path) + 1) : "", text, len);

@@ -16,6 +16,14 @@ bool lang_is_preset(const char *path)
 	return !strncmp(path, prefix, sizeof prefix - 1);
 }
 
+const char *lang_preset_hint(struct lang *l, const char *path)
+{
+	for (size_t i = 0; i < NPRESETS; i++)
+		if (!strcmp(presets[i].name, path))
+			return lang_printf(l, "; did you mean %s%s?", prefix, path);
+	return "";
+}
+
 struct lang_source *lang_source_preset(struct lang *l, const char *path, const struct lang_span *at)
 {
 	const char *name = path + sizeof prefix - 1, *names[NPRESETS];

@@ -340,6 +340,10 @@ static void unknown_key(struct lang *l, const struct lang_entry *e, enum lang_se
 		lang_error(l, &e->key_at, "%s", remark);
 		return;
 	}
+	if (section == S_FILE && lang_key_find(S_TRAINING, e->key)) {
+		lang_error(l, &e->key_at, "unknown key \"%s\"; it belongs to \"training\": training.%s", e->key, e->key);
+		return;
+	}
 	for (size_t i = 0; i < lang_nkeys; i++)
 		if (lang_keys[i].in & UINT32_C(1) << section && nknown < 128)
 			known[nknown++] = lang_keys[i].key;
