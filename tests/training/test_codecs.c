@@ -296,6 +296,21 @@ static void test_central(void) { matrix(LH_ALGORITHM_CENTRAL); }
 static void test_weighted_butterfly(void) { matrix(LH_ALGORITHM_WEIGHTED_BUTTERFLY); }
 static void test_packed_trees(void) { matrix(LH_ALGORITHM_PACKED_TREES); }
 
+/* Parts that are summed in several pieces, the last one short. */
+static void test_long_parts(void)
+{
+	static const enum lh_algorithm algorithms[] = { LH_ALGORITHM_BUTTERFLY, LH_ALGORITHM_HALVING_DOUBLING };
+	for (unsigned k = 0; k < KINDS; k++)
+		for (unsigned m = 0; m < 4; m++) {
+			struct job j = {
+				.algorithm = algorithms[m / 2], .kind = &kinds[k], .npeers = 1 + m, .n = 4 * 5003,
+				.values = m % 2 ? VALUES_REAL : VALUES_WHOLE, .part_bytes = 24000, .window = 2,
+				.depth = 2, .streams = 1,
+			};
+			check_job(&j);
+		}
+}
+
 /* int8, where its steps are whole numbers: results and residuals then are, too, and nothing is lost to the last bit. */
 static void test_int8_conserves_exactly(void)
 {
@@ -416,6 +431,7 @@ static const struct lh_test tests[] = {
 	{ "central", test_central, 0 },
 	{ "weighted_butterfly", test_weighted_butterfly, 0 },
 	{ "packed_trees", test_packed_trees, 0 },
+	{ "long_parts", test_long_parts, 0 },
 	{ "int8_conserves_exactly", test_int8_conserves_exactly, 0 },
 	{ "undo", test_undo, 0 },
 	{ "alone", test_alone, 0 },

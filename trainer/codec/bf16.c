@@ -77,6 +77,6 @@ static void bf16_decode_add(const struct lh_codec *c, float *dst, const void *sr
 }
 
 const struct lh_codec lh_codec_bf16 = {
-	.name = "bf16", .granule = 1, .relative = 0x1p-8, .bytes = bf16_bytes, .encode = bf16_encode,
+	.name = "bf16", .pieces = true, .granule = 1, .relative = 0x1p-8, .bytes = bf16_bytes, .encode = bf16_encode,
 	.decode = bf16_decode, .decode_add = bf16_decode_add,
 };

@@ -33,6 +33,7 @@ struct lh_codec {
 	const char *name;
 	bool lossless;          /* every float comes back as it was; with scale 1 the encoded bytes are the floats */
 	size_t granule;         /* parts had better be multiples of so many elements */
+	bool pieces;            /* a part's bytes are those of its pieces, each of some granules, one after the other */
 	double fraction;        /* topk */
 	/* What comes back differs from x by at most relative x |x| + of_largest x the largest magnitude of the part
 	 * (and 2^-25 / scale for fp16's subnormals). topk: 1, all of it may stay behind. */

@@ -31,43 +31,71 @@ float lh_half_to_float(uint16_t h)
 
 #if defined(LH_AVX2_PATH)
 #define F16C __attribute__((target("avx,f16c")))
+#define F16C_LOOP F16C static inline __attribute__((always_inline))
 
-/* min and max return their second operand where one is NaN, so the NaN passes; it is made canonical after. */
-F16C static size_t encode_f16c(uint16_t *dst, const float *src, size_t n, float scale)
+F16C_LOOP __m256 load(const float *src, __m256 by, bool scaled)
+{
+	__m256 x = _mm256_loadu_ps(src);
+	return scaled ? _mm256_mul_ps(x, by) : x;
+}
+
+F16C_LOOP __m256 widen(const uint16_t *src, __m256 by, bool scaled)
+{
+	__m256 x = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)src));
+	return scaled ? _mm256_mul_ps(x, by) : x;
+}
+
+/* 32 numbers at a time, among which a NaN is looked for: the hardware would keep its sign and payload. */
+F16C_LOOP size_t encode_loop(uint16_t *dst, const float *src, size_t n, float scale, bool scaled)
 {
 	const __m256 lo = _mm256_set1_ps(-HALF_MAX), hi = _mm256_set1_ps(HALF_MAX), by = _mm256_set1_ps(scale);
-	const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
 	size_t i = 0;
-	for (; i + 8 <= n; i += 8) {
-		__m256 x = _mm256_mul_ps(_mm256_loadu_ps(src + i), by);
-		x = _mm256_min_ps(hi, _mm256_max_ps(lo, x));
-		__m256 is_nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q); /* blendv: without AVX2 gcc makes branches of it */
-		x = _mm256_or_ps(_mm256_andnot_ps(is_nan, x), _mm256_and_ps(is_nan, nan));
-		_mm_storeu_si128((__m128i *)(void *)(dst + i), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+	for (; i + 32 <= n; i += 32) {
+		__m256 x[4], nan;
+		for (unsigned k = 0; k < 4; k++)
+			x[k] = load(src + i + 8 * k, by, scaled);
+		nan = _mm256_or_ps(_mm256_cmp_ps(x[0], x[1], _CMP_UNORD_Q), _mm256_cmp_ps(x[2], x[3], _CMP_UNORD_Q));
+		for (unsigned k = 0; k < 4; k++) {
+			x[k] = _mm256_min_ps(hi, _mm256_max_ps(lo, x[k]));
+			_mm_storeu_si128((__m128i *)(void *)(dst + i + 8 * k),
+					 _mm256_cvtps_ph(x[k], _MM_FROUND_TO_NEAREST_INT));
+		}
+		if (_mm256_movemask_ps(nan))
+			for (size_t k = i; k < i + 32; k++)
+				dst[k] = lh_half_from_float(src[k] * scale);
+	}
+	return i;
+}
+
+F16C static size_t encode_f16c(uint16_t *dst, const float *src, size_t n, float scale)
+{
+	return scale == 1 ? encode_loop(dst, src, n, scale, false) : encode_loop(dst, src, n, scale, true);
+}
+
+F16C_LOOP size_t decode_loop(float *dst, const uint16_t *src, size_t n, float scale, bool scaled, bool adds)
+{
+	const __m256 by = _mm256_set1_ps(scale);
+	size_t i = 0;
+	for (; i + 16 <= n; i += 16) {
+		__m256 x = widen(src + i, by, scaled), y = widen(src + i + 8, by, scaled);
+		if (adds) {
+			x = _mm256_add_ps(_mm256_loadu_ps(dst + i), x);
+			y = _mm256_add_ps(_mm256_loadu_ps(dst + i + 8), y);
+		}
+		_mm256_storeu_ps(dst + i, x);
+		_mm256_storeu_ps(dst + i + 8, y);
 	}
 	return i;
 }
 
 F16C static size_t decode_f16c(float *dst, const uint16_t *src, size_t n, float scale)
 {
-	const __m256 by = _mm256_set1_ps(scale);
-	size_t i = 0;
-	for (; i + 8 <= n; i += 8) {
-		__m256 x = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + i)));
-		_mm256_storeu_ps(dst + i, _mm256_mul_ps(x, by));
-	}
-	return i;
+	return scale == 1 ? decode_loop(dst, src, n, scale, false, false) : decode_loop(dst, src, n, scale, true, false);
 }
 
 F16C static size_t decode_add_f16c(float *dst, const uint16_t *src, size_t n, float scale)
 {
-	const __m256 by = _mm256_set1_ps(scale);
-	size_t i = 0;
-	for (; i + 8 <= n; i += 8) {
-		__m256 x = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + i)));
-		_mm256_storeu_ps(dst + i, _mm256_add_ps(_mm256_loadu_ps(dst + i), _mm256_mul_ps(x, by)));
-	}
-	return i;
+	return scale == 1 ? decode_loop(dst, src, n, scale, false, true) : decode_loop(dst, src, n, scale, true, true);
 }
 #else
 static size_t encode_f16c(uint16_t *dst, const float *src, size_t n, float scale) { return 0; }
@@ -102,6 +130,6 @@ static void half_decode_add(const struct lh_codec *c, float *dst, const void *sr
 }
 
 const struct lh_codec lh_codec_fp16 = {
-	.name = "fp16", .granule = 1, .relative = 0x1p-11, .bytes = half_bytes, .encode = half_encode,
+	.name = "fp16", .pieces = true, .granule = 1, .relative = 0x1p-11, .bytes = half_bytes, .encode = half_encode,
 	.decode = half_decode, .decode_add = half_decode_add,
 };

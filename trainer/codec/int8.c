@@ -122,6 +122,6 @@ static void int8_decode_add(const struct lh_codec *c, float *dst, const void *sr
 }
 
 const struct lh_codec lh_codec_int8 = {
-	.name = "int8", .granule = LH_INT8_BLOCK, .of_largest = (1 + 0x1p-15) / 254, .bytes = int8_bytes,
+	.name = "int8", .pieces = true, .granule = LH_INT8_BLOCK, .of_largest = (1 + 0x1p-15) / 254, .bytes = int8_bytes,
 	.encode = int8_encode, .decode = int8_decode, .decode_add = int8_decode_add,
 };

@@ -1,4 +1,4 @@
-/* Running an exchange: sums, what comes in, what goes out. allreduce.h has the theory. */
+/* Running an exchange: what comes in, what goes out, when sums are made. allreduce.h has the theory. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,18 +10,6 @@ static unsigned block_of(const struct lh_allreduce *a, const struct flow *w)
 	return (unsigned)(w - a->flows);
 }
 
-static size_t part_length(const struct lh_allreduce *a, const struct lh_block *b, uint32_t part)
-{
-	uint64_t from = (uint64_t)part * a->part_elements;
-	return b->length - from < a->part_elements ? (size_t)(b->length - from) : a->part_elements;
-}
-
-/* Where the part begins in the vector. */
-static uint64_t part_offset(const struct lh_allreduce *a, const struct flow *w, uint32_t q)
-{
-	return w->block.offset + (uint64_t)q * a->part_elements;
-}
-
 size_t lh_allreduce_wire_bytes(const struct lh_allreduce *a, size_t n)
 {
 	return a->codec.bytes(&a->codec, n);
@@ -29,7 +17,7 @@ size_t lh_allreduce_wire_bytes(const struct lh_allreduce *a, size_t n)
 
 static size_t part_bytes(const struct lh_allreduce *a, const struct flow *w, uint32_t part)
 {
-	return lh_allreduce_wire_bytes(a, part_length(a, &w->block, part));
+	return lh_allreduce_wire_bytes(a, lh_allreduce_part_length(a, &w->block, part));
 }
 
 /* ---- buffers ---- */
@@ -141,105 +129,7 @@ static bool next_ready(const struct lh_allreduce *a, const struct flow *w, uint3
 	return q < end;
 }
 
-/* ---- the sum of one part ---- */
-
-/* The codec's two directions, told to the trace. */
-static void encode(struct lh_allreduce *a, void *to, const float *from, size_t n)
-{
-	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_ENCODE);
-	a->codec.encode(&a->codec, to, from, n, a->c.scale);
-	lh_trace_enter(a->trace, was);
-}
-
-static void decode(struct lh_allreduce *a, float *to, const void *from, size_t n, bool add)
-{
-	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_DECODE);
-	(add ? a->codec.decode_add : a->codec.decode)(&a->codec, to, from, n, 1 / a->c.scale);
-	lh_trace_enter(a->trace, was);
-}
-
-static int write_result(struct lh_allreduce *a, const struct flow *w, uint32_t q, size_t n, const float *from,
-			struct lh_err *err)
-{
-	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
-	int rc = a->c.write(a->c.ctx, part_offset(a, w, q), n, from, err);
-	lh_trace_enter(a->trace, was);
-	return rc;
-}
-
-/* A sum for the wire. a->term: what the others will read out of it, where anybody here wants to know. Without feedback the
- * sum may lie in the vector itself; else it is a->sum. */
-static void encode_sum(struct lh_allreduce *a, const struct flow *w, uint32_t q, void *to, const float *sum, bool know)
-{
-	size_t n = part_length(a, &w->block, q);
-	struct lh_feedback *f = a->c.feedback;
-	if (f)
-		lh_feedback_add(f, part_offset(a, w, q), n, a->sum);
-	encode(a, to, sum, n);
-	if (f || know)
-		decode(a, a->term, to, n, false);
-	if (f)
-		lh_feedback_set(f, part_offset(a, w, q), n, a->sum, a->term);
-}
-
-/* Nobody to encode for: what the codec took away before comes back whole. */
-static void give_back(struct lh_allreduce *a, const struct flow *w, uint32_t q)
-{
-	size_t n = part_length(a, &w->block, q);
-	lh_feedback_add(a->c.feedback, part_offset(a, w, q), n, a->sum);
-	lh_feedback_set(a->c.feedback, part_offset(a, w, q), n, a->sum, a->sum);
-}
-
-/* Our part q where it lies; NULL: it must be read. */
-static const float *peek(const struct lh_allreduce *a, const struct flow *w, uint32_t q)
-{
-	return a->c.peek ? a->c.peek(a->c.ctx, part_offset(a, w, q), part_length(a, &w->block, q)) : NULL;
-}
-
-static int read_own(struct lh_allreduce *a, const struct flow *w, uint32_t q, float *to, struct lh_err *err)
-{
-	return a->c.read(a->c.ctx, part_offset(a, w, q), part_length(a, &w->block, q), to, err);
-}
-
-static int add_own(struct lh_allreduce *a, const struct flow *w, uint32_t q, float *sum, struct lh_err *err)
-{
-	const struct lh_codec *fp32 = lh_codec_find(LH_WIRE_FP32);
-	const float *own = peek(a, w, q);
-	int rc = own ? 0 : read_own(a, w, q, a->term, err);
-	if (!rc)
-		fp32->decode_add(fp32, sum, own ? own : a->term, part_length(a, &w->block, q), 1);
-	return rc;
-}
-
-/* Our part q and those of our children, in the order of ranks. */
-static int sum_terms(struct lh_allreduce *a, struct flow *w, uint32_t q, float *sum, struct lh_err *err)
-{
-	size_t n = part_length(a, &w->block, q);
-	bool own = false;
-	for (unsigned i = 0; i < w->nchildren || !own;) {
-		bool first = !i && !own;
-		if (!own && (i == w->nchildren || w->children[i].peer > a->c.rank)) {
-			int rc = first ? read_own(a, w, q, sum, err) : add_own(a, w, q, sum, err);
-			if (rc)
-				return rc;
-			own = true;
-		} else {
-			struct slot *slot = &w->children[i++].slots[q % a->window];
-			decode(a, sum, slot->buffer, n, !first);
-			lh_allreduce_release(a, slot->buffer);
-			*slot = (struct slot){ .state = SLOT_EMPTY };
-		}
-	}
-	return 0;
-}
-
-static int sum_part(struct lh_allreduce *a, struct flow *w, uint32_t q, float *sum, struct lh_err *err)
-{
-	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
-	int rc = sum_terms(a, w, q, sum, err);
-	lh_trace_enter(a->trace, was);
-	return rc;
-}
+/* ---- sums ---- */
 
 static void wake_heirs(struct lh_allreduce *a, const struct flow *w)
 {
@@ -268,23 +158,14 @@ static void drop_kept(struct lh_allreduce *a, struct place *p)
 /* At the root: the sum of a part is encoded once, and everybody decodes those bytes. */
 static int finish_part(struct lh_allreduce *a, struct flow *w, uint32_t q, struct lh_err *err)
 {
-	struct place *p = place_of(a, w, q);
-	size_t n = part_length(a, &w->block, q);
 	int rc = a->npeers > 1 ? renew_kept(a, w, q, err) : 0;
-	const bool plain = a->plain && a->npeers > 1;
-	const float *result = plain ? p->kept : a->npeers > 1 ? a->term : a->sum;
 	if (!rc)
-		rc = sum_part(a, w, q, plain ? p->kept : a->sum, err);
+		rc = lh_allreduce_sum(a, w, q, place_of(a, w, q)->kept, true, err);
 	if (rc)
 		return rc;
-	if (a->npeers > 1 && !plain)
-		encode_sum(a, w, q, p->kept, a->sum, true);
-	else if (a->c.feedback)
-		give_back(a, w, q);
-	rc = write_result(a, w, q, n, result, err);
 	mark_given(a, w, q);
 	mark_result(a, w, q);
-	return rc;
+	return 0;
 }
 
 /* A contribution came, or our own vector is there: finish what can be, or let it be sent on. */
@@ -387,10 +268,7 @@ static int result_end(struct lh_allreduce *a, struct flow *w, const struct lh_fr
 		      struct lh_err *err)
 {
 	struct place *p = place_of(a, w, f->part);
-	size_t n = part_length(a, &w->block, f->part);
-	if (!a->plain)
-		decode(a, a->term, buffer, n, false);
-	int rc = write_result(a, w, f->part, n, a->plain ? buffer : a->term, err);
+	int rc = lh_allreduce_take_result(a, w, f->part, buffer, err);
 	p->coming = false;
 	if (!w->nheirs)
 		drop_kept(a, p);
@@ -415,7 +293,7 @@ static int receive_end(void *ctx, unsigned peer, const struct lh_frame *f, void 
 	struct lh_allreduce *a = ctx;
 	struct flow *w = &a->flows[f->block];
 	bool now = a->active && f->exchange == a->exchange;
-	if (a->codec.valid && !a->codec.valid(&a->codec, buffer, part_length(a, &w->block, f->part)))
+	if (a->codec.valid && !a->codec.valid(&a->codec, buffer, lh_allreduce_part_length(a, &w->block, f->part)))
 		return refuse(err, f, "bytes, which codec topk never makes, in a frame");
 	int rc = f->type == LH_FRAME_RESULT ? result_end(a, w, f, buffer, err) : contribution_end(a, w, peer, f, err);
 	if (now) {
@@ -465,23 +343,14 @@ static void *give_result(struct lh_allreduce *a, struct heir *h, uint32_t *ret_p
 /* What leaves as it lies in the vector: nobody's sum but our own. */
 static const float *lone_part(const struct lh_allreduce *a, const struct flow *w, uint32_t q)
 {
-	return w->nchildren || a->c.feedback ? NULL : peek(a, w, q);
-}
-
-static int make_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q, void *to, struct lh_err *err)
-{
-	const float *own = lone_part(a, w, q);
-	int rc = own ? 0 : sum_part(a, w, q, a->plain ? to : a->sum, err);
-	if (!rc && !a->plain)
-		encode_sum(a, w, q, to, own ? own : a->sum, false);
-	return rc;
+	return w->nchildren || !a->plain ? NULL : lh_allreduce_peek(a, w, q);
 }
 
 static int give_contribution(struct lh_allreduce *a, struct flow *w, uint32_t q, const void **ret, struct lh_err *err)
 {
-	const float *own = a->plain ? lone_part(a, w, q) : NULL;
+	const float *own = lone_part(a, w, q);
 	void *buffer = own ? NULL : take_buffer(a);
-	int rc = own ? 0 : buffer ? make_contribution(a, w, q, buffer, err) : no_memory(err);
+	int rc = own ? 0 : buffer ? lh_allreduce_sum(a, w, q, buffer, false, err) : no_memory(err);
 	if (rc) {
 		lh_allreduce_release(a, buffer);
 		return rc;
@@ -525,7 +394,7 @@ static void sent(void *ctx, unsigned peer, const struct lh_frame *f, const void 
 	struct lh_allreduce *a = ctx;
 	const struct flow *w = &a->flows[f->block];
 	a->links[peer].in_flight--;
-	if (f->type == LH_FRAME_RESULT || !a->plain || payload != lone_part(a, w, f->part))
+	if (f->type == LH_FRAME_RESULT || payload != lone_part(a, w, f->part))
 		lh_allreduce_release(a, (void *)(uintptr_t)payload);
 }
 

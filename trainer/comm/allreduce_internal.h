@@ -1,4 +1,5 @@
-/* allreduce_internal.h - shared by allreduce.c (running an exchange) and allreduce_new.c (what is set up once). */
+/* allreduce_internal.h - shared by allreduce.c (running an exchange), allreduce_sum.c (the sum of a part) and
+ * allreduce_new.c (what is set up once). */
 #ifndef TRAINER_COMM_ALLREDUCE_INTERNAL_H
 #define TRAINER_COMM_ALLREDUCE_INTERNAL_H
 
@@ -76,7 +77,8 @@ struct lh_allreduce {
 	struct heir **heirs_by_peer; /* what links point into */
 	struct flow **flows_by_peer;
 	struct link *links;        /* [npeers]; our own is not used */
-	float *sum, *term;         /* one part each */
+	size_t piece_elements;     /* of a part, in the processor's first-level cache */
+	float *sum, *term;         /* one piece each */
 	struct buffer *buffers, *pool; /* all, and those that nobody holds */
 	size_t buffer_bytes;
 };
@@ -87,5 +89,14 @@ extern const struct lh_transport_user lh_allreduce_user;
 size_t lh_allreduce_wire_bytes(const struct lh_allreduce *a, size_t n);
 void lh_allreduce_release(struct lh_allreduce *a, void *bytes); /* one holder of a buffer less; NULL is fine */
 void lh_allreduce_free_buffers(struct lh_allreduce *a);         /* all, held or not */
+
+size_t lh_allreduce_part_length(const struct lh_allreduce *a, const struct lh_block *b, uint32_t part); /* elements */
+/* Our part q where it lies; NULL: it must be read. */
+const float *lh_allreduce_peek(const struct lh_allreduce *a, const struct flow *w, uint32_t q);
+/* Our part q and those of the children, which are all here, to `to` as it leaves; NULL: there is nobody to send it to.
+ * A result is what everybody will read out of that; it is written. */
+int lh_allreduce_sum(struct lh_allreduce *a, struct flow *w, uint32_t q, void *to, bool is_result, struct lh_err *err);
+/* A result that came is written. */
+int lh_allreduce_take_result(struct lh_allreduce *a, const struct flow *w, uint32_t q, const void *bytes, struct lh_err *err);
 
 #endif

@@ -5,6 +5,9 @@
 
 #include "allreduce_internal.h"
 
+/* Of each codec's granules a multiple; the sum, a term and one's bytes together are less than a first-level cache. */
+enum { PIECE_ELEMENTS = 2048 };
+
 static unsigned block_of(const struct lh_allreduce *a, const struct flow *w)
 {
 	return (unsigned)(w - a->flows);
@@ -142,8 +145,9 @@ static int allocate(struct lh_allreduce *a, struct lh_err *err)
 	uint64_t most = (longest + a->part_elements - 1) / a->part_elements;
 	a->window = choose_window(a) < most ? choose_window(a) : (unsigned)most;
 	a->buffer_bytes = lh_allreduce_wire_bytes(a, a->part_elements);
-	a->sum = malloc(a->part_elements * sizeof *a->sum);
-	a->term = malloc(a->part_elements * sizeof *a->term);
+	a->piece_elements = a->codec.pieces && a->part_elements > PIECE_ELEMENTS ? PIECE_ELEMENTS : a->part_elements;
+	a->sum = malloc(a->piece_elements * sizeof *a->sum);
+	a->term = malloc(a->piece_elements * sizeof *a->term);
 	bool fine = a->sum && a->term;
 	for (size_t i = 0; fine && i < a->nchildren; i++)
 		fine = (a->children[i].slots = calloc(a->window, sizeof(struct slot))) != NULL;
