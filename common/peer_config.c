@@ -73,6 +73,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, pace_byte_per_s, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, vector_bytes, LH_FIELD_UINT, .umax = LH_PEER_PARAMETERS_MAX * 8, .optional = true),
 	LH_FIELD(lh_peer_config, part_bytes, LH_FIELD_UINT, .umax = LH_PEER_PART_MAX, .optional = true),
+	LH_FIELD(lh_peer_config, window_bytes, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, membership, LH_FIELD_WORD, .words = lh_membership_names, .optional = true),
 	LH_FIELD(lh_peer_config, absent, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, incarnation, LH_FIELD_UINT, .optional = true),

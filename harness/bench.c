@@ -186,6 +186,7 @@ static int configure(const struct lh_bench_plan *plan, struct lh_peer_config *re
 		.parameters = plan->exchange->elements, .bench_elements = plan->exchange->elements, .wire = tr->wire,
 		.algorithm = plan->exchange->algorithm, .codec = tr->codec, .streams = lh_experiment_streams(plan->exp),
 		.sockets = tr->sockets, .part_bytes = lh_experiment_part_bytes(plan->exp),
+		.window_bytes = lh_experiment_window_bytes(plan->exp),
 		.target_batch = 1, .microbatch = 1, .epochs = 1, .learning_rate = 1, .seed = tr->seed,
 		.deadline_ns = tr->deadline_ns, .data_dir = "-",
 	};

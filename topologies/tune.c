@@ -27,6 +27,8 @@
 #define PART_MAX 524288.0
 #define PART_CACHED 131072.0        /* where nothing limits the path but the machine: what its caches keep between steps */
 #define PART_STEP 4096.0
+#define PARTS_CACHED 524288.0       /* of a block under way between two peers: what more is, comes back from memory */
+#define PARTS_MAX (1024 * MIB)
 
 static double least(double rate, lh_bps limit)
 {
@@ -120,6 +122,22 @@ uint32_t lh_experiment_part_bytes(const struct lh_experiment *exp)
 					part = fmin(part, PART_CACHED);
 			}
 	return (uint32_t)(floor(fmax(part, PART_MIN) / PART_STEP) * PART_STEP);
+}
+
+/* A part goes up a tree and its result comes down: at most so many paths as there are peers there and as many back. */
+uint32_t lh_experiment_window_bytes(const struct lh_experiment *exp)
+{
+	const struct lh_topology *t = &exp->topology;
+	double rate = 0, rtt_s = 0;
+	if (exp->training.sockets != LH_SOCKETS_TUNED)
+		return 0;
+	for (unsigned i = 0; i < t->npeers; i++)
+		for (unsigned k = 0; k < t->npeers; k++)
+			if (i != k) {
+				rate = fmax(rate, path_rate(t, i, k));
+				rtt_s = fmax(rtt_s, (double)path_rtt(t, i, k) / 1e9);
+			}
+	return (uint32_t)fmin(PARTS_CACHED + t->npeers * rtt_s * rate, PARTS_MAX);
 }
 
 static uint32_t buffer(double window, uint32_t now)

@@ -119,6 +119,9 @@ void lh_experiment_tune(struct lh_experiment *exp);
 uint32_t lh_experiment_streams(const struct lh_experiment *exp);
 /* Of an exchange, on the wire: 512 KiB, and with tuned sockets less where paths are slow. */
 uint32_t lh_experiment_part_bytes(const struct lh_experiment *exp);
+/* Of a block's parts, under way from one peer to another, with tuned sockets: what the longest paths hold, and no more than
+ * caches do where they are short. 0: not limited but by memory. */
+uint32_t lh_experiment_window_bytes(const struct lh_experiment *exp);
 /* After a caller changed the plain data (a sweep sets every RTT): tune again and make `canonical` again. */
 int lh_experiment_renew_canonical(struct lh_experiment *exp, struct lh_err *err);
 /* Once, last, where dilation is above 1: delays, timers and the schedule times it, rates and paces divided by it (to a whole

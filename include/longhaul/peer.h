@@ -154,6 +154,7 @@ struct lh_peer_config {
 	uint64_t pace_byte_per_s;   /* of the vector on the wire: a pair is paced to what it carries of it; 0: not */
 	uint64_t vector_bytes;      /* one exchange's, on the wire, for windows that are open before it; 0: not known */
 	uint32_t part_bytes;        /* of one part of an exchange on the wire, at most; 0: 512 KiB */
+	uint32_t window_bytes;      /* of a block's parts that are on their way from one peer to another; 0: what memory allows */
 	enum lh_membership membership;
 	bool absent;                /* elastic: this peer was not there when the run began; it joins a running group */
 	uint32_t incarnation;       /* elastic: how often this rank was started before */

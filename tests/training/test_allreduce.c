@@ -356,7 +356,8 @@ static void test_refusals(void)
 	lh_loopback_free(hub);
 }
 
-/* Peer 1 sends on while peer 2 is silent: the window holds, whatever peer 1 believes; in this round and ahead of it. */
+/* Peer 1 sends on while peer 2 is silent: the window holds, whatever peer 1 believes; in this round and ahead of it; told
+ * in parts or in bytes, of which a part begun is a part. */
 static void test_window_holds(void)
 {
 	struct lh_loopback *hub;
@@ -373,9 +374,11 @@ static void test_window_holds(void)
 		.pattern = &lh_pattern_butterfly, .group = &group, .codec = lh_codec_find(LH_WIRE_FP16), .scale = 1,
 		.n = 96, .part_bytes = 16, .window = 2, .read = read_vector, .write = write_vector, .ctx = &p,
 	};
-	for (int started = 0; started < 2; started++) {
+	for (int i = 0; i < 4; i++) {
+		c.window = i < 2 ? 2 : 0;
+		c.window_bytes = i < 2 ? 0 : 17;
 		CU_ASSERT_EQUAL_FATAL(lh_allreduce_new(&c, t, &a, &err), 0);
-		if (started)
+		if (i % 2)
 			CU_ASSERT_EQUAL_FATAL(lh_allreduce_start(a, 1, &err), 0);
 		struct lh_frame f = { LH_FRAME_CONTRIBUTION, 1, 0, 16 };
 		for (; f.part < 2; f.part++) {

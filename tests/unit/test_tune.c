@@ -31,6 +31,7 @@ static void test_study(void)
 	CU_ASSERT_TRUE(exp.topology.peers[0].tcp.slow_start_after_idle);
 	CU_ASSERT_EQUAL(lh_experiment_streams(&exp), 1);
 	CU_ASSERT_EQUAL(lh_experiment_part_bytes(&exp), 512 * 1024);
+	CU_ASSERT_EQUAL(lh_experiment_window_bytes(&exp), 0); /* only by memory */
 	lh_experiment_done(&exp);
 	load(&exp, "training.streams=auto", NULL);
 	/* 400 Mbit/s x 100 ms = 5 MB, through windows of 196608 bytes: 25.4 streams, and no more than 16 */
@@ -57,6 +58,7 @@ static void test_tuned(void)
 	}
 	CU_ASSERT_EQUAL(lh_experiment_streams(&exp), 1); /* one is wide enough now */
 	CU_ASSERT_EQUAL(lh_experiment_part_bytes(&exp), 311296); /* 5 ms of 500 Mbit/s on the LAN, whole pages */
+	CU_ASSERT_EQUAL(lh_experiment_window_bytes(&exp), 524288 + 3 * 6250000); /* 100 ms of that, three peers */
 	/* The canonical text says it all, and reads back as the same. */
 	CU_ASSERT_PTR_NOT_NULL(strstr(exp.canonical, "18750000"));
 	CU_ASSERT_EQUAL_FATAL(lh_experiment_load_text("c.yaml", exp.canonical, strlen(exp.canonical), NULL, 0, stdout,
@@ -68,6 +70,10 @@ static void test_tuned(void)
 	CU_ASSERT_EQUAL(lh_experiment_renew_canonical(&exp, &err), 0);
 	CU_ASSERT_EQUAL(exp.topology.peers[2].tcp.rmem[2], 80 * 1024 * 1024);
 	CU_ASSERT_EQUAL(lh_experiment_streams(&exp), 3); /* 100 MB by windows of 40 MiB */
+	/* No way at all: what caches hold. */
+	for (unsigned i = 0; i < 4; i++)
+		lh_topology_link(&exp.topology, i / 2, i % 2)->rtt_spec_ns = 0;
+	CU_ASSERT_EQUAL(lh_experiment_window_bytes(&exp), 524288);
 	lh_experiment_done(&exp);
 	load(&exp, "training.sockets=tuned", "training.streams=4");
 	CU_ASSERT_EQUAL(exp.topology.peers[0].tcp.rmem[2], 6291456); /* a quarter each; never below the kernel's own */

@@ -43,7 +43,8 @@ struct lh_allreduce_config {
 	unsigned rank;
 	uint64_t n;               /* elements */
 	size_t part_bytes;        /* of one part on the wire, at most; 0: LH_FRAME_PAYLOAD_MAX */
-	unsigned window;          /* parts; 0: from LH_ALLREDUCE_BUFFER_MAX */
+	unsigned window;          /* parts, at most; 0: from LH_ALLREDUCE_BUFFER_MAX */
+	size_t window_bytes;      /* of that many parts on the wire, at most; 0: as many as there may be */
 	uint32_t first, stride;   /* it carries the exchanges first, first + stride, ... (mux.h); 0, 0: each, from 1 */
 	/* Blocks of this peer's vector; write gets the sum. A part is read before it is written. */
 	int (*read)(void *ctx, uint64_t offset, size_t n, float *dst, struct lh_err *err);

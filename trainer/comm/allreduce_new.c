@@ -118,12 +118,13 @@ static int adopt_pattern(struct lh_allreduce *a, struct lh_err *err)
 /* All peers must come to the same. Where results are passed on, those of others are kept as well. */
 static unsigned choose_window(const struct lh_allreduce *a)
 {
-	if (a->c.window)
-		return a->c.window;
 	uint64_t places = lh_pattern_places(a->c.pattern, a->c.group);
 	uint64_t w = LH_ALLREDUCE_BUFFER_MAX / (places * lh_allreduce_wire_bytes(a, a->part_elements));
 	w = w < LH_ALLREDUCE_WINDOW_MIN ? LH_ALLREDUCE_WINDOW_MIN : w;
-	return (unsigned)(w > LH_ALLREDUCE_WINDOW_MAX ? LH_ALLREDUCE_WINDOW_MAX : w);
+	w = w > LH_ALLREDUCE_WINDOW_MAX ? LH_ALLREDUCE_WINDOW_MAX : w;
+	w = a->c.window && a->c.window < w ? a->c.window : w;
+	size_t part = lh_allreduce_wire_bytes(a, a->part_elements), most = (a->c.window_bytes + part - 1) / part;
+	return (unsigned)(most && most < w ? most : w);
 }
 
 static uint32_t part_count(const struct lh_allreduce *a, const struct lh_block *b)

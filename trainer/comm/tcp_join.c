@@ -52,7 +52,7 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 		s->overlap, s->staleness, (uint64_t)s->match_floor_ns, c->streams, c->sockets, c->part_bytes,
 		c->membership, c->resume_round, c->data,
 		c->precision, c->deterministic, o.nesterov, o.warmup_updates, o.schedule, o.total_updates,
-		c->vector_bytes, c->pace_byte_per_s,
+		c->vector_bytes, c->pace_byte_per_s, c->window_bytes,
 	};
 	double reals[] = {
 		c->learning_rate, c->codec.topk_fraction, s->outer_learning_rate, s->outer_momentum, s->blend,

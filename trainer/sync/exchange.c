@@ -107,7 +107,7 @@ static int open_exchange(struct lh_exchange *x, struct lh_worker *w, const struc
 		.codec = &codec,
 		.feedback = x->feedback, .scale = scale_of(w->c, kind), .rank = w->c->rank, .n = n,
 		.first = port ? port->number + 1 : 0, .stride = port ? port->of : 0,
-		.part_bytes = w->c->part_bytes,
+		.part_bytes = w->c->part_bytes, .window_bytes = w->c->window_bytes,
 		.read = io->read, .write = io->write, .peek = io->peek, .ctx = io->ctx,
 	};
 	x->codec = codec;
