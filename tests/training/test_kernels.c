@@ -40,6 +40,17 @@ static void attention_many(struct lh_graph *g)
 	const int q = image(g, 1, 2, 4), k = image(g, 1, 3, 4), v = image(g, 1, 3, 4);
 	lh_g_attention(g, q, k, v, lh_graph_input_ids(g, 3, 2), NAME, 2, false, 0.3);
 }
+/* Heads as wide as the fused kernels have them: several blocks of rows and tiles, none whole. */
+static void attend(struct lh_graph *g, size_t queries, size_t keys, size_t heads, bool masked, bool causal, double drop)
+{
+	const int q = image(g, 1, queries, 64 * heads), k = image(g, 1, keys, 64 * heads), v = image(g, 1, keys, 64 * heads);
+	lh_g_attention(g, q, k, v, masked ? lh_graph_input_ids(g, keys, 2) : -1, NAME, heads, causal, drop);
+}
+static void fused(struct lh_graph *g) { attend(g, 70, 75, 2, false, false, 0); }
+static void fused_causal(struct lh_graph *g) { attend(g, 133, 133, 1, false, true, 0); }
+static void fused_cross_mask(struct lh_graph *g) { attend(g, 9, 131, 2, true, false, 0); }
+static void fused_dropout(struct lh_graph *g) { attend(g, 35, 35, 2, true, true, 0.3); }
+static void fused_many(struct lh_graph *g) { attend(g, 2, 3, 1, true, false, 0.3); }
 static void drop_path_vector(struct lh_graph *g) { lh_g_drop_path(g, image(g, 2, 3, 8), NAME, 0.4); }
 static void strips(struct lh_graph *g, size_t c, size_t kernel)
 {
@@ -79,6 +90,10 @@ static const struct lh_opcase more[] = {
 	{ "add_rows_vector", 3, add_rows_vector, 1e-6, ROUNDED },
 	{ "add_one_row_vector", 3, add_one_row_vector, 1e-6, ROUNDED },
 	{ "embedding_many", 2, embedding_many, 1e-6, ROUNDED },
+	{ "attention_fused", 2, fused, 2e-6, ROUNDED_WITHIN },
+	{ "attention_fused_causal", 1, fused_causal, 2e-6, ROUNDED_WITHIN },
+	{ "attention_fused_cross_mask", 2, fused_cross_mask, 2e-6, ROUNDED_WITHIN },
+	{ "attention_fused_dropout", 2, fused_dropout, 2e-6, ROUNDED_WITHIN },
 	{ "drop_path_vector", 8, drop_path_vector, 1e-6, ROUNDED },
 	{ "depthwise_strips", 2, depthwise_strips, 1e-6, ROUNDED },
 	{ "depthwise_3x3", 2, depthwise_3x3, 1e-6, ROUNDED },
@@ -90,7 +105,8 @@ static const struct lh_opcase more[] = {
 };
 /* More than a launch has keys for. */
 static const struct lh_opcase many[] = { { "dropout_many", 300, dropout_many, 1e-6, ROUNDED },
-					 { "attention_many", 140, attention_many, 2e-6, ROUNDED_WITHIN } };
+					 { "attention_many", 140, attention_many, 2e-6, ROUNDED_WITHIN },
+					 { "attention_fused_many", 140, fused_many, 2e-6, ROUNDED_WITHIN } };
 
 /* Both sides are fp32: each is off the truth by as much as the other. */
 static double bound_of(const struct lh_opcase *c, unsigned precision)
@@ -174,7 +190,7 @@ static void test_fp16(void) { check_all(LH_PRECISION_FP16); }
 
 static void test_many_samples(void)
 {
-	for (unsigned i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof many / sizeof *many; i++)
 		check(&many[i], &(struct lh_opdevice){ .precision = LH_PRECISION_FP16 });
 }
 

@@ -94,6 +94,7 @@ const std::function<void()> *body;
 std::string message;
 bool failed;
 uint64_t random_state = 1;
+uint64_t collected[THREADS_MAX];
 
 struct held {
 	shared_block block;
@@ -182,6 +183,8 @@ void exchange_now(unsigned first, const fibre &asked)
 			continue;
 		fibre &f = fibres[first + i];
 		f.got = asked.kind == exchange::ballot ? ballot : 0;
+		if (asked.kind == exchange::collect)
+			collected[first + i] = f.given;
 		if (asked.kind == exchange::shuffle) {
 			if (!(asked.mask >> f.source & 1))
 				return note(place(f.seen) + "a shuffle reads a lane that is not in its mask");
@@ -302,6 +305,12 @@ uint64_t warp(exchange kind, unsigned mask, uint64_t value, unsigned source)
 	f->now = state::exchanging;
 	leave(false);
 	return f->got;
+}
+
+const uint64_t *collect(uint64_t mine)
+{
+	warp(exchange::collect, 0xffffffffu, mine, 0);
+	return &collected[self->number / WARP * WARP];
 }
 
 /* No barrier between then and now for the thread at hand and the one who was there. */

@@ -62,8 +62,10 @@ const char *error();
 [[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* from within a kernel */
 
 void sync_threads();
-enum class exchange { sync, shuffle, ballot };
+enum class exchange { sync, shuffle, ballot, collect };
 uint64_t warp(exchange kind, unsigned mask, uint64_t value, unsigned source);
+/* What each lane of the whole warp gave; stays until its lanes meet in the next collect. No barrier for memory. */
+const uint64_t *collect(uint64_t mine);
 
 /* Who touched an element of shared memory last. */
 struct access {

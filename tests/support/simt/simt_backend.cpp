@@ -16,6 +16,7 @@ template <enum lh_precision P> int open_it(const struct lh_backend_config *confi
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "simt");
 	b->precision = P;
 	b->cuda.processors = 2;
+	b->cuda.tensor_cores = true;
 	b->cuda.deterministic = !config || config->deterministic;
 	*ret = b;
 	return 0;

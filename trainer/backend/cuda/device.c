@@ -74,6 +74,7 @@ static int describe(struct lh_backend *b, struct lh_err *err)
 	d->minor = p.minor;
 	d->memory = p.totalGlobalMem;
 	b->cuda.processors = p.multiProcessorCount;
+	b->cuda.tensor_cores = p.major >= 8;
 	if (p.major < OLDEST_MAJOR || (p.major == OLDEST_MAJOR && p.minor < OLDEST_MINOR))
 		return lh_err_set(err, LH_EXIT_MACHINE, -ENODEV,
 				  "engine cuda: GPU %d (%s) has compute capability %d.%d; this build begins with %d.%d", d->number,

@@ -162,12 +162,27 @@ struct lh_keys lh_keys_of(const struct lh_op_run *r, size_t first, size_t n);
 	    {state, scratch, forward<__half>, backward<__half>},                                                       \
 	}
 
-/* f(T()) with the T of a precision. */
+template <typename T> struct lh_precision_of {
+	static constexpr unsigned value = LH_PRECISION_FP32;
+};
+template <> struct lh_precision_of<__nv_bfloat16> {
+	static constexpr unsigned value = LH_PRECISION_BF16;
+};
+template <> struct lh_precision_of<__half> {
+	static constexpr unsigned value = LH_PRECISION_FP16;
+};
+
+/* f(T()) with the T of a precision of two bytes; then, of any. */
+template <typename F> static inline int lh_with_half(unsigned precision, F f)
+{
+	return precision == LH_PRECISION_BF16 ? f(__nv_bfloat16()) : f(__half());
+}
+
 template <typename F> static inline int lh_with_type(unsigned precision, F f)
 {
 	if (precision == LH_PRECISION_FP32)
 		return f(float());
-	return precision == LH_PRECISION_BF16 ? f(__nv_bfloat16()) : f(__half());
+	return lh_with_half(precision, f);
 }
 
 #endif

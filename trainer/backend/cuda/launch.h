@@ -4,7 +4,7 @@
  * docs/decisions/0027-kernels-proven-on-the-host.md
  *
  * What a kernel may use is what simt.h has: threadIdx and its like, __syncthreads, __syncwarp, __shfl_*_sync, __ballot_sync,
- * atomics, __half and __nv_bfloat16 and their conversions, and shared memory by
+ * atomics, __half and __nv_bfloat16 and their conversions, what mma.h has, and shared memory by
  *
  *     LH_SHARED(type, name, count);          a block's array; name[i] only
  *     LH_SHARED_DYNAMIC(type, name, count);  the same, count known at the launch (one a kernel)
@@ -22,7 +22,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
-#define LH_SHARED(type, name, count) __shared__ type name[count]
+#define LH_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define LH_SHARED_DYNAMIC(type, name, count)                                                                           \
 	extern __shared__ __align__(16) unsigned char lh_dynamic_shared[];                                             \
 	type *name = reinterpret_cast<type *>(lh_dynamic_shared)

@@ -1,4 +1,5 @@
-/* Attention: batched products around the kernels of attention.cu, for as many samples at a time as the scratch holds.
+/* Attention: at once where the device and the shape allow it (attention_fused.cu); else batched products around the kernels of
+ * attention.cu, for as many samples at a time as the scratch holds.
  * backend/cpu/op_attention.c has the formulas; scores [sample][head][query][key] are fp32, weights have the precision.
  *
  * Heads lie side by side in a row of q, k and v: one (sample, head) is a matrix whose rows are a whole width apart. A batch
@@ -47,7 +48,8 @@ static struct places places(const struct sizes *s)
 static size_t scratch_in(const struct lh_node *node, size_t n, enum lh_precision type)
 {
 	const struct sizes s = sizes(node, n, type);
-	return places(&s).end;
+	const size_t dot = n * s.heads * s.queries * sizeof(float); /* all that the fused way needs */
+	return places(&s).end > dot ? places(&s).end : dot;
 }
 
 static size_t scratch_fp32(const struct lh_node *node, size_t n) { return scratch_in(node, n, LH_PRECISION_FP32); }
@@ -151,8 +153,20 @@ static int run(struct lh_backend *b, const struct lh_op_run *r, bool forward, st
 	return rc;
 }
 
-static int forward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err) { return run(b, r, true, err); }
-static int backward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err) { return run(b, r, false, err); }
+static int forward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err)
+{
+	if (lh_cuda_attention_fuses(b, b->precision, r))
+		return lh_cuda_attention_fused_forward(b, b->precision, r, err);
+	return run(b, r, true, err);
+}
+
+static int backward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err)
+{
+	if (!lh_cuda_attention_fuses(b, b->precision, r))
+		return run(b, r, false, err);
+	int rc = lh_cuda_attention_dot(b, b->precision, r, 0, r->n, r->scratch, err);
+	return rc ? rc : lh_cuda_attention_fused_backward(b, b->precision, r, r->scratch, err);
+}
 
 #define TABLE(bytes)                                                                                                   \
 	{ .state = lh_cuda_attention_state, .scratch = bytes, .forward = forward, .backward = backward }

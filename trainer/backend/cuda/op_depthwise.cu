@@ -284,23 +284,13 @@ template <typename T> int to_weights(struct lh_backend *b, const struct lh_op_ru
 			      static_cast<const double *>(partial), to);
 }
 
-template <typename T> struct precision_of {
-	static constexpr unsigned value = LH_PRECISION_FP32;
-};
-template <> struct precision_of<__nv_bfloat16> {
-	static constexpr unsigned value = LH_PRECISION_BF16;
-};
-template <> struct precision_of<__half> {
-	static constexpr unsigned value = LH_PRECISION_FP16;
-};
-
 template <typename T> int backward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err)
 {
 	const struct lh_node *node = r->node;
 	const size_t count = r->n * lh_shape_count(node->x[0]);
 	int rc = r->dparam[0] ? to_weights<T>(b, r, err) : 0;
 	if (!rc && r->dparam[1])
-		rc = lh_cuda_bias_backward(b, precision_of<T>::value, r->n * lh_shape_rows(node->y), node->y.c, r->dy,
+		rc = lh_cuda_bias_backward(b, lh_precision_of<T>::value, r->n * lh_shape_rows(node->y), node->y.c, r->dy,
 					   static_cast<float *>(r->dparam[1]), r->scratch, err);
 	if (rc || !r->dx[0])
 		return rc;

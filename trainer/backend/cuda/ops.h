@@ -29,6 +29,7 @@ struct CUstream_st;
 struct lh_cuda {
 	struct CUstream_st *stream; /* cudaStream_t */
 	int processors;             /* multiprocessors of the device */
+	bool tensor_cores;          /* it has mma.h's product, in both two-byte types */
 	bool deterministic;
 };
 enum { LH_BLOCKS_PER_PROCESSOR = 16 };
@@ -77,6 +78,13 @@ int lh_cuda_attention_dot(struct lh_backend *b, unsigned precision, const struct
 int lh_cuda_attention_backward(struct lh_backend *b, unsigned precision, const struct lh_op_run *r, size_t first,
 			       size_t n, const float *scores, const float *dp, const float *dot, void *weights, void *ds,
 			       struct lh_err *err);
+
+/* attention_fused.cu: all of attention at once, without a matrix of scores in memory. Only where lh_cuda_attention_fuses. */
+bool lh_cuda_attention_fuses(struct lh_backend *b, unsigned precision, const struct lh_op_run *r);
+int lh_cuda_attention_fused_forward(struct lh_backend *b, unsigned precision, const struct lh_op_run *r, struct lh_err *err);
+/* dot: lh_cuda_attention_dot of all samples. */
+int lh_cuda_attention_fused_backward(struct lh_backend *b, unsigned precision, const struct lh_op_run *r, const float *dot,
+				     struct lh_err *err);
 
 /* vector.cu, on float vectors of any length. */
 int lh_cuda_cast(struct lh_backend *b, unsigned precision, size_t n, const float *from, void *to, struct lh_err *err);
