@@ -16,13 +16,13 @@ struct lh_bench_device_options {
 
 struct lh_bench_device {
 	size_t microbatch, rounds, parameters;
-	double data_s, forward_s, backward_s, update_s; /* median of a microbatch */
+	double data_s, copy_s, forward_s, backward_s, update_s; /* median of a microbatch; copy: of its data to the device */
 	double flop;                            /* of a sample, forward and backward */
 	double peak;                            /* flop/s: the best product of the run */
 	double product_s, product_flop;         /* linear and conv2d nodes, all rounds */
 	double attention_s, attention_flop;
 	double product_share, share;            /* of the peak beside them, medians: those nodes, the whole step */
-	size_t memory;                          /* bytes that were allocated on the device */
+	size_t memory;                          /* bytes of the device, as planned */
 	double loss;                            /* of a sample, last round */
 };
 
@@ -31,7 +31,7 @@ int lh_bench_device(const struct lh_bench_device_options *o, struct lh_bench_dev
 /* Samples a second of data, forward and backward: what a peer's schedule is about. */
 static inline double lh_bench_device_rate(const struct lh_bench_device *b)
 {
-	return (double)b->microbatch / (b->data_s + b->forward_s + b->backward_s);
+	return (double)b->microbatch / (b->data_s + b->copy_s + b->forward_s + b->backward_s);
 }
 
 #endif

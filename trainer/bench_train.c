@@ -42,11 +42,11 @@ static const char *products_why(const struct asked *a) { return on_cpu(a) ? lh_b
 static int print_json(const struct asked *a, const struct lh_bench_device *f)
 {
 	const double step = f->forward_s + f->backward_s, n = (double)f->microbatch;
-	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:I}",
+	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:I}",
 		"model", a->model, "engine", a->engine, "precision", a->precision, "products", products(a),
 		"products_why", products_why(a), "parameters", (json_int_t)f->parameters,
 		"microbatch", (json_int_t)f->microbatch, "rounds", (json_int_t)f->rounds,
-		"samples_per_s", lh_bench_device_rate(f), "data_s", f->data_s, "forward_s", f->forward_s,
+		"samples_per_s", lh_bench_device_rate(f), "data_s", f->data_s, "copy_s", f->copy_s, "forward_s", f->forward_s,
 		"backward_s", f->backward_s, "update_s", f->update_s, "flop_per_s", n * f->flop / step,
 		"peak_flop_per_s", f->peak, "product_flop_per_s", known(f, rate(f->product_flop, f->product_s)),
 		"product_share", known(f, f->product_share), "share", f->share, "memory_bytes", (json_int_t)f->memory);
@@ -60,7 +60,7 @@ static void print_text(const struct asked *a, const struct lh_bench_device *f)
 {
 	const double step = f->forward_s + f->backward_s, n = (double)f->microbatch;
 	const double product = rate(f->product_flop, f->product_s);
-	const struct { const char *name; double s; } phases[] = { { "data", f->data_s }, { "forward", f->forward_s },
+	const struct { const char *name; double s; } phases[] = { { "data", f->data_s }, { "copy", f->copy_s }, { "forward", f->forward_s },
 		{ "backward", f->backward_s }, { "optimise", f->update_s } };
 	double all = 0;
 	printf("%s on %s, %s, microbatch %zu, %zu rounds: %zu parameters, %.1f MB\n", a->model, a->engine, a->precision,

@@ -82,6 +82,14 @@ static int run_node(const struct pass *pass, size_t i, bool forward, struct lh_e
 	return rc;
 }
 
+static int check_samples(const struct lh_net *net, size_t n, struct lh_err *err)
+{
+	if (n && n <= net->plan->microbatch)
+		return 0;
+	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: %zu samples in a microbatch of %zu", net->graph->name, n,
+			  net->plan->microbatch);
+}
+
 static int check_integers(const struct lh_graph *g, int t, const int32_t *v, size_t n, struct lh_err *err)
 {
 	const struct lh_graph_tensor *tensor = &g->tensors[t];
@@ -92,10 +100,10 @@ static int check_integers(const struct lh_graph *g, int t, const int32_t *v, siz
 	return 0;
 }
 
-static int put_inputs(struct lh_net *net, const void *const *inputs, size_t n, struct lh_err *err)
+int lh_net_put_inputs(struct lh_net *net, const void *const *inputs, size_t n, struct lh_err *err)
 {
 	const struct lh_graph *g = net->graph;
-	int rc = 0;
+	int rc = check_samples(net, n, err);
 	for (size_t t = 0, i = 0; t < g->ntensors && !rc; t++) {
 		if (g->tensors[t].producer >= 0)
 			continue;
@@ -135,9 +143,9 @@ static int read_loss(struct lh_net *net, size_t n, struct lh_net_result *result,
 static int begin_pass(struct lh_net *net, const uint64_t *ids, size_t n, struct pass *pass, uint64_t **ret_own,
 		      struct lh_err *err)
 {
-	if (!n || n > net->plan->microbatch)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: %zu samples in a microbatch of %zu",
-				  net->graph->name, n, net->plan->microbatch);
+	int rc = check_samples(net, n, err);
+	if (rc)
+		return rc;
 	uint64_t *own = NULL;
 	if (!ids) {
 		own = malloc(n * sizeof *own);
@@ -170,8 +178,8 @@ static int begin_forward(struct lh_net *net, const void *const *inputs, const ui
 	struct pass pass;
 	uint64_t *own = NULL;
 	int rc = begin_pass(net, ids, n, &pass, &own, err);
-	if (!rc)
-		rc = put_inputs(net, inputs, n, err);
+	if (!rc && inputs)
+		rc = lh_net_put_inputs(net, inputs, n, err);
 	if (!rc && net->stale)
 		rc = make_copies(net, err);
 	for (size_t i = 0; i < g->nnodes && !rc; i++)
@@ -225,7 +233,7 @@ int lh_net_blame(struct lh_net *net, const void *const *inputs, const uint64_t *
 	int rc = host ? begin_pass(net, ids, n, &pass, &own, err) :
 			lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "model %s", g->name);
 	if (!rc)
-		rc = put_inputs(net, inputs, n, err);
+		rc = lh_net_put_inputs(net, inputs, n, err);
 	if (!rc && net->stale)
 		rc = make_copies(net, err);
 	for (size_t i = 0; i < g->nnodes && !rc && !*ret; i++) {

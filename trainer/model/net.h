@@ -45,7 +45,9 @@ int lh_net_get_grads(struct lh_net *net, void *host, struct lh_err *err);
 int lh_net_zero_grads(struct lh_net *net, struct lh_err *err);
 
 /* inputs[i]: input tensors in the order in which the table made them, n samples each: reals of the backend's size, or
- * int32_t, which are checked. ids: global sample ids [n] (NULL: 0, 1, ...). Adds to *result. */
+ * int32_t, which are checked. They last until a backward. */
+int lh_net_put_inputs(struct lh_net *net, const void *const *inputs, size_t n, struct lh_err *err);
+/* inputs NULL: those that were put. ids: global sample ids [n] (NULL: 0, 1, ...). Adds to *result. */
 int lh_net_forward(struct lh_net *net, const void *const *inputs, const uint64_t *ids, size_t n,
 		   struct lh_net_result *result, struct lh_err *err);
 /* After forward of the same samples: adds the gradient of loss_sum. */

@@ -35,6 +35,10 @@ int lh_cuda_update_step(struct lh_backend *b, struct lh_backend_optim *o, const 
 enum {
 	LH_CUDA_WORKSPACE_BYTES = 256 << 20, /* convolutions' algorithms want much; products 32 MiB */
 	LH_CUDA_BLOCK_BYTES = 8 << 20,
+	/* A process's context and the libraries' code, which are loaded into the device's memory when first used. A guess from what
+	 * is told of others' programs: nothing here can ask before it is too late. */
+	LH_CUDA_CONTEXT_BYTES = 512 << 20,
+	LH_CUDA_FIXED_BYTES = LH_CUDA_WORKSPACE_BYTES + LH_CUDA_BLOCK_BYTES + LH_CUDA_CONTEXT_BYTES,
 };
 
 /* The error of a CUDA call as ours: exit 4, "GPU 0 (NVIDIA H100): WHAT: words"; 0 for success. */

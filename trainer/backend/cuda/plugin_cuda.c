@@ -20,7 +20,7 @@ static int cast_copy(struct lh_backend *b, void *copy, const void *param, size_t
 #define TABLE(p, bytes, open_in)                                                                                       \
 	{                                                                                                              \
 		.name = "cuda", .precision = p, .activation_bytes = bytes, .element_bytes = sizeof(float),             \
-		.fixed_bytes = LH_CUDA_WORKSPACE_BYTES + LH_CUDA_BLOCK_BYTES, .open = open_in, .close = lh_cuda_close, \
+		.fixed_bytes = LH_CUDA_FIXED_BYTES, .open = open_in, .close = lh_cuda_close, \
 		.alloc = lh_cuda_alloc, .release = lh_cuda_release, .put = lh_cuda_put, .get = lh_cuda_get,            \
 		.memory = lh_cuda_memory,                                                                              \
 		.zero = lh_cuda_zero, .put_reals = lh_cuda_put_reals, .get_reals = lh_cuda_get_reals,                  \

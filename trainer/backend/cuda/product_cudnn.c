@@ -43,6 +43,12 @@ struct lh_product_cudnn {
 	size_t n, room, last;
 };
 
+/* Version 9 says why it cannot: a code of its own within the class. */
+#ifndef CUDNN_STATUS_CATEGORY
+#define CUDNN_STATUS_CATEGORY(status) (status)
+#endif
+static bool unsupported(cudnnStatus_t rc) { return CUDNN_STATUS_CATEGORY(rc) == CUDNN_STATUS_NOT_SUPPORTED; }
+
 static int check(struct lh_product_cudnn *d, cudnnStatus_t rc, const char *what, struct lh_err *err)
 {
 	if (rc == CUDNN_STATUS_SUCCESS)
@@ -185,7 +191,7 @@ static int make_plan(struct lh_product_cudnn *d, const struct lh_convolution *c,
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "engine cuda");
 	*p = (struct plan){ .c = *c, .algorithm = { UNKNOWN, UNKNOWN, UNKNOWN } };
 	cudnnStatus_t status = describe(d, p);
-	if (status == CUDNN_STATUS_NOT_SUPPORTED) {
+	if (unsupported(status)) {
 		for (unsigned i = 0; i < DIRECTIONS; i++)
 			p->algorithm[i] = NONE;
 		status = CUDNN_STATUS_SUCCESS;
@@ -231,7 +237,7 @@ static cudnnStatus_t choose(struct lh_backend *b, struct lh_product_cudnn *d, st
 								       filter);
 		p->algorithm[way] = rc ? NONE : FIRST_USABLE(b, filter, n);
 	}
-	return rc == CUDNN_STATUS_NOT_SUPPORTED ? CUDNN_STATUS_SUCCESS : rc;
+	return unsupported(rc) ? CUDNN_STATUS_SUCCESS : rc;
 }
 
 /* The plan of a shape with an algorithm for this direction; -ENOTSUP: there is none. */
@@ -266,7 +272,7 @@ static int plan_of(struct lh_backend *b, const struct lh_convolution *c, enum di
 static int done(struct lh_product_cudnn *d, struct plan *p, enum direction way, cudnnStatus_t status, const char *what,
 		struct lh_err *err)
 {
-	if (status != CUDNN_STATUS_NOT_SUPPORTED)
+	if (!unsupported(status))
 		return check(d, status, what, err);
 	p->algorithm[way] = NONE;
 	return -ENOTSUP;
