@@ -45,6 +45,10 @@ static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, steps, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, late_steps, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, skipped, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, data_bytes, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, data_samples, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, data_cached, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, data_wait_ns, LH_FIELD_INT, .imin = 0, .imax = INT64_MAX, .optional = true),
 	LH_FIELD(lh_event, held_back_l1, LH_FIELD_REAL_OR_NULL, .optional = true),
 	LH_FIELD(lh_event, uses, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, shared, LH_FIELD_WORD, .words = shared, .optional = true),
@@ -202,7 +206,7 @@ static int parse(const json_t *o, struct lh_event *e, struct lh_err *err)
 	int rc = lh_fields_read(o, &kind_field, 1, all, e, err);
 	if (rc)
 		return rc;
-	struct lh_field fields[32];
+	struct lh_field fields[40];
 	size_t ncommon = COUNT(common_fields), nextra = extra[e->kind].nfields;
 	memcpy(fields, common_fields, sizeof common_fields);
 	if (nextra)

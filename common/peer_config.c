@@ -108,6 +108,14 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, seed, LH_FIELD_UINT),
 	LH_FIELD(lh_peer_config, deadline_ns, LH_FIELD_INT, .imin = LH_NS_PER_MS, .imax = NANOSECONDS_MAX),
 	LH_FIELD(lh_peer_config, data, LH_FIELD_WORD, .words = lh_data_names, .optional = true),
+	LH_FIELD(lh_peer_config, data_samples, LH_FIELD_UINT, .umax = LH_DATA_SAMPLES_MAX, .optional = true),
+	LH_FIELD_AS(lh_peer_config, store.name, "store_name", LH_FIELD_TEXT, .optional = true, .empty = true),
+	LH_FIELD_AS(lh_peer_config, store.host, "store_host", LH_FIELD_TEXT, .optional = true, .empty = true),
+	LH_FIELD_AS(lh_peer_config, store.port, "store_port", LH_FIELD_UINT, .optional = true),
+	LH_FIELD_AS(lh_peer_config, store.sample_bytes, "sample_bytes", LH_FIELD_UINT, .umax = LH_SAMPLE_BYTES_MAX,
+		    .optional = true),
+	LH_FIELD_AS(lh_peer_config, store.cache_bytes, "cache_bytes", LH_FIELD_UINT, .optional = true),
+	LH_FIELD_AS(lh_peer_config, store.prefetch, "prefetch", LH_FIELD_UINT, .umax = LH_PREFETCH_MAX, .optional = true),
 	LH_FIELD(lh_peer_config, takes_turns, LH_FIELD_BOOL, .optional = true),
 	LH_FIELD(lh_peer_config, data_dir, LH_FIELD_TEXT),
 	LH_FIELD(lh_peer_config, flip_rank, LH_FIELD_UINT, .optional = true),
@@ -117,10 +125,15 @@ static const struct lh_field config_fields[] = {
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static int check_endpoint(const struct lh_peer_endpoint *p, struct lh_err *err)
+static bool is_address(const char *host)
 {
 	unsigned char addr[sizeof(struct in6_addr)];
-	if (inet_pton(AF_INET, p->host, addr) != 1 && inet_pton(AF_INET6, p->host, addr) != 1)
+	return inet_pton(AF_INET, host, addr) == 1 || inet_pton(AF_INET6, host, addr) == 1;
+}
+
+static int check_endpoint(const struct lh_peer_endpoint *p, struct lh_err *err)
+{
+	if (!is_address(p->host))
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"host\": \"%s\" is not a numeric address",
 				  p->host);
 	if (!(p->samples_per_s > 0))
@@ -209,6 +222,22 @@ static void fill_optim(struct lh_peer_config *c)
 	o->warmup_updates = o->warmup_updates == UINT32_MAX ? d.warmup_updates : o->warmup_updates;
 }
 
+static int check_store(const struct lh_peer_config *c, struct lh_err *err)
+{
+	const struct lh_store_config *s = &c->store;
+	if (!*s->host)
+		return 0;
+	if (!is_address(s->host))
+		return refuse(err, "store_host", "is not a numeric address");
+	if (!s->port)
+		return refuse(err, "store_port", "is missing");
+	if (!*s->name)
+		return refuse(err, "store_name", "is missing");
+	if (c->engine == LH_ENGINE_PACED && s->sample_bytes < 8)
+		return refuse(err, "sample_bytes", "the paced engine has no data: must be at least 8");
+	return 0;
+}
+
 /* What one key cannot tell. */
 static int check(const struct lh_peer_config *c, struct lh_err *err)
 {
@@ -241,6 +270,7 @@ static int check(const struct lh_peer_config *c, struct lh_err *err)
 	}
 	int rc = lh_optim_check(c->sync.optimizer, &c->optim, err);
 	rc = rc ? rc : check_averaging(c, err);
+	rc = rc ? rc : check_store(c, err);
 	return rc ? rc : check_resume(c, err);
 }
 

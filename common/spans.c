@@ -18,7 +18,7 @@
 
 const char *const lh_span_names[] = {
 	"other", "calculate", "wait", "match", "encode", "send", "window", "receive", "reduce", "decode", "optimise",
-	"checkpoint", NULL,
+	"checkpoint", "data-wait", NULL,
 };
 
 static const char head[] = "{\"event\":\"spans\",";

@@ -216,7 +216,7 @@ int lh_bench_measure(const struct lh_bench_plan *plan, struct lh_bench_times *re
 	int rc = configure(plan, &config, err);
 	if (rc)
 		return rc;
-	rc = lh_peers_start(&b.peers, plan->net, plan->session->peer_path, &config, STDERR_FILENO,
+	rc = lh_peers_start(&b.peers, plan->net, plan->session->peer_path, &config, 0, STDERR_FILENO,
 			    plan->session->signal_fd, err);
 	lh_peer_config_done(&config);
 	if (rc)

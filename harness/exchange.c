@@ -61,15 +61,15 @@ static double window_of(const struct lh_topology *t, unsigned from, unsigned to)
 static void set_sites(const struct lh_experiment *exp, const struct lh_probe_report *rep, struct lh_wires *w)
 {
 	const struct lh_topology *t = &exp->topology;
-	unsigned n = t->nsites;
+	unsigned n = w->nsites; /* sites without peers, which stand last, exchange nothing */
 
 	for (unsigned s = 0; s < n; s++) {
 		w->up[s] = payload(t->sites[s].access.up_bps);
 		w->down[s] = payload(t->sites[s].access.down_bps);
 		for (unsigned k = 0; k < n; k++) {
 			const struct lh_link *link = lh_topology_link(t, s, k);
-			size_t at = (size_t)s * n + k;
-			lh_ns rtt = at < rep->nlinks ? rep->links[at].rtt_median_ns : -1;
+			size_t at = (size_t)s * n + k, of = (size_t)s * t->nsites + k;
+			lh_ns rtt = of < rep->nlinks ? rep->links[of].rtt_median_ns : -1;
 			w->one_way_s[at] = (double)(rtt >= 0 ? rtt : link->rtt_spec_ns) / 2e9;
 			w->link[at] = payload(link->imp.rate_bps);
 			w->window[at] = window_of(t, s, k) * lh_experiment_streams(exp);
@@ -93,10 +93,6 @@ int lh_exchange_wires(const struct lh_experiment *exp, const struct lh_probe_rep
 	free(site);
 	if (rc)
 		return rc;
-	if (w.nsites != t->nsites) {
-		lh_wires_done(&w);
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "a site without peers");
-	}
 	set_sites(exp, rep, &w);
 	for (unsigned i = 0; i < t->npeers; i++)
 		w.nic[i] = payload(t->peers[i].nic_bps);
@@ -232,7 +228,7 @@ static void side_text(const struct lh_exchange_plan *p, const struct lh_topology
 		unsigned in = 0, first = t->sites[s].first_peer;
 		for (unsigned i = 0; i < t->sites[s].npeers; i++)
 			in += p->side[first + i] == side;
-		if (in == t->sites[s].npeers) {
+		if (in && in == t->sites[s].npeers) {
 			fprintf(out, "%s%s", comma, t->sites[s].name);
 			comma = ", ";
 		}

@@ -117,6 +117,8 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 		m.samples += e->samples;
 		m.bytes_sent += e->bytes_sent;
 		m.bytes_received += e->bytes_received;
+		m.data_bytes += e->data_bytes;
+		m.data_wait_s += seconds(e->data_wait_ns);
 		if (e->samples) /* a peer without a share has no loss either */
 			loss_sum += e->loss_sum;
 		if (m.peers++ == 0)
@@ -134,6 +136,7 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 	m.comm_s = seconds(end - calc_end);
 	m.loss = m.samples ? loss_sum / (double)m.samples : NAN;
 	m.samples += m.unreported; /* they count, though nobody told their loss */
+	m.data_wait_s /= m.peers ? m.peers : 1;
 	m.calc_wait_s = m.calc_s - own_s / (m.peers ? m.peers : 1);
 	split_communication(s, in, epoch, calc_end, exchange_end > calc_end ? exchange_end : calc_end, end, &m);
 	*ret = m;
@@ -193,6 +196,9 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 			continue;
 		m->bytes_sent += e->bytes_sent;
 		m->bytes_received += e->bytes_received;
+		m->data_bytes += e->data_bytes;
+		m->data_samples += e->data_samples;
+		m->data_cached += e->data_cached;
 		m->skipped = e->skipped > m->skipped ? e->skipped : m->skipped;
 		if (epoch <= in->warmup)
 			continue;
@@ -204,6 +210,7 @@ static void sum_peer(const struct lh_series *s, const struct lh_metrics_input *i
 		m->late_s += seconds(e->late_ns);
 		m->steps += e->steps;
 		m->late_steps += e->late_steps;
+		m->data_wait_s += seconds(e->data_wait_ns);
 		m->held_s += seconds(e->held_ns);
 		m->queued_s += seconds(e->queued_ns);
 		sum_tcp(lh_series_sums(s, epoch, peer), m);
@@ -230,10 +237,11 @@ static void sum_epochs(const struct lh_metrics *m, struct lh_summary *sum)
 		sum->coding_s += e->coding_s;
 		sum->update_s += e->update_s;
 		sum->calc_wait_s += e->calc_wait_s;
+		sum->data_wait_s += e->data_wait_s;
 	}
 	if (sum->epochs == 0)
 		sum->wall_s = sum->calc_s = sum->comm_s = sum->latency_s = sum->bandwidth_s = sum->wait_s =
-			sum->coding_s = sum->update_s = sum->calc_wait_s = NAN;
+			sum->coding_s = sum->update_s = sum->calc_wait_s = sum->data_wait_s = NAN;
 }
 
 static void sum_shares(const struct lh_series *s, const struct lh_metrics_input *in, uint32_t nepochs,
@@ -323,6 +331,9 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 	sum_epochs(m, sum);
 	for (unsigned i = 0; i < m->npeers; i++) {
 		sum_peer(s, in, m, i, &m->peers[i]);
+		sum->data_bytes += m->peers[i].data_bytes;
+		sum->data_samples += m->peers[i].data_samples;
+		sum->data_cached += m->peers[i].data_cached;
 		sum->steps += m->peers[i].steps;
 		sum->late_steps += m->peers[i].late_steps;
 		if (isfinite(m->peers[i].lateness) && !(m->peers[i].lateness <= sum->lateness)) {
@@ -374,7 +385,7 @@ int lh_metrics_compute(const struct lh_series *s, const struct lh_metrics_input 
 void lh_metrics_epoch_undilate(struct lh_epoch_metrics *e, unsigned dilation)
 {
 	double *const times[] = { &e->wall_s, &e->calc_s, &e->comm_s, &e->latency_s, &e->bandwidth_s, &e->wait_s,
-				  &e->coding_s, &e->update_s, &e->calc_wait_s };
+				  &e->coding_s, &e->update_s, &e->calc_wait_s, &e->data_wait_s };
 
 	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
 		*times[i] /= dilation;
@@ -384,7 +395,7 @@ void lh_metrics_undilate(struct lh_metrics *m, unsigned dilation)
 {
 	struct lh_summary *s = &m->summary;
 	double *const times[] = { &s->wall_s, &s->calc_s, &s->comm_s, &s->latency_s, &s->bandwidth_s, &s->wait_s,
-				  &s->coding_s, &s->update_s, &s->calc_wait_s };
+				  &s->coding_s, &s->update_s, &s->calc_wait_s, &s->data_wait_s };
 
 	for (uint32_t i = 0; i < m->nepochs; i++)
 		lh_metrics_epoch_undilate(&m->epochs[i], dilation);
@@ -395,7 +406,7 @@ void lh_metrics_undilate(struct lh_metrics *m, unsigned dilation)
 	s->undisturbed_sps *= dilation;
 	for (unsigned i = 0; i < m->npeers; i++) {
 		struct lh_peer_metrics *p = &m->peers[i];
-		double *const own[] = { &p->calc_s, &p->update_s, &p->late_s, &p->tcp_busy_s, &p->tcp_window_s, &p->tcp_buffer_s };
+		double *const own[] = { &p->data_wait_s, &p->calc_s, &p->update_s, &p->late_s, &p->tcp_busy_s, &p->tcp_window_s, &p->tcp_buffer_s };
 		for (size_t k = 0; k < sizeof own / sizeof *own; k++)
 			*own[k] /= dilation;
 		p->solo_sps *= dilation;

@@ -27,6 +27,8 @@ struct lh_epoch_metrics {
 	double latency_s, bandwidth_s, wait_s, coding_s, update_s;
 	double calc_wait_s;       /* of calc_s: the mean peer waited for the slowest to have its share */
 	uint64_t samples, bytes_sent, bytes_received;
+	uint64_t data_bytes;      /* that came from the store, to all peers */
+	double data_wait_s;       /* of calc_s: the mean peer waited for samples */
 	unsigned peers;           /* that committed it */
 	uint32_t view;            /* elastic: the newest that a peer committed it in; 0: none told */
 	bool disturbed;           /* elastic: not all peers were there from its begin to its end */
@@ -51,6 +53,9 @@ struct lh_peer_metrics { /* over the counted epochs; update and lateness too */
 	double calc_s, update_s, busy_s, late_s;
 	double lateness;          /* late_s / wall of the same epochs; NaN without any */
 	uint64_t steps, late_steps; /* microbatches; those behind the pace when they ended */
+	/* Of samples that come from a store: bytes and samples that came, and samples from the cache, of all epochs. */
+	uint64_t data_bytes, data_samples, data_cached;
+	double data_wait_s;       /* waited for them, counted epochs */
 	double held_s, queued_s;  /* of a shared device: had it; waited for it */
 	double solo_sps;          /* samples / (calc_s + update_s): this peer alone, without communication */
 	uint64_t bytes_sent, bytes_received; /* all epochs, warm-up included */
@@ -64,6 +69,8 @@ struct lh_summary {
 	uint32_t epochs;          /* counted */
 	uint64_t samples, bytes_sent;
 	double wall_s, calc_s, comm_s, latency_s, bandwidth_s, wait_s, coding_s, update_s, calc_wait_s; /* sums */
+	uint64_t data_bytes, data_samples, data_cached; /* from the store: all peers, all epochs */
+	double data_wait_s;       /* of calc_s: the mean peer's, sum */
 	double time_share[LH_SPAN_KINDS]; /* of all peers' time, by kind; together 1; NaN where a peer told no sums */
 	double throughput_sps, granularity, efficiency;
 	double solo_sps;          /* sum of the peers' */

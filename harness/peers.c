@@ -66,8 +66,8 @@ static int config_fd(const struct lh_peer_config *config, int *ret_fd, struct lh
 static int personal(const struct lh_peer_config *config, unsigned peer, struct lh_peer_config *ret, struct lh_err *err)
 {
 	*ret = *config;
-	ret->rank = peer;
-	if (!*config->checkpoint_dir)
+	ret->rank = peer < config->size ? peer : 0;
+	if (!*config->checkpoint_dir || peer >= config->size)
 		return 0;
 	int len = snprintf(ret->checkpoint_dir, sizeof ret->checkpoint_dir, "%s/%s", config->checkpoint_dir,
 			   config->peers[peer].name);
@@ -81,8 +81,10 @@ static int personal(const struct lh_peer_config *config, unsigned peer, struct l
 
 static int start_one(struct lh_peers *ps, const struct lh_peer_config *config, unsigned peer, struct lh_err *err)
 {
-	const char *const argv[] = { ps->program, "--config-fd", "3", "--event-fd", "4", "--control-fd", "5",
-				     ps->turns_fd >= 0 ? "--turns-fd" : NULL, "6", NULL };
+	const char *const peer_argv[] = { ps->program, "--config-fd", "3", "--event-fd", "4", "--control-fd", "5",
+					  ps->turns_fd >= 0 ? "--turns-fd" : NULL, "6", NULL };
+	const char *const store_argv[] = { ps->program, "store", "--config-fd", "3", "--event-fd", "4", "--control-fd", "5", NULL };
+	const bool is_store = peer == ps->n;
 	struct lh_peer_proc *p = &ps->procs[peer];
 	int config_in = -1, events[2] = { -1, -1 }, control[2] = { -1, -1 };
 
@@ -96,17 +98,17 @@ static int start_one(struct lh_peers *ps, const struct lh_peer_config *config, u
 		fcntl(events[0], F_SETFL, O_NONBLOCK);
 		const int fds[] = { config_in, events[1], control[1], ps->turns_fd };
 		const struct lh_spawn spawn = {
-		    .argv = (char *const *)(uintptr_t)argv,
+		    .argv = (char *const *)(uintptr_t)(is_store ? store_argv : peer_argv),
 		    .stdin_fd = -1,
 		    .stdout_fd = ps->stderr_fd,
 		    .stderr_fd = ps->stderr_fd,
 		    .pass_fds = fds,
-		    .npass_fds = ps->turns_fd >= 0 ? 4 : 3,
+		    .npass_fds = ps->turns_fd >= 0 && !is_store ? 4 : 3,
 		};
-		rc = lh_net_spawn(ps->net, peer, &spawn, &p->pid, &p->pidfd, err);
+		rc = lh_net_spawn(ps->net, is_store ? ps->store : peer, &spawn, &p->pid, &p->pidfd, err);
 	}
 	if (rc == 0) {
-		ps->running++;
+		ps->running += !is_store;
 		p->event_fd = events[0];
 		p->control_fd = control[0];
 		events[0] = control[0] = -1;
@@ -132,39 +134,44 @@ static int start_named(struct lh_peers *ps, const struct lh_peer_config *config,
 {
 	struct lh_peer_config own;
 	char prefix[LH_NAME_MAX + 8];
+	const bool is_store = peer == ps->n;
 	int rc = personal(config, peer, &own, err);
 
 	if (rc == 0)
 		rc = start_one(ps, &own, peer, err);
-	snprintf(prefix, sizeof prefix, "peer %s: ", config->peers[peer].name);
+	const char *name = is_store ? config->store.name : config->peers[peer].name;
+	/* The network knows it as one of its peers. */
+	snprintf(prefix, sizeof prefix, "peer %s: ", name);
 	if (rc < 0 && strncmp(err->text, prefix, strlen(prefix)))
-		lh_err_wrap(err, "peer %s", config->peers[peer].name);
+		lh_err_wrap(err, "%s %s", is_store ? "store" : "peer", name);
 	return rc;
 }
 
 int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_path,
-		   const struct lh_peer_config *config, int stderr_fd, int wake_fd, struct lh_err *err)
+		   const struct lh_peer_config *config, unsigned store, int stderr_fd, int wake_fd, struct lh_err *err)
 {
 	int rc = 0;
 
 	*ps = (struct lh_peers){
 		.n = config->size, .epoll_fd = epoll_create1(EPOLL_CLOEXEC), .net = net, .program = peer_path,
-		.stderr_fd = stderr_fd, .turns_fd = -1,
+		.stderr_fd = stderr_fd, .turns_fd = -1, .store = store,
 	};
 	if (config->takes_turns)
 		rc = lh_turn_create(config->size, &ps->turns_fd, err);
-	ps->procs = calloc(ps->n, sizeof *ps->procs);
+	ps->procs = calloc(ps->n + 1u, sizeof *ps->procs);
 	if (!rc && (ps->epoll_fd < 0 || !ps->procs)) {
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, ps->procs ? -errno : -ENOMEM, "starting %u peers", ps->n);
 		ps->n = ps->procs ? ps->n : 0;
 	}
-	for (unsigned i = 0; i < ps->n; i++)
+	for (unsigned i = 0; ps->procs && i <= ps->n; i++)
 		ps->procs[i] = (struct lh_peer_proc){ .pid = -1, .pidfd = -1, .event_fd = -1, .control_fd = -1 };
 	if (rc == 0 && wake_fd >= 0) {
 		rc = watch(ps, wake_fd, WATCH_WAKE, 0);
 		if (rc < 0)
 			rc = lh_err_sys(err, LH_EXIT_MACHINE, rc, "watching signals");
 	}
+	if (rc == 0 && store)
+		rc = start_named(ps, config, ps->n, err);
 	for (unsigned i = 0; rc == 0 && i < ps->n; i++)
 		if (!config->peers[i].absent)
 			rc = start_named(ps, config, i, err);
@@ -216,7 +223,7 @@ static int ended(struct lh_peers *ps, unsigned peer, const struct lh_peers_handl
 
 	p->exited = true;
 	p->exited_ns = lh_clock_ns();
-	ps->running--;
+	ps->running -= peer < ps->n;
 	close_fd(&p->pidfd);
 	int rc = read_events(ps, peer, h, err); /* its last words before its end */
 	if (rc < 0)
@@ -329,9 +336,9 @@ void lh_peers_done(struct lh_peers *ps)
 {
 	if (!ps->procs)
 		return;
-	for (unsigned i = 0; i < ps->n; i++)
+	for (unsigned i = 0; i <= ps->n; i++)
 		lh_peers_kill(ps, i);
-	for (unsigned i = 0; i < ps->n; i++) {
+	for (unsigned i = 0; i <= ps->n; i++) {
 		struct lh_peer_proc *p = &ps->procs[i];
 		if (p->pid > 0 && !p->exited)
 			while (waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR)

@@ -15,6 +15,7 @@
 
 /* Every peer has an address of its own, so all listen at the same port. */
 #define LH_PEER_PORT 29400
+#define LH_STORE_PORT 29401
 
 struct lh_peer_proc {
 	pid_t pid;                /* -1: not started */
@@ -27,7 +28,8 @@ struct lh_peer_proc {
 
 struct lh_peers {
 	unsigned n;
-	unsigned running;
+	unsigned running;         /* peers; the store runs until it is killed */
+	unsigned store;           /* node of the store, whose process is procs[n]; 0: none */
 	int epoll_fd;
 	struct lh_peer_proc *procs;
 	struct lh_net *net;       /* what the next start of a peer needs */
@@ -37,7 +39,7 @@ struct lh_peers {
 };
 
 struct lh_peers_handler {
-	/* A peer's event line. Negative stops the waiting and is handed on. */
+	/* A peer's event line, or the store's, which is number n. Negative stops the waiting and is handed on. */
 	int (*line)(void *ctx, unsigned peer, const char *line, size_t len, struct lh_err *err);
 	/* A peer ended; all its lines were handed over before. */
 	int (*exited)(void *ctx, unsigned peer, int status, struct lh_err *err);
@@ -46,10 +48,11 @@ struct lh_peers_handler {
 
 /* Start every peer of the network but those that the configuration calls absent. `config` is the same for all but
  * its rank, and the checkpoints' directory, below which each peer has its own. stderr_fd: where peers complain.
- * wake_fd: an fd of the caller's that ends a wait when it is readable; -1 none. net and peer_path outlive *ps.
+ * wake_fd: an fd of the caller's that ends a wait when it is readable; -1 none. store: the node where the store that the
+ * configuration names is started, too; 0: none. net and peer_path outlive *ps.
  * On failure nothing is left running. */
 int lh_peers_start(struct lh_peers *ps, struct lh_net *net, const char *peer_path,
-		   const struct lh_peer_config *config, int stderr_fd, int wake_fd, struct lh_err *err);
+		   const struct lh_peer_config *config, unsigned store, int stderr_fd, int wake_fd, struct lh_err *err);
 
 /* Hand over what there is, waiting for it at most until `until_ns` (CLOCK_MONOTONIC). Returns 0, also when
  * nothing came; *ret_woken: wake_fd is readable. */

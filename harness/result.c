@@ -190,6 +190,12 @@ static json_t *peers_json(const struct lh_result *r)
 		json_object_set_new(p, "solo_sps", counted ? number(m->solo_sps) : json_null());
 		json_object_set_new(p, "bytes_sent", m ? count(m->bytes_sent) : json_null());
 		json_object_set_new(p, "bytes_received", m ? count(m->bytes_received) : json_null());
+		if (r->exp->training.store) {
+			json_object_set_new(p, "data_bytes", m ? count(m->data_bytes) : json_null());
+			json_object_set_new(p, "data_samples", m ? count(m->data_samples) : json_null());
+			json_object_set_new(p, "data_cached", m ? count(m->data_cached) : json_null());
+			json_object_set_new(p, "data_wait_s", counted ? number(m->data_wait_s) : json_null());
+		}
 		if (r->exp->training.precision == LH_PRECISION_FP16)
 			json_object_set_new(p, "updates_skipped", m ? count(m->skipped) : json_null());
 		counted = counted && m->has_tcp;
@@ -221,6 +227,10 @@ static json_t *epochs_json(const struct lh_result *r)
 			"state_hash", hash_text(e->state_hash));
 		json_object_set_new(o, "peers", count(e->peers));
 		json_object_set_new(o, "view", e->view ? count(e->view) : json_null());
+		if (r->exp->training.store) {
+			json_object_set_new(o, "data_bytes", count(e->data_bytes));
+			json_object_set_new(o, "data_wait_s", number(e->data_wait_s));
+		}
 		json_object_set_new(o, "disturbed", e->view ? json_boolean(e->disturbed) : json_null());
 		json_array_append_new(epochs, o);
 	}
@@ -237,11 +247,19 @@ static json_t *shares_json(const struct lh_summary *m)
 	return o;
 }
 
+/* What came from the store; all epochs but for the time. */
+static json_t *data_json(const struct lh_result *r, const struct lh_summary *m)
+{
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "store", r->exp->topology.peers[r->exp->training.store].name, "bytes",
+			 count(m->data_bytes), "samples", count(m->data_samples), "cached", count(m->data_cached), "wait_s",
+			 number(m->data_wait_s));
+}
+
 static json_t *summary_json(const struct lh_result *r)
 {
 	static const struct lh_summary nothing = {
 		.wall_s = NAN, .calc_s = NAN, .comm_s = NAN, .latency_s = NAN, .bandwidth_s = NAN, .wait_s = NAN,
-		.coding_s = NAN, .update_s = NAN, .calc_wait_s = NAN, .time_share = { NAN }, .throughput_sps = NAN, .granularity = NAN, .efficiency = NAN, .solo_sps = NAN, .cpus_needed = NAN,
+		.coding_s = NAN, .update_s = NAN, .calc_wait_s = NAN, .data_wait_s = NAN, .time_share = { NAN }, .throughput_sps = NAN, .granularity = NAN, .efficiency = NAN, .solo_sps = NAN, .cpus_needed = NAN,
 		.lateness = NAN, .dealt = LH_DEALT_NOT_TOLD,
 	};
 	const struct lh_summary *m = r->metrics ? &r->metrics->summary : &nothing;
@@ -266,6 +284,8 @@ static json_t *summary_json(const struct lh_result *r)
 	json_object_set_new(s, "comm_update_s", number(m->update_s));
 	json_object_set_new(s, "calc_wait_s", number(m->calc_wait_s));
 	json_object_set_new(s, "time_share", shares_json(m));
+	if (r->exp->training.store)
+		json_object_set_new(s, "data", data_json(r, m));
 	json_object_set_new(s, "samples", count(m->samples));
 	json_object_set_new(s, "samples_each_once", m->dealt == LH_DEALT_NOT_TOLD && !m->wrong_epoch ? json_null() :
 			    json_boolean(m->dealt == LH_DEALT_ONCE));
@@ -336,7 +356,8 @@ int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out)
 {
 	fputs("epoch,warmup,wall_s,calc_s,comm_s,comm_latency_s,comm_bandwidth_s,comm_wait_s,comm_coding_s,"
 	      "comm_update_s,calc_wait_s,samples,bytes_sent,"
-	      "bytes_received,loss,replicas_identical,state_hash,peers,view\n", out);
+	      "bytes_received,loss,replicas_identical,state_hash,peers,view", out);
+	fputs(r->exp->training.store ? ",data_bytes,data_wait_s\n" : "\n", out);
 	for (uint32_t i = 0; r->metrics && i < r->metrics->nepochs; i++) {
 		const struct lh_epoch_metrics *e = &r->metrics->epochs[i];
 		const double times[] = { e->wall_s, e->calc_s, e->comm_s, e->latency_s, e->bandwidth_s, e->wait_s,
@@ -350,7 +371,12 @@ int lh_result_write_epochs_csv(const struct lh_result *r, FILE *out)
 			fprintf(out, ",%d", e->identical);
 		else
 			fputc(',', out);
-		fprintf(out, ",%016" PRIx64 ",%u,%u\n", e->state_hash, e->peers, e->view);
+		fprintf(out, ",%016" PRIx64 ",%u,%u", e->state_hash, e->peers, e->view);
+		if (r->exp->training.store) {
+			fprintf(out, ",%" PRIu64, e->data_bytes);
+			csv_number(out, e->data_wait_s);
+		}
+		fputc('\n', out);
 	}
 	return ferror(out) ? -EIO : 0;
 }

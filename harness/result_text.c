@@ -185,6 +185,18 @@ static void print_exchange(const struct lh_result *r, FILE *out)
 		fprintf(out, "  %-22s %.0f %% of the bound\n", "reached", reached * 100);
 }
 
+/* What the store gave, all epochs, and how long the mean peer had nothing to calculate with. */
+static void print_data(const struct lh_result *r, const struct lh_summary *s, FILE *out)
+{
+	const unsigned store = r->exp->training.store;
+
+	if (!store)
+		return;
+	fprintf(out, "  %-22s %.3f s of the calculation (%.1f %%); %.2f MB from %s: %llu samples, %llu more from caches\n", "data wait",
+		s->data_wait_s, s->calc_s > 0 ? s->data_wait_s / s->calc_s * 100 : 0.0, (double)s->data_bytes / 1e6,
+		r->exp->topology.peers[store].name, (unsigned long long)s->data_samples, (unsigned long long)s->data_cached);
+}
+
 static void print_summary(const struct lh_result *r, FILE *out)
 {
 	const struct lh_summary *s = r->metrics ? &r->metrics->summary : NULL;
@@ -196,6 +208,7 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	fprintf(out, "  %-22s %.3f s\n", "calculation", s->calc_s);
 	fprintf(out, "  %-22s %.3f s", "communication", s->comm_s);
 	print_split(s, out);
+	print_data(r, s, out);
 	print_tcp(r, out);
 	if (r->comm_cpu_busy >= LH_HOST_LIMITED)
 		fprintf(out, "  %-22s a CPU of this machine was busy for %.0f %% of the communication: HOST-LIMITED\n",

@@ -93,6 +93,22 @@ int lh_run_faults_parse(const char *text, struct lh_run_faults *ret, struct lh_e
 	return 0;
 }
 
+/* Where samples come from, where the experiment says so. */
+static int fill_store(const struct lh_experiment *exp, struct lh_peer_config *c, struct lh_err *err)
+{
+	const struct lh_training *tr = &exp->training;
+	struct lh_store_config *s = &c->store;
+
+	c->data_samples = tr->data_samples;
+	if (!tr->store)
+		return 0;
+	*s = (struct lh_store_config){ .port = LH_STORE_PORT, .sample_bytes = tr->sample_bytes, .cache_bytes = tr->cache_bytes,
+				       .prefetch = tr->prefetch };
+	snprintf(s->name, sizeof s->name, "%s", exp->topology.peers[tr->store].name);
+	int rc = lh_net_peer_address(&exp->topology, tr->store, exp->topology.ipv6, s->host, sizeof s->host);
+	return rc < 0 ? lh_err_sys(err, LH_EXIT_INPUT, rc, "store %s: address", s->name) : 0;
+}
+
 static bool takes_turns(const struct lh_experiment *exp)
 {
 	const struct lh_training *tr = &exp->training;
@@ -141,6 +157,8 @@ int lh_run_peer_config(const struct lh_run *r, struct lh_peer_config *ret, struc
 	rc = lh_run_secret(c.secret, err);
 	if (rc == 0)
 		rc = fill_endpoints(exp, &c, err);
+	if (rc == 0)
+		rc = fill_store(exp, &c, err);
 	if (rc == 0 && r->has_exchange)
 		rc = lh_exchange_configure(&r->exchange, &c, err);
 	if (rc < 0) {

@@ -126,6 +126,12 @@ static void peer_failed(struct lh_run *r, const struct lh_event *e)
 		lh_progress_note(r->opt->progress, "peer %s gives up: %s", peer_name(r, (int)e->rank), reason);
 		return;
 	}
+	/* Nobody but the store is to blame, whoever noticed. */
+	if (!strncmp(reason, "store ", 6)) {
+		lh_run_fail(r, LH_FAILURE_STALLED, (int)r->exp->training.store, LH_EXIT_BROKE, "%s (says peer %s)", reason,
+			    peer_name(r, (int)e->rank));
+		return;
+	}
 	if (e->culprit < 0 || (unsigned)e->culprit >= r->series.npeers || (unsigned)e->culprit == e->rank) {
 		lh_run_fail(r, LH_FAILURE_PEER, (int)e->rank, LH_EXIT_BROKE, "peer %s: %s", peer_name(r, (int)e->rank),
 			    reason);
@@ -156,11 +162,43 @@ static int take_line(struct lh_run *r, unsigned peer, const char *line, size_t l
 	return rc;
 }
 
+/* Only that it failed matters; the peers tell the rest. */
+static int on_store_line(struct lh_run *r, const char *line, size_t len)
+{
+	struct lh_err bad = LH_ERR_INIT;
+	const unsigned node = r->exp->training.store;
+	const char *name = r->exp->topology.peers[node].name;
+	struct lh_event e;
+
+	if (lh_event_parse(line, len, &e, &bad) < 0)
+		lh_run_fail(r, LH_FAILURE_PEER, (int)node, LH_EXIT_BROKE, "store %s: %s", name, bad.text);
+	else if (e.kind == LH_EVENT_FAILED)
+		lh_run_fail(r, LH_FAILURE_PEER, (int)node, LH_EXIT_BROKE, "%s%s%s", strncmp(e.reason, "store ", 6) ? "store " : "",
+			    strncmp(e.reason, "store ", 6) ? name : "", e.reason);
+	return 0;
+}
+
+/* It serves until it is killed. */
+static int on_store_exit(struct lh_run *r, int status, struct lh_err *err)
+{
+	const unsigned node = r->exp->training.store;
+	char text[128];
+
+	lh_peer_status_text(status, text, sizeof text);
+	if (lh_rundir_event(&r->dir, "exited", lh_clock_ns(), json_pack("{s:s, s:s}", "peer", peer_name(r, (int)node), "status",
+			    text), err) < 0)
+		lh_run_fail(r, LH_FAILURE_OUTPUT, -1, LH_EXIT_BROKE, "%s", err->text);
+	lh_run_fail(r, LH_FAILURE_PEER_DIED, (int)node, LH_EXIT_BROKE, "store %s: %s", peer_name(r, (int)node), text);
+	return 0;
+}
+
 static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struct lh_err *err)
 {
 	struct lh_run *r = ctx;
 	struct lh_err bad = LH_ERR_INIT;
 	struct lh_event e = { .kind = LH_EVENT_LISTENING }; /* what a spans line leaves it at asks for nothing */
+	if (peer == r->peers.n)
+		return on_store_line(r, line, len);
 	int rc = take_line(r, peer, line, len, &e, &bad);
 
 	if (rc < 0) {
@@ -185,6 +223,8 @@ static int on_line(void *ctx, unsigned peer, const char *line, size_t len, struc
 static int on_exit_of_peer(void *ctx, unsigned peer, int status, struct lh_err *err)
 {
 	struct lh_run *r = ctx;
+	if (peer == r->peers.n)
+		return on_store_exit(r, status, err);
 	const struct lh_peer_series *p = &r->series.peers[peer];
 	char text[128];
 	json_t *fields = json_pack("{s:s, s:s}", "peer", peer_name(r, (int)peer), "status",
@@ -423,7 +463,7 @@ void lh_run_train(struct lh_run *r)
 	if (rc == 0)
 		rc = lh_run_checkpoints(r, &r->config, &err);
 	if (rc == 0)
-		rc = lh_peers_start(&r->peers, r->net, r->session->peer_path, &r->config, r->dir.log_fd,
+		rc = lh_peers_start(&r->peers, r->net, r->session->peer_path, &r->config, r->exp->training.store, r->dir.log_fd,
 				    r->session->signal_fd, &err);
 	if (rc == 0)
 		rc = lh_run_founders(r, &err);

@@ -261,6 +261,8 @@ static lh_bytes socket_memory(const struct lh_experiment *exp)
 	streams = exp->probe.streams > streams ? exp->probe.streams : streams;
 	for (unsigned i = 0; i < t->npeers; i++)
 		sum += ((lh_bytes)t->peers[i].tcp.rmem[2] + t->peers[i].tcp.wmem[2]) * streams * (t->npeers - 1);
+	for (unsigned i = 0; i < t->npeers && exp->training.store; i++) /* one stream between each peer and the store */
+		sum += (lh_bytes)t->peers[i].tcp.rmem[2] + t->peers[exp->training.store].tcp.wmem[2];
 	sum *= 2;
 	return have && sum > have / 2 ? have / 2 : sum;
 }

@@ -123,11 +123,11 @@ void lh_ifname_to_peer(unsigned k, char name[IFNAMSIZ])
 
 int lh_net_peer_address(const struct lh_topology *t, unsigned peer, bool ipv6, char *buf, size_t size)
 {
-	if (peer >= t->npeers)
+	if (peer >= lh_topology_nodes(t))
 		return -EINVAL;
 	const struct lh_peer *p = &t->peers[peer];
 	struct lh_address a;
-	lh_address_peer(p->site, peer - t->sites[p->site].first_peer, ipv6, &a);
+	lh_address_peer(p->site, lh_topology_place(t, peer), ipv6, &a);
 	char text[INET6_ADDRSTRLEN];
 	lh_address_print(&a, false, text, sizeof text);
 	if (strlen(text) >= size)

@@ -226,7 +226,7 @@ static struct lh_net *net_new(const struct lh_topology *t, const struct lh_plan 
 int lh_net_up(const struct lh_topology *t, const struct lh_plan *plan, lh_net_progress_fn *progress, void *ctx,
 	      struct lh_net **ret_net, struct lh_err *err)
 {
-	if (t->nsites != plan->nsites || t->npeers != plan->npeers)
+	if (t->nsites != plan->nsites || lh_topology_nodes(t) != plan->npeers)
 		return lh_err_sys(err, LH_EXIT_INPUT, -EINVAL, "the plan of %s is not of this topology", plan->name);
 	struct lh_net *net = net_new(t, plan);
 	if (!net)

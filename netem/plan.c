@@ -363,7 +363,7 @@ static uint32_t add_nic(struct build *b, unsigned peer, uint32_t gateway, const 
 static void add_peer(struct build *b, unsigned peer)
 {
 	const struct lh_peer *pe = &b->t->peers[peer];
-	unsigned k = peer - b->t->sites[pe->site].first_peer;
+	unsigned k = lh_topology_place(b->t, peer);
 	uint32_t router = b->gateway[pe->site];
 	char name_there[IFNAMSIZ];
 	lh_ifname_to_peer(k, name_there);
@@ -409,24 +409,26 @@ static void add_way_to_peer(struct build *b, uint32_t iface, unsigned peer)
 	struct lh_address a;
 	add_if_setup(b, iface);
 	for (int v6 = 0; v6 < 2; v6++) {
-		lh_address_peer(site, peer - b->t->sites[site].first_peer, v6, &a);
+		lh_address_peer(site, lh_topology_place(b->t, peer), v6, &a);
 		add_route(b, iface, LH_TABLE_MAIN, &a);
 	}
 }
 
 static void add_ways_to_peers(struct build *b, unsigned site)
 {
-	const struct lh_site *s = &b->t->sites[site];
+	const unsigned nodes = lh_topology_site_nodes(b->t, site);
 	if (b->full)
 		return;
-	for (unsigned i = s->first_peer; i < s->first_peer + s->npeers; i++) {
+	for (unsigned k = 0; k < nodes; k++) {
+		const unsigned i = lh_topology_node(b->t, site, k);
 		uint32_t there = b->p->ifs[b->p->peer_if[i]].far;
 		if (b->full || !b->t->peers[i].nic_bps)
 			continue;
 		add_way_to_peer(b, there, i); /* in the NIC box */
 		add_op(b, LH_OP_READY, b->p->ifs[there].netns, LH_PLAN_NOT);
 	}
-	for (unsigned i = s->first_peer; i < s->first_peer + s->npeers && !b->full; i++) {
+	for (unsigned k = 0; k < nodes && !b->full; k++) {
+		const unsigned i = lh_topology_node(b->t, site, k);
 		uint32_t there = b->p->ifs[b->p->peer_if[i]].far; /* behind a NIC box: the pair made just before */
 		add_way_to_peer(b, b->t->peers[i].nic_bps ? there - 2 : there, i);
 	}
@@ -451,10 +453,25 @@ static void build(struct build *b)
 	}
 	for (unsigned s = 0; s < t->nsites && !b->full; s++)
 		add_site_routes(b, s);
-	for (unsigned i = 0; i < t->npeers && !b->full; i++)
+	for (unsigned i = 0; i < lh_topology_nodes(t) && !b->full; i++)
 		add_peer(b, i);
 	for (unsigned s = 0; s < t->nsites && !b->full; s++)
 		add_ways_to_peers(b, s);
+}
+
+/* Every store is of one site, and every site knows its own. */
+static int check_stores(const struct lh_topology *t, struct lh_err *err)
+{
+	unsigned found = 0;
+	for (unsigned s = 0; s < t->nsites; s++) {
+		const unsigned store = t->sites[s].store;
+		if (store && (store < t->npeers || store >= lh_topology_nodes(t) || t->peers[store].site != s))
+			return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "site %s: its store is not one", t->sites[s].name);
+		found += store != 0;
+	}
+	if (found != t->nstores)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%u stores, but the sites have %u", t->nstores, found);
+	return 0;
 }
 
 /* Bounds that the file's reader checks too; here they protect fixed tables and the address scheme. */
@@ -479,7 +496,7 @@ static int check(const struct lh_topology *t, struct lh_err *err)
 	}
 	if (next != t->npeers)
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "%u peers, but the sites have %u", t->npeers, next);
-	return 0;
+	return check_stores(t, err);
 }
 
 /* What one link can hold. Two bounds, the smaller counts: its queue slots, each a frame of 1514 bytes (2304 in the
@@ -494,6 +511,8 @@ static lh_bytes link_memory(const struct lh_topology *t, unsigned from, unsigned
 		slots *= FRAMES_A_SUPERPACKET;
 	for (unsigned i = s->first_peer; i < s->first_peer + s->npeers; i++)
 		streams += 2 * (lh_bytes)t->peers[i].tcp.wmem[2] * (t->sites[to].npeers - (from == to));
+	if (s->store) /* one stream to each peer */
+		streams += 2 * (lh_bytes)t->peers[s->store].tcp.wmem[2] * t->sites[to].npeers;
 	return slots < streams ? slots : streams;
 }
 
@@ -529,11 +548,11 @@ int lh_plan_new(const struct lh_topology *t, const struct lh_plan_options *opt, 
 		b.acc = by_site + 3 * nsites;
 		p->refs = 1;
 		p->nsites = t->nsites;
-		p->npeers = t->npeers;
+		p->npeers = lh_topology_nodes(t);
 		snprintf(p->name, sizeof p->name, "%s", t->name);
 		p->link_if = calloc(nsites * nsites, sizeof *p->link_if);
-		p->peer_if = calloc(t->npeers + 1u, sizeof *p->peer_if);
-		p->peer_netns = calloc(t->npeers + 1u, sizeof *p->peer_netns);
+		p->peer_if = calloc(p->npeers + 1u, sizeof *p->peer_if);
+		p->peer_netns = calloc(p->npeers + 1u, sizeof *p->peer_netns);
 		b.full = !p->link_if || !p->peer_if || !p->peer_netns;
 	}
 	if (!b.full)

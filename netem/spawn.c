@@ -146,7 +146,7 @@ static void run_program(struct child *c, const struct lh_spawn *s)
 
 static int check_peer(const struct lh_net *net, unsigned peer, struct lh_err *err)
 {
-	if (peer >= net->topology->npeers)
+	if (peer >= lh_topology_nodes(net->topology))
 		return lh_err_sys(err, LH_EXIT_BROKE, -EINVAL, "peer number %u", peer);
 	return 0;
 }

@@ -38,7 +38,7 @@ void lh_experiment_dilate(struct lh_experiment *exp)
 		t->sites[i].access.up_bps = slower(t->sites[i].access.up_bps, by);
 		t->sites[i].access.down_bps = slower(t->sites[i].access.down_bps, by);
 	}
-	for (unsigned i = 0; i < t->npeers; i++) {
+	for (unsigned i = 0; i < lh_topology_nodes(t); i++) {
 		t->peers[i].nic_bps = slower(t->peers[i].nic_bps, by);
 		t->peers[i].samples_per_s /= by;
 	}

@@ -104,14 +104,53 @@ static void end_share(struct elastic *x)
 	tell_ranges(x, &x->m.view.table);
 }
 
+/* What this peer has of the round and has not calculated yet is what it needs next. */
+static int expect(struct elastic *x, struct lh_err *err)
+{
+	struct lh_round r = { .epoch = x->m.version + 1 };
+	int rc = 0;
+	for (uint64_t at = x->done, run; !rc && at < lh_table_samples(&x->m.view.table, x->c->rank); at += run) {
+		const uint64_t first = lh_table_sample(&x->m.view.table, x->c->rank, at, &run);
+		rc = lh_round_add(&r, first, run, err);
+	}
+	if (!rc)
+		rc = x->w->expect(x->w->ctx, &r, err);
+	lh_round_done(&r);
+	return rc;
+}
+
+/* 1: the samples are here. 0: they were not, and something else may have happened. */
+static int samples(struct elastic *x, uint64_t first, size_t n, struct lh_err *err)
+{
+	int rc = x->w->have ? expect(x, err) : 1;
+	if (!rc)
+		rc = x->w->have(x->w->ctx, first, n, err);
+	if (rc)
+		return rc;
+	const lh_ns since = now(x), until = lh_member_timer(&x->m);
+	const uint32_t round = x->rounds;
+	lh_trace_enter(x->w->t->trace, LH_SPAN_DATA);
+	rc = x->w->wait(x->w->ctx, until, err);
+	if (x->rounds == round) {
+		x->e.data_wait_ns += now(x) - since;
+		x->pace.begin_ns += now(x) - since; /* a device that waits makes up for nothing */
+	}
+	if (!rc && now(x) >= until)
+		lh_member_tick(&x->m, now(x));
+	return rc;
+}
+
 /* One microbatch, and the time that it takes at the declared pace. */
 static int calculate(struct elastic *x, struct lh_err *err)
 {
 	uint64_t run, first = lh_table_sample(&x->m.view.table, x->c->rank, x->done, &run);
 	size_t n = run < x->c->microbatch ? (size_t)run : x->c->microbatch;
 	uint32_t round = x->rounds;
+	int rc = samples(x, first, n, err);
+	if (rc <= 0)
+		return rc;
 	lh_trace_enter(x->w->t->trace, LH_SPAN_CALCULATE);
-	int rc = lh_worker_step(x->w, first, n, &x->e, err);
+	rc = lh_worker_step(x->w, first, n, &x->e, err);
 	x->done += n;
 	lh_ns due = lh_pace_due(&x->pace, x->done - x->paced_from);
 	do {

@@ -12,6 +12,7 @@
 #include "state_file.h"
 
 struct lh_engine_state; /* each engine's own */
+struct lh_source;
 
 struct lh_tensor { /* a piece of the vector, as a matrix, row after row */
 	const char *name;
@@ -72,6 +73,9 @@ struct lh_engine_ops {
 	 * number `update` (from 1). NULL: need not know. */
 	int (*among)(struct lh_engine_state *s, uint32_t update, const unsigned *ranks, unsigned n, unsigned passed_on,
 		     struct lh_err *err);
+	/* What makes its samples; NULL: it has none. And the same without a model, for whoever hands samples out. */
+	struct lh_source *(*source)(struct lh_engine_state *s);
+	int (*open_source)(const struct lh_peer_config *config, struct lh_source **ret, struct lh_err *err);
 	/* Test hook: flip one bit of the parameters. */
 	void (*flip_bit)(struct lh_engine_state *s);
 	void (*close)(struct lh_engine_state *s); /* NULL is fine */

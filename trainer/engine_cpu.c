@@ -48,20 +48,29 @@ static void cpu_close(struct lh_engine_state *s)
 	free(s);
 }
 
-static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
+static const struct lh_text_shape text = LH_TEXT_SHAPE;
+
+static int cpu_open_source(const struct lh_peer_config *c, struct lh_source **ret, struct lh_err *err)
 {
-	static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
-	static const struct lh_text_shape text = LH_TEXT_SHAPE;
 	const bool is_digits = !strcmp(c->model, "digits");
 	if (!is_digits && strcmp(c->model, "text"))
 		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: not one of digits, text", c->model);
 	const struct lh_input_shape input = {
 		.kind = is_digits ? LH_INPUT_PIXELS : LH_INPUT_WINDOW, .side = digits.side, .length = text.window,
 		.symbols = is_digits ? digits.classes : text.symbols, .max_value = digits.max_value };
-	int rc = lh_source_open(&input, c->data, c->data_dir, c->seed, c->model, &s->source, err);
+	int rc = lh_source_open(&input, c->data, c->data_dir, c->seed, c->model, ret, err);
+	return rc || !c->data_samples ? rc : lh_source_limit(*ret, c->data_samples, err);
+}
+
+static struct lh_source *cpu_source(struct lh_engine_state *s) { return s->source; }
+
+static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+{
+	int rc = cpu_open_source(c, &s->source, err);
 	if (rc)
 		return rc;
-	return is_digits ? lh_digits_new(&digits, CHUNK_DIGITS, &s->model, err) :
+	return !strcmp(c->model, "digits") ? lh_digits_new(&digits, CHUNK_DIGITS, &s->model, err) :
 			   lh_text_new(&text, CHUNK_TEXT, &s->model, err);
 }
 
@@ -312,6 +321,8 @@ const struct lh_engine_ops lh_engine_cpu = {
 	.state_read = cpu_state_read,
 	.state_write = cpu_state_write,
 	.clear = cpu_clear,
+	.source = cpu_source,
+	.open_source = cpu_open_source,
 	.flip_bit = cpu_flip_bit,
 	.close = cpu_close,
 };

@@ -71,7 +71,7 @@ static void table_close(struct lh_engine_state *s)
 	free(s);
 }
 
-static int open_data(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
+static int table_open_source(const struct lh_peer_config *c, struct lh_source **ret, struct lh_err *err)
 {
 	struct lh_zoo_model m;
 	bool drop = true;
@@ -79,8 +79,11 @@ static int open_data(struct lh_engine_state *s, const struct lh_peer_config *c, 
 	if (rc)
 		return rc;
 	const struct lh_input_shape shape = lh_zoo_input(&m);
-	return lh_source_open(&shape, c->data, c->data_dir, c->seed, c->model, &s->source, err);
+	rc = lh_source_open(&shape, c->data, c->data_dir, c->seed, c->model, ret, err);
+	return rc || !c->data_samples ? rc : lh_source_limit(*ret, c->data_samples, err);
 }
+
+static struct lh_source *table_source(struct lh_engine_state *s) { return s->source; }
 
 /* Room for everything that lies on the host's side. */
 static int open_room(struct lh_engine_state *s, struct lh_err *err)
@@ -181,7 +184,7 @@ static int table_open(const struct lh_peer_config *c, struct lh_engine_state **r
 	if (!rc && s->ops == &lh_backend_cpu)
 		lh_blas_open();
 	if (!rc)
-		rc = open_data(s, c, err);
+		rc = table_open_source(c, &s->source, err);
 	if (!rc)
 		rc = open_model(s, c, err);
 	if (rc) {
@@ -576,6 +579,8 @@ const struct lh_engine_ops lh_engine_table = {
 	.state_read = table_state_read,
 	.state_write = table_state_write,
 	.clear = table_clear,
+	.source = table_source,
+	.open_source = table_open_source,
 	.flip_bit = table_flip_bit,
 	.close = table_close,
 };

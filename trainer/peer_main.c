@@ -16,6 +16,7 @@
 #include "bench_train.h"
 #include "memory.h"
 #include "models_cmd.h"
+#include "store/server.h"
 #include "train.h"
 
 #ifndef LH_VERSION
@@ -25,6 +26,7 @@
 static const char help[] =
 	"usage: longhaul-peer --config FILE [--rank N]\n"
 	"       longhaul-peer --config-fd N [--event-fd N] [--control-fd N]\n"
+	"       longhaul-peer store --config FILE | --config-fd N [--event-fd N] [--control-fd N]\n"
 	"       longhaul-peer models [--json] [MODEL...]\n"
 	"       longhaul-peer gpu\n"
 	"       longhaul-peer bench-train --model MODEL\n"
@@ -222,7 +224,8 @@ int main(int argc, char **argv)
 		return gpu_main();
 	if (argc > 1 && !strcmp(argv[1], "bench-train"))
 		return lh_bench_train_main(argc - 1, argv + 1);
-	int rc = parse_options(argc, argv, &o, &err);
+	const bool is_store = argc > 1 && !strcmp(argv[1], "store");
+	int rc = parse_options(argc - is_store, argv + is_store, &o, &err);
 	if (rc)
 		return rc < 0 ? complain(&err) : 0;
 	if (o.control_fd >= 0)
@@ -235,7 +238,9 @@ int main(int argc, char **argv)
 	struct lh_train_io io = { .event_fd = o.event_fd, .control_fd = o.control_fd, .signal_fd = open_signals(&err),
 				  .turns_fd = o.turns_fd };
 	rc = io.signal_fd < 0 ? io.signal_fd : 0;
-	if (!rc && config.bench_elements)
+	if (!rc && is_store)
+		rc = lh_store_serve(&config, lh_engine_of(&config), &io, &stopped_by, &err);
+	else if (!rc && config.bench_elements)
 		rc = lh_bench_run(&config, &io, &stopped_by, &err);
 	else if (!rc)
 		rc = lh_train_run(&config, lh_engine_of(&config), &io, &stopped_by, &err);

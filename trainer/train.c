@@ -10,7 +10,9 @@
 
 #include "checkpoint.h"
 #include "comm/tcp.h"
+#include "data/source.h"
 #include "elastic.h"
+#include "store/client.h"
 #include "sync/strategy.h"
 
 #define GOODBYE_NS (100 * LH_NS_PER_MS)
@@ -28,6 +30,9 @@ struct train {
 	uint64_t samples;              /* in all rounds of the run, those before a restart too */
 	uint64_t sent, received;       /* counters of the transport at that time */
 	struct lh_trace *trace;
+	struct lh_store_client *store; /* where samples come from; NULL: the engine makes them */
+	struct lh_store_counts told;   /* what was told of it */
+	bool wants_data;               /* what is needed of it is not here yet */
 };
 
 /* ---- telling ---- */
@@ -127,6 +132,7 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 		{ .fd = tr->t->ops->fd(tr->t), .events = POLLIN },
 		{ .fd = tr->io.control_fd, .events = POLLIN },
 		{ .fd = tr->io.signal_fd, .events = POLLIN },
+		{ .fd = tr->wants_data ? lh_store_client_fd(tr->store) : -1, .events = POLLIN },
 	};
 	lh_ns timer = tr->t->ops->timer(tr->t), left = (until_ns < timer ? until_ns : timer) - lh_clock_ns();
 	left = left < 0 ? 0 : left;
@@ -145,6 +151,82 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 static int wait_ctx(void *ctx, lh_ns until_ns, struct lh_err *err) { return wait_until(ctx, until_ns, err); }
 static lh_ns real_now(void *ctx) { return lh_clock_ns(); }
 
+/* ---- samples from elsewhere ---- */
+
+static int have_ctx(void *ctx, uint64_t first, size_t n, struct lh_err *err)
+{
+	struct train *tr = ctx;
+	int rc = lh_store_client_have(tr->store, first, n, err);
+	tr->wants_data = !rc;
+	return rc;
+}
+
+/* Does the next round deal samples as this one did? Elsewhere what comes next is not known yet. */
+static bool is_dealt(const struct lh_peer_config *c)
+{
+	return c->membership == LH_MEMBERSHIP_FIXED && c->sync.strategy != LH_STRATEGY_ETA;
+}
+
+static int expect_ctx(void *ctx, const struct lh_round *r, struct lh_err *err)
+{
+	struct train *tr = ctx;
+	struct lh_round next = { .epoch = r->epoch + 1 };
+	int rc = is_dealt(tr->c) && r->epoch < tr->c->epochs ? lh_round_deal(tr->c, &next, err) : 0;
+	const size_t n = r->nranges + next.nranges;
+	struct lh_id_range *ranges = calloc(n + 1, sizeof *ranges);
+	if (!rc && !ranges)
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "samples read ahead");
+	for (size_t i = 0; !rc && i < n; i++) {
+		const struct lh_range *range = i < r->nranges ? &r->ranges[i] : &next.ranges[i - r->nranges];
+		ranges[i] = (struct lh_id_range){ range->first, range->count };
+	}
+	if (!rc)
+		rc = lh_store_client_expect(tr->store, ranges, n, err);
+	free(ranges);
+	lh_round_done(&next);
+	return rc;
+}
+
+static int open_store(struct train *tr, struct lh_err *err)
+{
+	struct lh_source *s = tr->ops->source ? tr->ops->source(tr->w.engine) : NULL;
+	if (!*tr->c->store.host)
+		return 0;
+	int rc = lh_store_client_open(tr->c, s, &tr->store, err);
+	if (rc)
+		return rc;
+	if (lh_store_client_feeds(tr->store))
+		lh_source_feed(s, lh_store_client_item, tr->store);
+	tr->w.have = have_ctx;
+	tr->w.expect = expect_ctx;
+	return 0;
+}
+
+/* Connected with it: nobody says that he has joined before. */
+static int join_store(struct train *tr, struct lh_err *err)
+{
+	int rc = 0;
+	while (tr->store && !rc && !tr->stop) {
+		rc = lh_store_client_joined(tr->store, err);
+		tr->wants_data = !rc;
+		if (!rc)
+			rc = wait_until(tr, INT64_MAX, err);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static void add_data(struct train *tr, struct lh_event *e)
+{
+	struct lh_store_counts now;
+	if (!tr->store)
+		return;
+	lh_store_client_counts(tr->store, &now);
+	e->data_bytes = now.bytes_received - tr->told.bytes_received;
+	e->data_samples = now.samples - tr->told.samples;
+	e->data_cached = now.cached - tr->told.cached;
+	tr->told = now;
+}
+
 /* ---- a round, told ---- */
 
 static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
@@ -157,6 +239,7 @@ static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
 	e->bytes_received = tr->t->bytes_received - tr->received;
 	tr->sent = tr->t->bytes_sent;
 	tr->received = tr->t->bytes_received;
+	add_data(tr, e);
 	e->state_hash = tr->ops->state_hash(tr->w.engine);
 	e->skipped = tr->ops->skipped ? tr->ops->skipped(tr->w.engine) : 0;
 	int rc = emit(tr, e, err);
@@ -258,6 +341,8 @@ static int prepare(struct train *tr, struct lh_err *err)
 		rc = tr->ops->open(tr->c, &tr->w.engine, err);
 	tr->w.t = tr->t;
 	if (!rc)
+		rc = open_store(tr, err);
+	if (!rc)
 		rc = strategy->open(&tr->w, &tr->strategy, err);
 	return rc ? rc : resume(tr, err);
 }
@@ -269,6 +354,8 @@ static int join(struct train *tr, struct lh_err *err)
 	lh_tcp_join(tr->t);
 	while (!rc && !tr->stop && !lh_tcp_joined(tr->t))
 		rc = wait_until(tr, INT64_MAX, err);
+	if (!rc && !tr->stop)
+		rc = join_store(tr, err);
 	if (rc || tr->stop)
 		return rc;
 	e.parameters = tr->ops->parameters(tr->w.engine);
@@ -396,7 +483,8 @@ int lh_train_run(const struct lh_peer_config *config, const struct lh_engine_ops
 		tr.strategy->ops->close(tr.strategy); /* before the transport that it is attached to */
 	if (tr.t)
 		tr.t->ops->close(tr.t);
-	if (tr.w.engine)
+	lh_store_client_close(tr.store);
+	if (tr.w.engine) /* after the store's thread, which asks its source */
 		engine->close(tr.w.engine);
 	lh_turn_close(tr.w.turn);
 	lh_trace_free(tr.trace);

@@ -113,9 +113,9 @@ int lh_probe_watch_start(struct lh_net *net, const struct lh_topology *t, struct
 	w->fd = fds[0];
 	for (unsigned site = 0; site < t->nsites && !rc; site++) {
 		struct watcher child = { t, site, fds[1] };
-		if (!t->sites[site].npeers)
+		if (!lh_topology_site_nodes(t, site))
 			continue;
-		rc = lh_net_fork(net, t->sites[site].first_peer, watcher_main, &child, &w->pid[w->nchildren],
+		rc = lh_net_fork(net, lh_topology_node(t, site, 0), watcher_main, &child, &w->pid[w->nchildren],
 				 &w->pidfd[w->nchildren], err);
 		w->nchildren += !rc;
 	}

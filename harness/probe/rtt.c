@@ -38,11 +38,10 @@ enum {
 
 bool lh_probe_pair_of(const struct lh_topology *t, unsigned from, unsigned to, unsigned *ret_a, unsigned *ret_b)
 {
-	const struct lh_site *f = &t->sites[from], *g = &t->sites[to];
-	if (!f->npeers || !g->npeers || (from == to && f->npeers < 2))
+	if (!lh_topology_site_nodes(t, from) || lh_topology_site_nodes(t, to) < 1u + (from == to))
 		return false;
-	*ret_a = f->first_peer;
-	*ret_b = g->first_peer + (from == to);
+	*ret_a = lh_topology_node(t, from, 0);
+	*ret_b = lh_topology_node(t, to, from == to);
 	return true;
 }
 

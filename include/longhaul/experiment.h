@@ -52,6 +52,12 @@ struct lh_training {
 	struct lh_optim_options optim; /* of sync.optimizer */
 	uint64_t seed;
 	lh_ns deadline_ns;          /* no byte from any peer for this long ends the run */
+	/* Samples that come over the network; docs/decisions/0034. */
+	unsigned store;             /* node that holds them; 0: every peer makes its own */
+	lh_bytes sample_bytes;      /* of one, as stored; 0: the model's own form */
+	uint64_t data_samples;      /* made-up data: so many, gone through pass by pass; 0: endless */
+	lh_bytes cache_bytes;       /* that each peer keeps of what it read; LH_CACHE_ALL */
+	uint32_t prefetch;          /* microbatches that a peer reads ahead */
 };
 
 struct lh_probe_spec {

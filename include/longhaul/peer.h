@@ -112,6 +112,20 @@ int lh_trees_check(const struct lh_trees *t, struct lh_err *err);
  * the next on its way that is there. The same on everybody who asks. */
 int lh_trees_among(const struct lh_trees *t, const unsigned *ranks, unsigned n, struct lh_trees *ret, struct lh_err *err);
 
+#define LH_CACHE_ALL (UINT64_C(1) << 62)
+#define LH_SAMPLE_BYTES_MAX (UINT64_C(256) << 20)  /* of one sample, as stored */
+#define LH_DATA_SAMPLES_MAX (UINT64_C(1) << 40)
+#define LH_PREFETCH_MAX 4096                       /* microbatches */
+/* Where samples are read from, instead of being made by each peer (docs/decisions/0034). */
+struct lh_store_config {
+	char name[32];
+	char host[64];           /* numeric address; "": there is none */
+	uint16_t port;
+	uint64_t sample_bytes;   /* of each on the wire; 0: those of the model's stored form */
+	uint64_t cache_bytes;    /* that a peer keeps; 0: nothing, LH_CACHE_ALL */
+	uint32_t prefetch;       /* microbatches read ahead */
+};
+
 struct lh_peer_endpoint {
 	char name[32];
 	char host[64];        /* numeric address */
@@ -180,6 +194,8 @@ struct lh_peer_config {
 	uint64_t seed;
 	lh_ns deadline_ns;
 	enum lh_data data;          /* cpu: AUTO is the model's own */
+	uint64_t data_samples;      /* made-up data: a pass has so many; 0: endless */
+	struct lh_store_config store;
 	bool takes_turns;           /* shares a device: calculates step by step in turn with the others (common/turn.h) */
 	char data_dir[256];         /* where the shipped data sets are */
 	/* Test hook: flip one bit of the parameters of `flip_rank` after epoch `flip_epoch` (0: never). */
@@ -256,6 +272,10 @@ struct lh_event {
 	lh_ns held_ns, queued_ns;  /* takes_turns: had the shared device; waited for it */
 	uint32_t steps, late_steps; /* microbatches of the share; those of them that ended later than the pace allows */
 	uint64_t skipped;          /* updates that this peer has left out until now: fp16, the sum was not finite */
+	/* Of samples that come from a store: bytes that came, framing included; samples that came and that were in the cache, by
+	 * when they were read, which may be ahead of their use; how long this peer had nothing to calculate with. */
+	uint64_t data_bytes, data_samples, data_cached;
+	lh_ns data_wait_ns;
 	double held_back_l1;       /* elastic: sum of |r| of what error feedback holds back: lost with this peer; else NaN */
 	uint32_t uses;             /* the newest round whose exchange this commit applied; 0: none */
 	enum lh_shared shared;     /* after this commit */
@@ -311,6 +331,7 @@ enum lh_span_kind {
 	LH_SPAN_DECODE,     /* wire bytes -> numbers */
 	LH_SPAN_OPTIMISE,   /* the update */
 	LH_SPAN_CHECKPOINT, /* writing state to disk, or sending it to a peer that joins */
+	LH_SPAN_DATA,       /* nothing to calculate with until samples come from the store */
 	LH_SPAN_KINDS
 };
 extern const char *const lh_span_names[]; /* by enum, NULL-terminated */

@@ -3,7 +3,9 @@
  * netlink, of files, or of training.
  *
  * Indices: a site is 0 ... nsites-1, a peer 0 ... npeers-1 in the order of the
- * file; the peers of a site are contiguous. links[] is dense and ordered:
+ * file; the peers of a site are contiguous. After the peers stand the stores,
+ * npeers ... npeers + nstores - 1: nodes of the network that hold samples and
+ * do not train. Sites without peers, which have a store, stand last. links[] is dense and ordered:
  * links[from * nsites + to] is the one-way link from -> to; from == to is the
  * site's own LAN (peer to peer inside the site).
  */
@@ -107,6 +109,7 @@ struct lh_site {
 	double latitude_deg, longitude_deg;
 	struct lh_access access;
 	unsigned first_peer, npeers;
+	unsigned store;           /* the node that holds samples there; 0: none (node 0 is a peer) */
 };
 
 struct lh_peer {
@@ -125,14 +128,39 @@ struct lh_topology {
 	uint64_t seed;
 	bool ipv6; /* peers talk over IPv6; both families are always set up */
 	unsigned nsites, npeers;
+	unsigned nstores;    /* at most one a site */
 	struct lh_site *sites;
-	struct lh_peer *peers;
+	struct lh_peer *peers; /* [npeers + nstores] */
 	struct lh_link *links; /* nsites x nsites */
 };
 
 static inline struct lh_link *lh_topology_link(const struct lh_topology *t, unsigned from, unsigned to)
 {
 	return &t->links[(size_t)from * t->nsites + to];
+}
+
+/* Everything with an address: peers, then stores. */
+static inline unsigned lh_topology_nodes(const struct lh_topology *t)
+{
+	return t->npeers + t->nstores;
+}
+
+/* Which node of its site this is: the peers from 0, then the store. */
+static inline unsigned lh_topology_place(const struct lh_topology *t, unsigned node)
+{
+	const struct lh_site *s = &t->sites[t->peers[node].site];
+	return node < t->npeers ? node - s->first_peer : s->npeers;
+}
+
+/* The i-th node of a site; there are npeers, and one more where it has a store. */
+static inline unsigned lh_topology_node(const struct lh_topology *t, unsigned site, unsigned i)
+{
+	return i < t->sites[site].npeers ? t->sites[site].first_peer + i : t->sites[site].store;
+}
+
+static inline unsigned lh_topology_site_nodes(const struct lh_topology *t, unsigned site)
+{
+	return t->sites[site].npeers + (t->sites[site].store != 0);
 }
 
 /* Frees what the topology owns, not the struct; NULL is fine. */

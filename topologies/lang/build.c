@@ -16,7 +16,7 @@ static void *make(struct lang *l, size_t n, size_t size)
 	return p;
 }
 
-static void copy_name(char *to, size_t size, const char *from)
+void lang_copy_name(char *to, size_t size, const char *from)
 {
 	size_t len = strlen(from);
 	if (len >= size)
@@ -84,7 +84,7 @@ static void tcp_buffer(struct lang *l, const struct lang_node *list, uint32_t re
 		memcpy(ret, value, sizeof value);
 }
 
-static void tcp_apply(struct lang *l, struct lh_tcp *tcp, const struct lang_node *holder)
+void lang_tcp_apply(struct lang *l, struct lh_tcp *tcp, const struct lang_node *holder)
 {
 	const struct lang_node *map = lang_good(holder, "tcp"), *n;
 	if (!map)
@@ -94,7 +94,7 @@ static void tcp_apply(struct lang *l, struct lh_tcp *tcp, const struct lang_node
 		return;
 	}
 	if ((n = lang_good(map, "congestion")))
-		copy_name(tcp->congestion, sizeof tcp->congestion, n->text);
+		lang_copy_name(tcp->congestion, sizeof tcp->congestion, n->text);
 	tcp_buffer(l, lang_good(map, "rmem"), tcp->rmem);
 	tcp_buffer(l, lang_good(map, "wmem"), tcp->wmem);
 	if ((n = lang_good(map, "slow-start-after-idle")))
@@ -109,14 +109,14 @@ static void peer_keys(struct lang *l, struct lh_peer *peer, const struct lang_no
 {
 	const struct lang_node *n;
 	if ((n = lang_good(map, "device")))
-		copy_name(peer->device, sizeof peer->device, n->text);
+		lang_copy_name(peer->device, sizeof peer->device, n->text);
 	if ((n = lang_good(map, "pace")))
 		peer->samples_per_s = n->v.real;
 	if ((n = lang_good(map, "nic")))
 		peer->nic_bps = n->v.bps;
 	if ((n = lang_good(map, "share")))
 		peer->share = (uint32_t)n->v.count;
-	tcp_apply(l, &peer->tcp, map);
+	lang_tcp_apply(l, &peer->tcp, map);
 }
 
 /* `count` peers like *model at the end of the site. Unnamed ones count through the site. */
@@ -144,7 +144,7 @@ static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model
 				   text, LH_NAME_MAX - 1);
 			return;
 		}
-		copy_name(p->name, sizeof p->name, text);
+		lang_copy_name(p->name, sizeof p->name, text);
 		l->peer_spot[t->npeers] = spot;
 		l->peer_at[t->npeers++] = *at;
 		t->sites[site].npeers++;
@@ -154,14 +154,18 @@ static void add_peers(struct lang *l, unsigned site, const struct lh_peer *model
 static void site_peers(struct lang *l, unsigned site, const struct lang_entry *entry)
 {
 	struct lh_peer model = { .device = "cpu", .share = 1, .tcp = LH_TCP_DEFAULT };
-	tcp_apply(l, &model.tcp, l->root);
+	lang_tcp_apply(l, &model.tcp, l->root);
 	peer_keys(l, &model, entry->value);
 	const struct lang_node *peers = lang_get(l, entry->value, S_SITE, "peers");
 	const struct lang_entry *spot = lang_find(entry->value, "spot");
 	if (!spot)
 		spot = lang_find(l->root, "spot");
 	struct lang_entry *given = lang_find(entry->value, "peers");
+	if (!given && lang_has_store(entry->value))
+		return;
 	if (peers->kind != LANG_LIST) {
+		if (given && !peers->bad && !peers->v.count && !lang_has_store(entry->value))
+			lang_error(l, &given->value->at, "a site without peers needs a store");
 		add_peers(l, site, &model, spot ? spot->value : NULL, NULL, peers->bad ? 1 : peers->v.count,
 			  given ? &given->value->at : &entry->key_at);
 		return;
@@ -189,13 +193,14 @@ static int by_name(const void *a, const void *b, void *context)
 static void unique_peers(struct lang *l)
 {
 	const struct lh_topology *t = &l->exp.topology;
-	unsigned *order = lang_alloc(l, sizeof *order * (t->npeers + 1));
-	for (unsigned i = 0; i < t->npeers; i++)
+	const unsigned nodes = lh_topology_nodes(t);
+	unsigned *order = lang_alloc(l, sizeof *order * (nodes + 1));
+	for (unsigned i = 0; i < nodes; i++)
 		order[i] = i;
-	qsort_r(order, t->npeers, sizeof *order, by_name, t->peers);
-	for (unsigned i = 1; i < t->npeers; i++)
+	qsort_r(order, nodes, sizeof *order, by_name, t->peers);
+	for (unsigned i = 1; i < nodes; i++)
 		if (!strcmp(t->peers[order[i]].name, t->peers[order[i - 1]].name))
-			lang_error(l, &l->peer_at[order[i]], "two peers are named %s", t->peers[order[i]].name);
+			lang_error(l, &l->peer_at[order[i]], "two %s are named %s", order[i] < t->npeers ? "peers" : "nodes", t->peers[order[i]].name);
 }
 
 /* --- sites --- */
@@ -222,11 +227,11 @@ static void site_access(struct lang *l, struct lh_access *access, const struct l
 static void site_keys(struct lang *l, struct lh_site *site, const struct lang_entry *entry)
 {
 	const struct lang_node *n;
-	copy_name(site->name, sizeof site->name, entry->key);
+	lang_copy_name(site->name, sizeof site->name, entry->key);
 	if ((n = lang_good(entry->value, "provider")))
-		copy_name(site->provider, sizeof site->provider, n->text);
+		lang_copy_name(site->provider, sizeof site->provider, n->text);
 	if ((n = lang_good(entry->value, "zone")))
-		copy_name(site->zone, sizeof site->zone, n->text);
+		lang_copy_name(site->zone, sizeof site->zone, n->text);
 	if ((n = lang_good(entry->value, "at"))) {
 		site->has_coordinates = true;
 		site->latitude_deg = n->first->value->v.real;
@@ -236,6 +241,14 @@ static void site_keys(struct lang *l, struct lh_site *site, const struct lang_en
 				   "a latitude is within -90 ... 90; write [latitude, longitude]");
 	}
 	site_access(l, &site->access, lang_good(entry->value, "access"));
+}
+
+/* Has a store, and no peers. */
+static bool is_empty(const struct lang_node *site)
+{
+	const struct lang_entry *peers = lang_find(site, "peers");
+	return lang_has_store(site) &&
+	       (!peers || (peers->value->kind == LANG_SCALAR && !peers->value->bad && !peers->value->v.count));
 }
 
 static bool build_sites(struct lang *l)
@@ -251,20 +264,27 @@ static bool build_sites(struct lang *l)
 		return false;
 	}
 	t->sites = make(l, n, sizeof *t->sites);
-	t->peers = make(l, LH_PEERS_MAX, sizeof *t->peers);
+	t->peers = make(l, LH_PEERS_MAX + LH_SITES_MAX, sizeof *t->peers);
 	t->links = make(l, n * n, sizeof *t->links);
 	l->links = lang_alloc(l, n * n * sizeof *l->links);
-	l->peer_at = lang_alloc(l, LH_PEERS_MAX * sizeof *l->peer_at);
+	l->peer_at = lang_alloc(l, (LH_PEERS_MAX + LH_SITES_MAX) * sizeof *l->peer_at);
 	l->peer_spot = lang_alloc(l, LH_PEERS_MAX * sizeof *l->peer_spot);
-	for (struct lang_entry *e = sites->value->first; e; e = e->next) {
-		unsigned site = t->nsites++;
-		site_keys(l, &t->sites[site], e);
-		t->sites[site].first_peer = t->npeers;
-		if (strlen(e->key) < LH_NAME_MAX) /* else complained about, and so would be every peer */
-			site_peers(l, site, e);
-	}
+	const struct lang_entry **order = lang_alloc(l, n * sizeof *order);
+	for (int empty = 0; empty < 2; empty++) /* sites without peers stand last */
+		for (struct lang_entry *e = sites->value->first; e; e = e->next) {
+			if (is_empty(e->value) != empty)
+				continue;
+			unsigned site = t->nsites++;
+			order[site] = e;
+			site_keys(l, &t->sites[site], e);
+			t->sites[site].first_peer = t->npeers;
+			if (strlen(e->key) < LH_NAME_MAX) /* else complained about, and so would be every peer */
+				site_peers(l, site, e);
+		}
+	lang_stores(l, order);
 	unique_peers(l);
-	struct lh_peer *fit = realloc(t->peers, (t->npeers ? t->npeers : 1) * sizeof *fit);
+	const unsigned nodes = lh_topology_nodes(t);
+	struct lh_peer *fit = realloc(t->peers, (nodes ? nodes : 1) * sizeof *fit);
 	if (fit)
 		t->peers = fit;
 	return true;
@@ -277,7 +297,7 @@ static void build_head(struct lang *l)
 	struct lh_topology *t = &l->exp.topology;
 	const struct lang_node *n = lang_good(l->root, "name");
 	const char *file = l->root->at.source->name, *slash = strrchr(file, '/');
-	copy_name(t->name, sizeof t->name, n ? n->text : slash ? slash + 1 : file);
+	lang_copy_name(t->name, sizeof t->name, n ? n->text : slash ? slash + 1 : file);
 	char *dot = n ? NULL : strrchr(t->name, '.');
 	if (dot && dot > t->name)
 		*dot = 0;
@@ -311,6 +331,7 @@ void lang_build(struct lang *l)
 	build_probe(l);
 	if (!build_sites(l))
 		return;
+	lang_store_training(l);
 	l->exp.spot = make(l, l->exp.topology.npeers, sizeof *l->exp.spot);
 	l->exp.absent = make(l, l->exp.topology.npeers, sizeof *l->exp.absent);
 	lang_links(l);

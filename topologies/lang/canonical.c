@@ -228,7 +228,10 @@ static void put_site(FILE *out, const struct lh_experiment *exp, unsigned index)
 	put_rate(out, "\n    access: {", "up", s->access.up_bps);
 	put_rate(out, ", ", "down", s->access.down_bps);
 	put_queue(out, s->access.queue_kind, s->access.queue_bdp_milli, s->access.queue_packets);
-	fputs("}\n    peers:\n", out);
+	fputs("}\n", out);
+	if (s->store)
+		lang_store_put_node(out, &t->peers[s->store]);
+	fputs(s->npeers ? "    peers:\n" : "    peers: 0\n", out);
 	for (unsigned i = 0; i < s->npeers; i++)
 		put_peer(out, &t->peers[s->first_peer + i], &exp->spot[s->first_peer + i]);
 }
@@ -317,8 +320,9 @@ static void put_transport(FILE *out, const struct lh_training *t)
 		fprintf(out, ", checkpoint-keep: %" PRIu32, t->checkpoint_keep);
 }
 
-static void put_training(FILE *out, const struct lh_training *t)
+static void put_training(FILE *out, const struct lh_experiment *exp)
 {
+	const struct lh_training *t = &exp->training;
 	char text[40], microbatch[16] = "auto";
 	const char *quote = strchr(t->model, ':') ? "\"" : "";
 	if (!t->microbatch_auto)
@@ -333,6 +337,7 @@ static void put_training(FILE *out, const struct lh_training *t)
 		fputs(", deterministic: yes", out);
 	if (t->engine != LH_ENGINE_PACED && t->data != LH_DATA_AUTO)
 		fprintf(out, ", data: %s", lh_data_names[t->data]);
+	lang_store_put(out, exp);
 	put_wire(out, t);
 	fprintf(out, ", algorithm: %s", t->choose ? "auto" : lh_algorithm_names[t->algorithm]);
 	put_sync(out, &t->sync);
@@ -449,7 +454,7 @@ int lang_canonical(struct lh_experiment *exp, struct lh_err *err)
 		put_site(out, exp, i);
 	put_links(out, t);
 	if (exp->training.given)
-		put_training(out, &exp->training);
+		put_training(out, exp);
 	put_probe(out, &exp->probe);
 	bool failed = put_schedule(out, exp) || ferror(out);
 	if (fclose(out) || failed)

@@ -187,6 +187,7 @@ void lang_check(struct lang *l)
 		model_known = check_model(l);
 		if (model_known)
 			check_data(l);
+		lang_store_check(l);
 	}
 	for (unsigned i = 0; i < l->exp.topology.npeers && !sites->value->bad; i++)
 		check_peer(l, i, model_known);

@@ -61,8 +61,13 @@ const struct lang_key lang_keys[] = {
 	  false, NULL,
 	  "latitude and longitude in degrees" },
 	{ IN(S_SITE), "access", { .map = S_ACCESS }, false, NULL, "one bottleneck for all WAN traffic of the site" },
+	{ IN(S_SITE), "store", { T_BOOL, .map = S_STORE }, false, NULL,
+	  "a node that holds samples, named site-store: `yes`, or its settings; a site that has one and says nothing of "
+	  "`peers` has none. `training.store` says who reads from it" },
+	{ IN(S_STORE), "nic", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL, "limit of the store, each way; default: none" },
+	{ IN(S_STORE), "name", { T_NAME }, false, NULL, "of the node; default: the site's name and `-store`" },
 	{ IN(S_SITE), "peers",
-	  { T_COUNT, .min = 1, .max = LH_PEERS_MAX, .item = &group_item, .min_items = 1, .max_items = LH_PEERS_MAX },
+	  { T_COUNT, .min = 0, .max = LH_PEERS_MAX, .item = &group_item, .min_items = 1, .max_items = LH_PEERS_MAX },
 	  false, "1", "number of peers, named site-0, site-1, ..., or a list of groups" },
 	{ IN(S_GROUP), "count", { T_COUNT, .min = 1, .max = LH_PEERS_MAX }, false, "1", "peers in this group" },
 	{ IN(S_GROUP), "name", { T_NAME }, false, NULL,
@@ -79,7 +84,7 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_FILE) | PER_PEER, "spot", { T_CHOICE, .choices = "none", .map = S_SPOT }, false, NULL,
 	  "when each peer's machine is taken away and given back; the group's wins over the site's, that over the file's; "
 	  "default: none" },
-	{ IN(S_FILE) | PER_PEER, "tcp", { T_CHOICE, .choices = "default", .map = S_TCP }, false, NULL,
+	{ IN(S_FILE) | PER_PEER | IN(S_STORE), "tcp", { T_CHOICE, .choices = "default", .map = S_TCP }, false, NULL,
 	  "TCP settings of each peer; keys left out are inherited from the site, then the file, then `default`" },
 
 	{ IN(S_ACCESS), "up", { T_RATE_OR_NONE, RATE_LIMITS }, false, NULL,
@@ -192,6 +197,18 @@ const struct lang_key lang_keys[] = {
 	  "what the model learns from. `digits` and `text` are shipped and real; `tones` (notes and their spectra, "
 	  "no speech) and `synthetic` are made by a seeded generator; `auto`: the model's own, which is `synthetic` for all "
 	  "but digits, text and roberta-text-lab" },
+	{ IN(S_TRAINING), "store", { T_NAME }, false, NULL,
+	  "site whose store the samples are read from, over the emulated network; default: each peer makes its own samples" },
+	{ IN(S_TRAINING), "sample-bytes", { T_SIZE, .min = 1, .max = LH_SAMPLE_BYTES_MAX }, false, NULL,
+	  "with `store`: of each sample on the wire; default: those of the data as they are here, not compressed; engine "
+	  "paced has no data and needs it" },
+	{ IN(S_TRAINING), "cache", { T_SIZE_OR_WORD, .min = 0, .max = UINT64_C(1) << 40, .choices = "none all" }, false, "none",
+	  "with `store`: what each peer keeps of the samples that it read, as stored; `all`: every one" },
+	{ IN(S_TRAINING), "prefetch", { T_COUNT, .min = 0, .max = LH_PREFETCH_MAX }, false, "4",
+	  "with `store`: microbatches that a peer reads ahead; 0: each when it is needed" },
+	{ IN(S_TRAINING), "data-samples", { T_COUNT, .min = 1, .max = LH_DATA_SAMPLES_MAX }, false, NULL,
+	  "samples of a data set that is made up (`synthetic`, `tones`, or a store's for engine paced), gone through pass by "
+	  "pass; default: it never ends" },
 	{ IN(S_TRAINING), "profile", { T_CHOICE, .choices = "none hivemind" }, false, "none",
 	  "`hivemind`: what the study ran, that is `strategy: eta`, `wire: fp16`, `algorithm: butterfly`, `streams: 1`, "
 	  "`sockets: study`, `match-floor: 5s`" },
@@ -346,6 +363,7 @@ const struct lang_section_info lang_sections[S_COUNT] = {
 	[S_EVENT] = { "An event of the schedule", 
 	  "One of `set`, `cut`, `heal`, `partition`, `kill`, `notice`, `add`, `trace`." },
 	[S_ONEWAY] = { "One direction", "" },
+	[S_STORE] = { "`store`", "A node of the network beside the peers. Give it a site of its own, and `links` say how far it is." },
 	[S_SPOT] = { "`spot`", "Give `mean` or `trace`. Needs `membership: elastic`." },
 };
 

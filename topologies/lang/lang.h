@@ -70,7 +70,7 @@ struct lang_node {
 		int choice;
 		struct { enum lh_queue_kind kind; uint32_t amount; } queue;
 		struct { bool is_time; lh_ns ns; } time_or_path;
-		struct { int word; lh_ns ns; uint64_t count; } or_word; /* word: of choices, -1: a number */
+		struct { int word; lh_ns ns; uint64_t count; lh_bytes bytes; } or_word; /* word: of choices, -1: a number */
 	} v;
 	struct lang_entry *first, **tail; /* map and list */
 	size_t count;
@@ -88,13 +88,13 @@ struct lang_entry {
 enum lang_section {
 	S_NONE, S_FILE, S_SITES, S_SITE, S_GROUP, S_ACCESS, S_MATRIX, S_ROWS, S_ROW, S_LAN, S_LINK, S_SET,
 	S_LOSS, S_GE, S_4STATE, S_REORDER, S_PORTION, S_SLOT, S_TCP, S_TRAINING, S_PROBE, S_TOLERANCE,
-	S_EVENT, S_ONEWAY, S_SPOT, S_COUNT
+	S_EVENT, S_ONEWAY, S_SPOT, S_STORE, S_COUNT
 };
 
 enum lang_type { /* of a scalar */
 	T_NONE, T_TIME, T_RATE, T_RATE_OR_NONE, T_SIZE, T_OCTETS, T_SHARE, T_PACE, T_COUNT, T_INTEGER, T_REAL,
 	T_BOOL, T_NAME, T_TEXT, T_CHOICE, T_QUEUE, T_PATH, T_TIME_OR_PATH,
-	T_TIME_OR_WORD, T_COUNT_OR_WORD,
+	T_TIME_OR_WORD, T_COUNT_OR_WORD, T_SIZE_OR_WORD,
 };
 
 struct lang_value { /* a value may be a scalar, a map, a list: each that is allowed is said */
@@ -213,6 +213,17 @@ bool lang_strategy_uses(enum lh_strategy_kind strategy, const char *key);
 
 /* build.c */
 void lang_build(struct lang *l);
+void lang_copy_name(char *to, size_t size, const char *from);
+void lang_tcp_apply(struct lang *l, struct lh_tcp *tcp, const struct lang_node *holder);
+
+/* store.c: nodes that hold samples, and what the training reads from one */
+bool lang_has_store(const struct lang_node *site);
+void lang_stores(struct lang *l, const struct lang_entry *const *site); /* after all peers; [nsites] */
+void lang_store_training(struct lang *l);
+void lang_store_check(struct lang *l);
+void lang_store_put_node(FILE *out, const struct lh_peer *store);
+void lang_store_put(FILE *out, const struct lh_experiment *exp);
+
 const char *lang_site_name(const struct lang *l, int site);
 int lang_peer_find(struct lang *l, const struct lang_node *name); /* -1 after a complaint */
 int lang_site_find(struct lang *l, const struct lang_node *name); /* -1 after a complaint, or when bad */

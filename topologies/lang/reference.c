@@ -27,6 +27,7 @@ static const char *scalar_words(const struct lang_value *v)
 	case T_TIME_OR_PATH: return "time or path";
 	case T_TIME_OR_WORD: return "time";
 	case T_COUNT_OR_WORD: return "whole number";
+	case T_SIZE_OR_WORD: return "size";
 	}
 	return "";
 }
@@ -48,7 +49,7 @@ static void print_limits(const struct lang_value *v, FILE *out)
 		fprintf(out, ", %llu", (unsigned long long)v->min);
 	} else if (count && v->max) {
 		fprintf(out, ", %llu ... %llu", (unsigned long long)v->min, (unsigned long long)v->max);
-	} else if (v->scalar == T_SIZE && v->max) {
+	} else if ((v->scalar == T_SIZE || v->scalar == T_SIZE_OR_WORD) && v->max) {
 		fprintf(out, ", at most %s", lh_bytes_print(v->max, high, sizeof high));
 	}
 }
@@ -113,7 +114,7 @@ static const char *section_id(int section)
 		[S_SET] = "set", [S_LOSS] = "loss", [S_GE] = "gilbert-elliott", [S_4STATE] = "4-state",
 		[S_REORDER] = "reorder", [S_PORTION] = "portion", [S_SLOT] = "slot", [S_TCP] = "tcp",
 		[S_TRAINING] = "training", [S_PROBE] = "probe", [S_TOLERANCE] = "tolerance", [S_EVENT] = "event",
-		[S_ONEWAY] = "one-way", [S_SPOT] = "spot",
+		[S_ONEWAY] = "one-way", [S_SPOT] = "spot", [S_STORE] = "store",
 	};
 	return ids[section];
 }
@@ -177,6 +178,8 @@ static json_t *scalar_schema(const struct lang_value *v)
 	case T_COUNT_OR_WORD:
 		return json_pack("{s:[o, {s:s, s:I, s:I}]}", "anyOf", choices(v->choices), "type", "integer", "minimum",
 				 (json_int_t)v->min, "maximum", (json_int_t)v->max);
+	case T_SIZE_OR_WORD:
+		return json_pack("{s:[o, o]}", "anyOf", choices(v->choices), pattern("^" NUMBER "([kMGT]?B|[KMGT]iB)$"));
 	case T_NONE: break;
 	}
 	return NULL;

@@ -82,7 +82,7 @@ static void limits(struct lang *l, struct lang_node *n, const struct lang_value 
 	case T_RATE: case T_RATE_OR_NONE:
 		lh_bps_print(v->min, low, sizeof low), lh_bps_print(v->max, high, sizeof high);
 		break;
-	case T_SIZE:
+	case T_SIZE: case T_SIZE_OR_WORD:
 		lh_bytes_print(v->min, low, sizeof low), lh_bytes_print(v->max, high, sizeof high);
 		break;
 	default:
@@ -178,7 +178,7 @@ static const char *unit_hint(struct lang *l, const struct lang_node *n, const st
 	bool time = type == T_TIME || type == T_TIME_OR_PATH || type == T_TIME_OR_WORD;
 	bool long_time = time && v->max > (uint64_t)(60 * LH_NS_PER_S); /* when, or for how long; no delay */
 	const char *unit = long_time ? "s" : time ? "ms" : type == T_SHARE ? "%"
-		: type == T_SIZE ? "KiB" : type == T_PACE ? "/s" : "mbit";
+		: type == T_SIZE || type == T_SIZE_OR_WORD ? "KiB" : type == T_PACE ? "/s" : "mbit";
 	return lang_printf(l, "; did you mean %s%s?", n->text, unit);
 }
 
@@ -257,15 +257,16 @@ static void type_time_or_path(struct lang *l, struct lang_node *n, const struct 
 		limits(l, n, v, what, (uint64_t)n->v.time_or_path.ns);
 }
 
-/* A time or a count, or one of a few words instead. */
+/* A time, a count or a size, or one of a few words instead. */
 static void type_or_word(struct lang *l, struct lang_node *n, const struct lang_value *v, const char *what)
 {
 	const char *words[WORDS_MAX];
 	size_t nwords = split(l, v->choices, words);
 	struct lh_err err = LH_ERR_INIT;
-	bool time = v->scalar == T_TIME_OR_WORD;
+	bool time = v->scalar == T_TIME_OR_WORD, size = v->scalar == T_SIZE_OR_WORD;
 	n->v.or_word.ns = 0;
 	n->v.or_word.count = 0;
+	n->v.or_word.bytes = 0;
 	n->v.or_word.word = word_index(words, nwords, n->text);
 	if (n->v.or_word.word >= 0)
 		return;
@@ -274,14 +275,15 @@ static void type_or_word(struct lang *l, struct lang_node *n, const struct lang_
 		for (size_t i = 1; i < nwords; i++)
 			list = lang_printf(l, "%s, %s", list, words[i]);
 		complain(l, n, what, lang_printf(l, "\"%s\" is neither a %s nor %s%s%s", n->text,
-						 time ? "time" : "whole number", nwords > 1 ? "one of " : "", list,
+						 time ? "time" : size ? "size" : "whole number", nwords > 1 ? "one of " : "", list,
 						 lang_nearest(l, n->text, words, nwords)));
-	} else if (!time && !count_parse(n->text, &n->v.or_word.count)) {
+	} else if (!time && !size && !count_parse(n->text, &n->v.or_word.count)) {
 		complain(l, n, what, lang_printf(l, "\"%s\" is not a whole number", n->text));
-	} else if (time && lh_ns_parse(n->text, &n->v.or_word.ns, &err)) {
+	} else if ((time && lh_ns_parse(n->text, &n->v.or_word.ns, &err)) ||
+		   (size && lh_bytes_parse(n->text, &n->v.or_word.bytes, &err))) {
 		complain(l, n, what, lang_printf(l, "%s%s", err.text, unit_hint(l, n, v)));
 	} else {
-		limits(l, n, v, what, time ? (uint64_t)n->v.or_word.ns : n->v.or_word.count);
+		limits(l, n, v, what, time ? (uint64_t)n->v.or_word.ns : size ? n->v.or_word.bytes : n->v.or_word.count);
 	}
 }
 
@@ -323,7 +325,7 @@ static void type_scalar(struct lang *l, struct lang_node *n, const struct lang_v
 	case T_TIME_OR_PATH:
 		type_time_or_path(l, n, v, what);
 		break;
-	case T_TIME_OR_WORD: case T_COUNT_OR_WORD:
+	case T_TIME_OR_WORD: case T_COUNT_OR_WORD: case T_SIZE_OR_WORD:
 		type_or_word(l, n, v, what);
 		break;
 	case T_PATH:

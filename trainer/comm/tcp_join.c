@@ -50,7 +50,7 @@ static uint64_t fingerprint(const struct lh_peer_config *c)
 		c->size, c->engine, c->parameters, c->wire, c->algorithm, c->target_batch, c->epochs, c->seed,
 		c->codec.powersgd_rank, c->codec.error_feedback, s->strategy, s->optimizer, s->every, s->fragments,
 		s->overlap, s->staleness, (uint64_t)s->match_floor_ns, c->streams, c->sockets, c->part_bytes,
-		c->membership, c->resume_round, c->data,
+		c->membership, c->resume_round, c->data, c->data_samples,
 		c->precision, c->deterministic, o.nesterov, o.warmup_updates, o.schedule, o.total_updates,
 		c->vector_bytes, c->pace_byte_per_s, c->window_bytes,
 	};

@@ -28,9 +28,18 @@ static const struct {
 
 static uint64_t stream(uint64_t seed, uint64_t which) { return lh_mix64(seed ^ lh_mix64(which)); }
 
-uint64_t lh_source_item(const struct source *s, bool held_out, uint64_t id)
+static bool is_set(const struct source *s) { return s->set.train_samples > 0; }
+
+void lh_source_set_sample(const struct source *s, bool held_out, uint64_t id, uint8_t *input, uint8_t *target)
 {
-	return held_out ? id : lh_shard_item(s->order, s->set.train_samples, id);
+	const uint64_t item = held_out ? id : lh_source_item_of(&s->pub, id);
+	const uint8_t *stored = !held_out && s->stored ? s->stored(s->stored_ctx, item) : NULL;
+	if (!stored) {
+		lh_dataset_sample(&s->set, held_out, item, input, target);
+		return;
+	}
+	memcpy(input, stored, s->set.input_bytes);
+	memcpy(target, stored + s->set.input_bytes, s->set.target_bytes);
 }
 
 /* 1500 images are few, and a digit is the same digit beside its place (held-out accuracy of model digits after 100 rounds:
@@ -38,7 +47,7 @@ uint64_t lh_source_item(const struct source *s, bool held_out, uint64_t id)
 int lh_source_digit(const struct source *s, bool held_out, uint64_t id, uint8_t *image)
 {
 	uint8_t label;
-	lh_dataset_sample(&s->set, held_out, lh_source_item(s, held_out, id), image, &label);
+	lh_source_set_sample(s, held_out, id, image, &label);
 	const int by = held_out ? 0 : (int)(lh_mix64(s->shifts + id * LH_MIX64_STEP) % 3) - 1;
 	const size_t side = s->set.side;
 	for (size_t y = 0; y < side && by; y++, image += side) {
@@ -62,7 +71,7 @@ void lh_source_init_pixels(struct source *s)
 
 static void make_window(const struct source *s, bool held_out, uint64_t id, void *inputs, void *targets, void *scratch)
 {
-	lh_dataset_sample(&s->set, held_out, lh_source_item(s, held_out, id), inputs, targets);
+	lh_source_set_sample(s, held_out, id, inputs, targets);
 }
 
 void lh_source_init_window(struct source *s)
@@ -152,6 +161,7 @@ int lh_source_open(const struct lh_input_shape *shape, enum lh_data data, const 
 		lh_source_close(&s->pub);
 		return rc;
 	}
+	s->pub.stored_bytes = is_set(s) ? s->set.input_bytes + s->set.target_bytes : s->pub.input_bytes + s->pub.target_bytes;
 	*ret = &s->pub;
 	return 0;
 }
@@ -171,5 +181,45 @@ void lh_source_close(struct lh_source *pub)
 void lh_source_sample(const struct lh_source *pub, bool held_out, uint64_t id, void *inputs, void *targets, void *scratch)
 {
 	const struct source *s = (const struct source *)pub;
-	s->make(s, held_out, id, inputs, targets, scratch);
+	const uint64_t made = held_out || is_set(s) ? id : lh_source_item_of(pub, id);
+	const uint8_t *stored = held_out || is_set(s) || !s->stored ? NULL : s->stored(s->stored_ctx, made);
+	if (!stored) {
+		s->make(s, held_out, made, inputs, targets, scratch);
+		return;
+	}
+	memcpy(inputs, stored, pub->input_bytes);
+	memcpy(targets, stored + pub->input_bytes, pub->target_bytes);
+}
+
+/* ---- where it is stored ---- */
+
+int lh_source_limit(struct lh_source *pub, uint64_t items, struct lh_err *err)
+{
+	if (is_set((struct source *)pub))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "data %s has its own number of samples",
+				  lh_data_names[pub->data]);
+	pub->items = items;
+	return 0;
+}
+
+uint64_t lh_source_item_of(const struct lh_source *pub, uint64_t id)
+{
+	return pub->items ? lh_shard_item(((const struct source *)pub)->order, pub->items, id) : id;
+}
+
+void lh_source_stored(const struct lh_source *pub, uint64_t item, void *dst, void *scratch)
+{
+	const struct source *s = (const struct source *)pub;
+	uint8_t *at = dst;
+	if (is_set(s))
+		lh_dataset_sample(&s->set, false, item, at, at + s->set.input_bytes);
+	else
+		s->make(s, false, item, at, at + pub->input_bytes, scratch);
+}
+
+void lh_source_feed(struct lh_source *pub, const void *(*stored)(void *ctx, uint64_t item), void *ctx)
+{
+	struct source *s = (struct source *)pub;
+	s->stored = stored;
+	s->stored_ctx = ctx;
 }

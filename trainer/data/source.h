@@ -51,6 +51,7 @@ struct lh_source {
 	struct lh_input_shape shape;
 	size_t input_bytes, target_bytes; /* of one sample */
 	size_t scratch_bytes;             /* that making one needs */
+	size_t stored_bytes;              /* of one where it is stored: of a set as in its file, else as it is made */
 	uint64_t items;        /* training items of a pass; 0: endless */
 	uint64_t held_out;
 	bool accuracy;         /* how held-out samples are judged: by hits, or by nats */
@@ -62,7 +63,19 @@ int lh_source_open(const struct lh_input_shape *shape, enum lh_data data, const 
 		   const char *model, struct lh_source **ret, struct lh_err *err);
 void lh_source_close(struct lh_source *s); /* NULL is fine */
 
-/* Any number of threads may call it, each with a scratch of its own. */
+/* What is made up has so many items from now on, gone through pass by pass. -EINVAL for sets, which have their own. */
+int lh_source_limit(struct lh_source *s, uint64_t items, struct lh_err *err);
+
+/* The item that a training sample is made of: what a store holds and a cache keeps. The same item comes back in every pass,
+ * shifted or masked anew. */
+uint64_t lh_source_item_of(const struct lh_source *s, uint64_t id);
+/* Its stored form. */
+void lh_source_stored(const struct lh_source *s, uint64_t item, void *dst, void *scratch);
+/* Training samples are made of what this gives from now on, instead of from the source's own. It gives stored_bytes that
+ * stay until it is asked again. */
+void lh_source_feed(struct lh_source *s, const void *(*stored)(void *ctx, uint64_t item), void *ctx);
+
+/* Any number of threads may call it, each with a scratch of its own; one, when it is fed. */
 void lh_source_sample(const struct lh_source *s, bool held_out, uint64_t id, void *inputs, void *targets, void *scratch);
 
 #endif

@@ -17,6 +17,8 @@ struct source {
 	uint64_t order, shifts; /* of passes over a set; of the digits' shifts */
 	struct lh_dataset set; /* digits, text */
 	float *noise;          /* [LH_NOISE + LH_NOISE_RUN] uniform in -0.5 ... 0.5 */
+	const void *(*stored)(void *ctx, uint64_t item); /* training items come from there; NULL: from here */
+	void *stored_ctx;
 	struct lh_mel *mel;    /* tones */
 	float *sine;           /* tones: one turn, and its begin again */
 	void (*make)(const struct source *s, bool held_out, uint64_t id, void *inputs, void *targets,
@@ -30,8 +32,8 @@ int lh_source_init_images(struct source *s, const char *model, struct lh_err *er
 int lh_source_init_masked(struct source *s, const char *model, struct lh_err *err);
 int lh_source_init_speech(struct source *s, const char *model, struct lh_err *err);
 
-/* Item of the set that an id means. */
-uint64_t lh_source_item(const struct source *s, bool held_out, uint64_t id);
+/* The item of a set that an id means. */
+void lh_source_set_sample(const struct source *s, bool held_out, uint64_t id, uint8_t *input, uint8_t *target);
 /* The item's image, shifted sideways by -1, 0 or 1 pixel as the id says where it is for training. */
 int lh_source_digit(const struct source *s, bool held_out, uint64_t id, uint8_t *image);
 

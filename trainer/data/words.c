@@ -57,7 +57,7 @@ static void play(const struct source *s, bool held_out, uint64_t id, void *input
 	struct lh_draw d = lh_draw_begin(s->order, held_out, id);
 	const size_t n = s->pub.shape.length;
 	int32_t *ids = inputs;
-	lh_dataset_sample(&s->set, held_out, lh_source_item(s, held_out, id), text, next);
+	lh_source_set_sample(s, held_out, id, text, next);
 	ids[0] = BEGIN;
 	for (size_t t = 1; t + 1 < n; t++)
 		ids[t] = FIRST + text[t - 1];

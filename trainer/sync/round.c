@@ -97,6 +97,27 @@ struct progress {
 	bool enough;
 };
 
+/* Until the samples are here. A device that waits for them makes up for none of that time: the schedule moves. */
+static int wait_for_samples(struct lh_worker *w, uint64_t first, size_t n, struct progress *p, struct lh_event *e,
+			    struct lh_err *err)
+{
+	int rc = w->have ? w->have(w->ctx, first, n, err) : 1;
+	if (rc)
+		return rc < 0 ? rc : 0;
+	const lh_ns since = w->now(w->ctx);
+	const enum lh_span_kind was = lh_trace_enter(w->t->trace, LH_SPAN_DATA);
+	while (!rc && !lh_worker_is_void(w, e->epoch)) {
+		rc = w->wait(w->ctx, INT64_MAX, err);
+		if (!rc)
+			rc = w->have(w->ctx, first, n, err);
+	}
+	lh_trace_enter(w->t->trace, was);
+	const lh_ns waited = w->now(w->ctx) - since;
+	e->data_wait_ns += waited;
+	p->pace.begin_ns += waited;
+	return rc < 0 ? rc : 0;
+}
+
 /* One range, microbatch by microbatch, on the schedule of the declared rate. */
 static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const struct lh_round *r,
 			   const struct lh_range *range, struct progress *p, struct lh_event *e, struct lh_err *err)
@@ -104,6 +125,9 @@ static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const str
 	int rc = 0;
 	for (uint64_t at = 0; !rc && at < range->count && !p->enough && !lh_worker_is_void(w, e->epoch);) {
 		size_t n = range->count - at < w->c->microbatch ? (size_t)(range->count - at) : w->c->microbatch;
+		rc = wait_for_samples(w, range->first + at, n, p, e, err);
+		if (rc || lh_worker_is_void(w, e->epoch))
+			break;
 		rc = lh_worker_step(w, range->first + at, n, e, err);
 		at += n;
 		p->done += n;
@@ -138,7 +162,7 @@ static int calculate(struct lh_worker *w, struct lh_strategy *s, struct lh_round
 {
 	struct progress p = { .pace = { .begin_ns = e->begin_ns + w->paused_ns,
 					.samples_per_s = w->c->peers[w->c->rank].samples_per_s } };
-	int rc = 0;
+	int rc = w->expect ? w->expect(w->ctx, r, err) : 0;
 	w->paused_ns = 0;
 	lh_trace_enter(w->t->trace, LH_SPAN_CALCULATE);
 	for (size_t i = 0; !rc && i < r->nranges; i++)

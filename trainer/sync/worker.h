@@ -11,6 +11,8 @@
 #include "longhaul/peer.h"
 #include "turn.h"
 
+struct lh_round;
+
 struct lh_worker {
 	const struct lh_peer_config *c;
 	const struct lh_engine_ops *ops;
@@ -22,6 +24,10 @@ struct lh_worker {
 	lh_ns (*now)(void *ctx);
 	/* Let the network move until then, or until something happened; once, without waiting, when that is past. */
 	int (*wait)(void *ctx, lh_ns until_ns, struct lh_err *err);
+	/* Samples that come from elsewhere; NULL: the engine makes its own. have: 1 these are here, 0 not yet, wait for them.
+	 * expect: this round's are needed next. */
+	int (*have)(void *ctx, uint64_t first, size_t n, struct lh_err *err);
+	int (*expect)(void *ctx, const struct lh_round *r, struct lh_err *err);
 	void *ctx;
 };
 
