@@ -191,10 +191,6 @@ static int read_options(const struct lh_invocation *inv, const struct lh_experim
 
 static int check(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
 {
-	if (exp->dilation > 1)
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL,
-				  "%s: dilation: %u: times of exchanges alone are not divided back; --set dilation=1", inv->file,
-				  exp->dilation);
 	struct table *t = calloc(1, sizeof *t);
 	int rc = t ? read_options(inv, exp, t, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "bench");
 	free(t);
@@ -225,6 +221,9 @@ static const char *asked_name(const struct row *r)
 	return r->asked == AUTO ? "auto" : lh_algorithm_names[r->asked];
 }
 
+/* As the dilated network sees it: so many bytes in what it counts as a second. */
+static double capacity(const struct table *t) { return t->wires.host * lh_experiment_scale(&t->exp); }
+
 static void print_head(const struct table *t)
 {
 	const struct lh_training *tr = &t->exp.training;
@@ -233,7 +232,9 @@ static void print_head(const struct table *t)
 	printf("# %s: %u peers, wire %s, streams %s, sockets %s; median of %u exchanges after %u", t->exp.topology.name,
 	       t->exp.topology.npeers, lh_wire_names[tr->wire], streams, lh_sockets_names[tr->sockets], t->runs, t->warmup);
 	if (t->host_known)
-		printf("; this machine carries %.3g Gbit/s", t->wires.host * 8e-9);
+		printf("; this machine carries %.3g Gbit/s", capacity(t) * 8e-9);
+	if (lh_experiment_scale(&t->exp) > 1)
+		printf("; dilated %u times, times divided back", lh_experiment_scale(&t->exp));
 	printf("\n#%12s %12s %6s %-18s %11s %8s %8s %7s %11s %6s %11s\n", "size", "count", "type", "algorithm", "time",
 	       "algbw", "busbw", "#wrong", "bound", "of it", "predicted");
 	printf("#%12s %12s %6s %-18s %11s %8s %8s %7s %11s %6s %11s\n", "(B)", "(elements)", "", "", "(us)", "(GB/s)",
@@ -326,12 +327,13 @@ static void print_json(const struct table *t, const struct lh_err *why)
 	json_t *rows = json_array();
 	for (size_t i = 0; i < t->nrows; i++)
 		json_array_append_new(rows, row_json(t, &t->rows[i]));
-	json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:{s:s, s:s}, s:o, s:o, s:o}", "schema",
+	json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:{s:s, s:s}, s:o, s:i, s:o, s:o}", "schema",
 				"longhaul-bench/1", "version", LH_VERSION, "name", t->exp.topology.name, "peers",
 				(int)t->exp.topology.npeers, "streams", (int)lh_experiment_streams(&t->exp), "sockets",
 				lh_sockets_names[tr->sockets], "environment", "kernel_release",
 				s->caps.kernel_release, "netem", lh_netem_where_name(s->where), "capacity_byte_per_s",
-				t->host_known ? lh_json_number(t->wires.host) : json_null(), "rows", rows, "error",
+				t->host_known ? lh_json_number(capacity(t)) : json_null(), "dilation",
+				(int)lh_experiment_scale(&t->exp), "rows", rows, "error",
 				why->code ? json_string(why->text) : json_null());
 	json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
@@ -340,8 +342,21 @@ static void print_json(const struct table *t, const struct lh_err *why)
 
 /* ---- the command ---- */
 
+/* CPU time is what was spent, and stays. */
+static void undilate(struct lh_bench_times *t, unsigned dilation)
+{
+	double *const times[] = { &t->median_s, &t->least_s, &t->most_s };
+	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+		*times[i] /= dilation;
+	for (unsigned i = 0; i < t->neach; i++) {
+		t->each[i].time_s /= dilation;
+		t->each[i].window_s /= dilation;
+	}
+}
+
 static int measure_row(struct table *t, struct lh_net *net, struct row *r, struct lh_err *err)
 {
+	const unsigned scale = lh_experiment_scale(&t->exp);
 	struct lh_exchange_plan x;
 	t->exp.training.choose = r->asked == AUTO;
 	t->exp.training.algorithm = r->asked == AUTO ? LH_ALGORITHM_BUTTERFLY : (enum lh_algorithm)r->asked;
@@ -350,15 +365,18 @@ static int measure_row(struct table *t, struct lh_net *net, struct row *r, struc
 		return rc;
 	const struct lh_bench_plan plan = {
 		.session = t->s, .net = net, .exp = &t->exp, .exchange = &x, .warmup = t->warmup, .runs = t->runs,
-		.pause_ns = t->pause_ns,
+		.pause_ns = t->pause_ns * scale,
 	};
+	rc = lh_bench_measure(&plan, &r->times, err);
+	if (!rc)
+		undilate(&r->times, scale);
+	lh_exchange_undilate(&x, scale);
 	r->algorithm = x.algorithm;
 	r->prediction = x.prediction;
 	r->bound = x.bound;
 	memcpy(r->predicted_s, x.predicted_s, sizeof r->predicted_s);
 	lh_exchange_bound_text(&x, &t->exp.topology, r->bound_text, sizeof r->bound_text);
 	lh_exchange_busiest_text(&x, &t->wires, &t->exp.topology, r->busiest_text, sizeof r->busiest_text);
-	rc = lh_bench_measure(&plan, &r->times, err);
 	lh_exchange_plan_done(&x);
 	return rc;
 }

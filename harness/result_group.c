@@ -20,7 +20,8 @@ struct times { double t_s, notice_s, detect_s, regroup_s, restart_s, sync_s, bac
 
 static struct times times_of(const struct lh_result *r, const struct lh_interruption *i)
 {
-	return (struct times){
+	const double scale = lh_experiment_scale(r->exp);
+	struct times t = {
 		.t_s = seconds(r->series->go_ns, i->gone_ns ? i->gone_ns : i->detected_ns),
 		.notice_s = seconds(i->notice_ns, i->gone_ns),
 		.detect_s = seconds(i->gone_ns, i->detected_ns),
@@ -29,6 +30,10 @@ static struct times times_of(const struct lh_result *r, const struct lh_interrup
 		.sync_s = i->synced_ns ? (double)i->sync_ns / 1e9 : NAN,
 		.back_s = seconds(i->restart_ns, i->back_ns),
 	};
+	double *const all[] = { &t.t_s, &t.notice_s, &t.detect_s, &t.regroup_s, &t.restart_s, &t.sync_s, &t.back_s };
+	for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+		*all[k] /= scale;
+	return t;
 }
 
 double lh_result_throughput_lost(const struct lh_result *r)
@@ -65,9 +70,9 @@ static json_t *interruption_json(const struct lh_result *r, const struct lh_inte
 	return o;
 }
 
-static json_t *checkpoints_json(const struct lh_group_log *g)
+static json_t *checkpoints_json(const struct lh_group_log *g, double scale)
 {
-	double mean = g->checkpoints ? (double)g->checkpoint_ns / 1e9 / g->checkpoints : NAN;
+	double mean = g->checkpoints ? (double)g->checkpoint_ns / 1e9 / scale / g->checkpoints : NAN;
 
 	return json_pack("{s:I, s:I, s:o}", "count", (json_int_t)g->checkpoints, "bytes",
 			 (json_int_t)g->checkpoint_bytes, "write_s_mean", lh_json_number(mean));
@@ -113,7 +118,7 @@ json_t *lh_result_group_json(const struct lh_result *r)
 	json_object_set_new(o, "baseline", r->baseline_dir ? json_pack("{s:s, s:o}", "dir", r->baseline_dir,
 			    "throughput_sps", lh_json_number(r->baseline_sps)) : json_null());
 	json_object_set_new(o, "throughput_lost", lh_json_number(lh_result_throughput_lost(r)));
-	json_object_set_new(o, "checkpoints", checkpoints_json(g));
+	json_object_set_new(o, "checkpoints", checkpoints_json(g, lh_experiment_scale(r->exp)));
 	json_object_set_new(o, "interruptions", list);
 	return o;
 }

@@ -247,8 +247,8 @@ void lh_result_print(const struct lh_result *r, FILE *out)
 		fprintf(out, "  goes on after round %u of %s\n", r->resumed, r->resumed_dir);
 	if (lh_experiment_scale(r->exp) > 1)
 		fprintf(out, "DILATED %u times: run with delays and timers times %u, rates and paces divided by it; all times and rates "
-			"below are divided back. TCP's own timers (least retransmission timeout, delayed acknowledgement) and the "
-			"CPU's work do not dilate.\n", r->exp->dilation, r->exp->dilation);
+			"below are divided back. TCP's least retransmission timeout goes along; its delayed acknowledgements, the first "
+			"second that a connection waits, cubic's clock and the CPU's work do not dilate.\n", r->exp->dilation, r->exp->dilation);
 	if (tr->engine != LH_ENGINE_PACED && tr->data != LH_DATA_AUTO)
 		fprintf(out, "  %-22s %s: %s\n", "data", lh_data_names[tr->data], lh_data_texts[tr->data]);
 	print_links(r, out);

@@ -185,6 +185,8 @@ void lh_op_route_command(const struct lh_plan *plan, const struct lh_op *op, FIL
 		table_name(op->route.table, table));
 	if (op->route.initcwnd)
 		fprintf(out, " initcwnd %u", op->route.initcwnd);
+	if (op->route.rto_min_ms)
+		fprintf(out, " rto_min %ums", op->route.rto_min_ms);
 	if (op->route.congestion[0])
 		fprintf(out, " congctl %s", op->route.congestion);
 }

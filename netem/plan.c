@@ -394,6 +394,7 @@ static void add_peer(struct build *b, unsigned peer)
 		lh_address_any(v6, &a);
 		struct lh_op *op = add_route(b, eth, LH_TABLE_MAIN, &a);
 		op->route.initcwnd = pe->tcp.initcwnd;
+		op->route.rto_min_ms = pe->tcp.rto_min_ms;
 		memcpy(op->route.congestion, pe->tcp.congestion, sizeof op->route.congestion);
 	}
 	if (pe->nic_bps) {

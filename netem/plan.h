@@ -69,6 +69,7 @@ struct lh_op {
 			uint32_t table;
 			bool local;          /* delivered here, not by way of the far end */
 			uint32_t initcwnd;   /* 0: not given */
+			uint32_t rto_min_ms; /* 0: not given */
 			char congestion[16]; /* "": not given */
 		} route;
 		struct {

@@ -49,6 +49,7 @@ struct lh_seen_route {
 	uint32_t table;
 	int ifindex;            /* 0: none */
 	uint32_t initcwnd;      /* 0: none */
+	uint32_t rto_min_ms;    /* 0: none, or not locked, which counts as none */
 	char congestion[16];    /* "": none */
 };
 

@@ -175,13 +175,20 @@ int lh_decode_neighbour(const struct nlmsghdr *nlh, void *item, struct lh_err *e
 static bool route_metrics(const struct nlattr *nest, struct lh_seen_route *s)
 {
 	const struct nlattr *a;
+	uint32_t lock = 0;
 	mnl_attr_for_each_nested(a, nest) {
 		uint16_t type = mnl_attr_get_type(a);
+		if (type == RTAX_LOCK && !take(a, &lock, sizeof lock))
+			return false;
+		if (type == RTAX_RTO_MIN && !take(a, &s->rto_min_ms, sizeof s->rto_min_ms))
+			return false;
 		if (type == RTAX_INITCWND && !take(a, &s->initcwnd, sizeof s->initcwnd))
 			return false;
 		if (type == RTAX_CC_ALGO && !take_string(a, s->congestion, sizeof s->congestion))
 			return false;
 	}
+	if (!(lock & 1U << RTAX_RTO_MIN))
+		s->rto_min_ms = 0;
 	return true;
 }
 

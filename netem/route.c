@@ -17,15 +17,19 @@ static struct nl_addr *to_libnl(const struct lh_address *a)
 }
 
 /* libnl's metrics are numbers only; the congestion control is a name, so the whole nest is ours. It is a route's
- * metric because the sysctl of a namespace takes only what the host's first namespace allows to everyone. */
+ * metric because the sysctl of a namespace takes only what the host's first namespace allows to everyone. The least
+ * timeout has a sysctl since Linux 6.11 only; as a metric it counts where it is locked. */
 static int put_metrics(struct nl_msg *msg, const struct lh_op *op)
 {
-	if (!op->route.initcwnd && !op->route.congestion[0])
+	if (!op->route.initcwnd && !op->route.rto_min_ms && !op->route.congestion[0])
 		return 0;
 	struct nlattr *metrics = nla_nest_start(msg, RTA_METRICS);
 	if (!metrics)
 		return -1;
 	if (op->route.initcwnd && nla_put_u32(msg, RTAX_INITCWND, op->route.initcwnd) < 0)
+		return -1;
+	if (op->route.rto_min_ms && (nla_put_u32(msg, RTAX_LOCK, 1U << RTAX_RTO_MIN) < 0 ||
+				     nla_put_u32(msg, RTAX_RTO_MIN, op->route.rto_min_ms) < 0))
 		return -1;
 	if (op->route.congestion[0] && nla_put_string(msg, RTAX_CC_ALGO, op->route.congestion) < 0)
 		return -1;

@@ -209,29 +209,32 @@ static void verify_neighbour(struct verify *v, const struct lh_op *op)
 	field(v, i->object, op->address.family == AF_INET6 ? "neighbour v6" : "neighbour v4", asked, got);
 }
 
-static void print_route(char *text, size_t size, uint8_t type, int ifindex, uint32_t initcwnd, const char *congestion)
+static void print_route(char *text, size_t size, uint8_t type, int ifindex, uint32_t initcwnd, uint32_t rto_min_ms,
+			const char *congestion)
 {
-	char window[24] = "";
+	char window[24] = "", timeout[28] = "";
 	if (initcwnd)
 		snprintf(window, sizeof window, " initcwnd %" PRIu32, initcwnd);
-	snprintf(text, size, "%s if %d%s%s%s", type == RTN_UNICAST ? "to" : type == RTN_LOCAL ? "local" :
+	if (rto_min_ms)
+		snprintf(timeout, sizeof timeout, " rto_min %" PRIu32 "ms", rto_min_ms);
+	snprintf(text, size, "%s if %d%s%s%s%s", type == RTN_UNICAST ? "to" : type == RTN_LOCAL ? "local" :
 		 type == RTN_BLACKHOLE ? "blackhole" : "other",
-		 ifindex, window, *congestion ? " " : "", congestion);
+		 ifindex, window, timeout, *congestion ? " " : "", congestion);
 }
 
 static void verify_route(struct verify *v, const struct lh_op *op)
 {
 	const struct lh_plan_if *i = &v->net->plan->ifs[op->iface];
-	char name[64], to[48], asked[48], got[48] = "gone";
+	char name[64], to[48], asked[96], got[96] = "gone";
 	snprintf(name, sizeof name, "route %s", lh_address_print(&op->route.to, true, to, sizeof to));
 	print_route(asked, sizeof asked, op->route.local ? RTN_LOCAL : RTN_UNICAST, i->ifindex, op->route.initcwnd,
-		    op->route.congestion);
+		    op->route.rto_min_ms, op->route.congestion);
 	for (size_t k = 0; k < v->seen.nroutes; k++) {
 		const struct lh_seen_route *r = &v->seen.routes[k];
 		if (r->family != op->route.to.family || r->prefix != op->route.to.prefix ||
 		    r->table != op->route.table || memcmp(r->to, op->route.to.bytes, lh_address_len(&op->route.to)))
 			continue;
-		print_route(got, sizeof got, r->type, r->ifindex, r->initcwnd, r->congestion);
+		print_route(got, sizeof got, r->type, r->ifindex, r->initcwnd, r->rto_min_ms, r->congestion);
 		if (!strcmp(asked, got))
 			break;
 	}

@@ -17,6 +17,12 @@ static void impairment(struct lh_impairment *imp, unsigned by)
 	imp->rate_bps = slower(imp->rate_bps, by);
 }
 
+/* What TCP counts in milliseconds of its own and a route may set. The kernel bounds the timeout itself by 120 s. */
+static void tcp(struct lh_tcp *tcp, unsigned by)
+{
+	tcp->rto_min_ms = (tcp->rto_min_ms ? tcp->rto_min_ms : LH_TCP_RTO_MIN_MS) * by;
+}
+
 static void training(struct lh_training *t, unsigned by)
 {
 	t->samples_per_s /= by;
@@ -41,6 +47,7 @@ void lh_experiment_dilate(struct lh_experiment *exp)
 	for (unsigned i = 0; i < lh_topology_nodes(t); i++) {
 		t->peers[i].nic_bps = slower(t->peers[i].nic_bps, by);
 		t->peers[i].samples_per_s /= by;
+		tcp(&t->peers[i].tcp, by);
 	}
 	for (size_t i = 0; i < exp->nchanges; i++) {
 		exp->changes[i].at_ns *= by;

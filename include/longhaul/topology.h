@@ -97,10 +97,12 @@ struct lh_tcp { /* pinned in every peer's namespace, never inherited */
 	bool slow_start_after_idle;
 	uint32_t initcwnd; /* segments; 0 = the kernel's own (10) */
 	uint32_t tso_segments; /* least size of a paced stream's superpackets; 0 = the kernel's own (2) */
+	uint32_t rto_min_ms; /* least retransmission timeout; 0 = the kernel's own (LH_TCP_RTO_MIN_MS) */
 };
 
 /* `tcp: default`: the kernel's own defaults, written down. */
-#define LH_TCP_DEFAULT { "cubic", { 4096, 131072, 6291456 }, { 4096, 16384, 4194304 }, true, 0, 0 }
+#define LH_TCP_DEFAULT { "cubic", { 4096, 131072, 6291456 }, { 4096, 16384, 4194304 }, true, 0, 0, 0 }
+#define LH_TCP_RTO_MIN_MS 200
 
 struct lh_site {
 	char name[LH_NAME_MAX];

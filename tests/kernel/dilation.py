@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Time dilation across an emulated ocean: at D = 4 links are verified at four times the delay, and the report says what D = 1 says.
-Windows are not closed in silence: how far they are is a matter of the least retransmission timeout, which does not dilate.
+The sockets are the kernel's own: their windows close in silence, by one half for each retransmission timeout, which dilates too.
 
     dilation.py LONGHAUL        prints TAP
 
@@ -22,7 +22,6 @@ name: ocean
 sites: {us: {peers: 1, device: slow}, eu: {peers: 1, device: slow}}
 links:
   - {between: [us, eu], rtt: 60ms, rate: 100mbit}
-tcp: {slow-start-after-idle: no}
 probe: {goodput: 0, pings: 5}
 training: {engine: paced, model: resnet-lab, target-batch: 24, epochs: 5, warmup: 1}
 """

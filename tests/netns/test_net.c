@@ -479,6 +479,7 @@ static int body_commands(void *ctx)
 	t->sites[0].access.up_bps = 50000000;
 	t->peers[3].nic_bps = 20000000;
 	t->peers[3].tcp.initcwnd = 4;
+	t->peers[3].tcp.rto_min_ms = 800;
 	LH_CHECK_OK(lh_plan_new(t, NULL, &plan, &err), &err);
 	LH_CHECK(!mount("tmpfs", "/run", "tmpfs", 0, NULL)); /* /run/netns, in our mount namespace only */
 	LH_CHECK(!run_commands(plan));

@@ -50,6 +50,7 @@ static struct lh_topology *topology(void)
 	t->peers[4].nic_bps = 30000000;
 	t->links[2 * 3 + 0].mode = LH_MODE_PACKET; /* c's packets one by one */
 	t->peers[0].tcp.initcwnd = 30;
+	t->peers[0].tcp.rto_min_ms = 800;
 	return t;
 }
 
@@ -126,7 +127,10 @@ static const struct tampering {
 	{ PEER_A0, "ip addr del 10.16.0.1/32 dev eth0", "peer a-0 interface eth0", "address v4" },
 	{ PEER_A0, "ip -6 addr flush dev eth0 scope global", "peer a-0 interface eth0", "address v6" },
 	{ PEER_A0, "ip link set eth0 down", "peer a-0 interface eth0", "state" },
-	{ PEER_A0, "ip route change default via 169.254.1.1 dev eth0 onlink initcwnd 10 congctl cubic",
+	{ PEER_A0, "ip route change default via 169.254.1.1 dev eth0 onlink initcwnd 10 rto_min 800ms congctl cubic",
+	  "peer a-0 interface eth0",
+	  "route 0.0.0.0/0" },
+	{ PEER_A0, "ip route change default via 169.254.1.1 dev eth0 onlink initcwnd 30 congctl cubic",
 	  "peer a-0 interface eth0",
 	  "route 0.0.0.0/0" },
 	{ NIC_C0, "tc qdisc change dev out root tbf rate 31mbit burst 3028 limit 15140", "nic c-0 up qdisc tbf",

@@ -68,7 +68,8 @@ static const struct nlattr *route_attr(const struct nlmsghdr *nlh, int type)
 static void route(void)
 {
 	for (int v6 = 0; v6 < 2; v6++) {
-		struct lh_op op = { .kind = LH_OP_ROUTE, .route = { .table = LH_TABLE_LAN, .initcwnd = 30, .congestion = "cubic" } };
+		struct lh_op op = { .kind = LH_OP_ROUTE, .route = { .table = LH_TABLE_LAN, .initcwnd = 30, .rto_min_ms = 800,
+							     .congestion = "cubic" } };
 		struct lh_address far;
 		struct lh_seen_route seen;
 		lh_address_site(5, v6, &op.route.to);
@@ -82,7 +83,7 @@ static void route(void)
 		CU_ASSERT_EQUAL_FATAL(lh_decode_route(nlh, &seen, NULL), 0);
 		CU_ASSERT_TRUE(seen.family == far.family && seen.prefix == (v6 ? 64 : 16) && seen.type == RTN_UNICAST);
 		CU_ASSERT_EQUAL(memcmp(seen.to, op.route.to.bytes, lh_address_len(&far)), 0);
-		CU_ASSERT_TRUE(seen.table == LH_TABLE_LAN && seen.ifindex == 11 && seen.initcwnd == 30);
+		CU_ASSERT_TRUE(seen.table == LH_TABLE_LAN && seen.ifindex == 11 && seen.initcwnd == 30 && seen.rto_min_ms == 800);
 		CU_ASSERT_STRING_EQUAL(seen.congestion, "cubic");
 		const struct nlattr *via = route_attr(nlh, RTA_GATEWAY);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(via);
@@ -99,7 +100,7 @@ static void special_routes(void)
 	lh_address_any(true, &any.route.to);
 	struct nl_msg *msg = lh_msg_route(&any, 2);
 	CU_ASSERT_EQUAL_FATAL(lh_decode_route(header(msg), &seen, NULL), 0);
-	CU_ASSERT_TRUE(seen.prefix == 0 && seen.initcwnd == 0 && !seen.congestion[0] && seen.table == LH_TABLE_MAIN);
+	CU_ASSERT_TRUE(seen.prefix == 0 && seen.initcwnd == 0 && seen.rto_min_ms == 0 && !seen.congestion[0] && seen.table == LH_TABLE_MAIN);
 	CU_ASSERT_PTR_NULL(route_attr(header(msg), RTA_METRICS));
 	nlmsg_free(msg);
 

@@ -173,10 +173,6 @@ static void check_numbers(struct lang *l)
 void lang_check(struct lang *l)
 {
 	const struct lang_node *engine = training_key(l, "engine");
-	const struct lang_entry *dilation = lang_find(l->root, "dilation");
-	if (l->exp.training.membership == LH_MEMBERSHIP_ELASTIC && l->exp.dilation > 1 && dilation && !dilation->value->bad)
-		lang_error(l, &dilation->value->at, "dilation: with membership elastic, times of changes of the group would not be "
-			   "divided back; leave one of them out");
 	struct lang_entry *sites = lang_find(l->root, "sites");
 	bool model_known = false;
 	if (l->exp.training.given) {
