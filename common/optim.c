@@ -23,6 +23,14 @@ struct lh_optim_options lh_optim_defaults(enum lh_optimizer kind)
 					  .weight_decay = 0.01, .warmup_updates = 2 };
 }
 
+struct lh_optim_options lh_optim_resolve(enum lh_optimizer kind, const struct lh_optim_options *o, uint32_t rounds)
+{
+	struct lh_optim_options r = o->given ? *o : lh_optim_defaults(kind);
+	if (!r.total_updates)
+		r.total_updates = rounds;
+	return r;
+}
+
 static int refuse(struct lh_err *err, const char *key, double value, const char *what)
 {
 	return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"%s\": %g %s", key, value, what);

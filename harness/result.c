@@ -9,6 +9,7 @@
 
 #include "changes.h"
 #include "result_group.h"
+#include "state_run.h"
 #include "stats.h"
 #include "watch.h"
 
@@ -327,6 +328,16 @@ static json_t *failure_json(const struct lh_result *r)
 			 f->epoch ? count(f->epoch) : json_null(), "text", f->text);
 }
 
+static json_t *changes_json(const struct lh_state_changes *c)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; c && i < c->n; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "setting", c->of[i].key, "was", c->of[i].was, "is",
+						      c->of[i].is));
+	return list;
+}
+
 json_t *lh_result_json(const struct lh_result *r)
 {
 	json_t *env = json_pack("{s:s, s:s, s:I, s:s}", "kernel_release", r->kernel_release, "netem",
@@ -339,8 +350,9 @@ json_t *lh_result_json(const struct lh_result *r)
 			 peers_json(r), "epochs", epochs_json(r), "summary", summary_json(r), "evaluation",
 			 evaluation_json(r), "group", lh_result_group_json(r), "memory", lh_memory_json(r->memory), "failure", failure_json(r));
 	if (doc && r->resumed_dir)
-		json_object_set_new(doc, "resumed", json_pack("{s:s, s:I, s:I}", "dir", r->resumed_dir, "rounds",
-				    (json_int_t)r->resumed, "samples", (json_int_t)r->resumed_samples));
+		json_object_set_new(doc, "resumed", json_pack("{s:s, s:I, s:I, s:o}", "dir", r->resumed_dir, "rounds",
+				    (json_int_t)r->resumed, "samples", (json_int_t)r->resumed_samples,
+				    "changed", changes_json(r->resumed_changes)));
 	return doc;
 }
 

@@ -17,6 +17,8 @@
 
 #define LH_RESULT_SCHEMA "longhaul-result/1"
 
+struct lh_state_changes;
+
 struct lh_result {
 	const struct lh_experiment *exp;
 	enum lh_netem_where netem;
@@ -41,6 +43,7 @@ struct lh_result {
 	const char *resumed_dir;               /* the run that this one goes on from; NULL: none */
 	uint32_t resumed;                      /* after so many rounds */
 	uint64_t resumed_samples;              /* in those */
+	const struct lh_state_changes *resumed_changes; /* settings that are not that run's */
 	const char *dir;                       /* the run directory; NULL: none */
 	struct lh_failure failure;
 	struct lh_verdict verdict;

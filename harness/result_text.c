@@ -3,6 +3,7 @@
 
 #include "result_group.h"
 #include "stats.h"
+#include "state_run.h"
 
 static void print_seconds(FILE *out, double s)
 {
@@ -245,6 +246,9 @@ void lh_result_print(const struct lh_result *r, FILE *out)
 		r->kernel_release, lh_netem_where_name(r->netem));
 	if (r->resumed_dir)
 		fprintf(out, "  goes on after round %u of %s\n", r->resumed, r->resumed_dir);
+	for (unsigned i = 0; r->resumed_changes && i < r->resumed_changes->n; i++)
+		fprintf(out, "  %s: %s, was %s there\n", r->resumed_changes->of[i].key, r->resumed_changes->of[i].is,
+			r->resumed_changes->of[i].was);
 	if (lh_experiment_scale(r->exp) > 1)
 		fprintf(out, "DILATED %u times: run with delays and timers times %u, rates and paces divided by it; all times and rates "
 			"below are divided back. TCP's least retransmission timeout goes along; its delayed acknowledgements, the first "

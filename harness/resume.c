@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "state_run.h"
 
 /* More files than peers could have kept are somebody else's. */
 enum { FILES_MAX = 1 << 20 };
@@ -78,7 +77,7 @@ static int search(struct search *s, struct lh_err *err)
 
 /* Its head, or with `whole` every byte. */
 static int look(const struct found *f, const struct lh_peer_config *c, bool whole, struct lh_state_where *ret,
-		struct lh_err *err)
+		struct lh_state_changes *changed, struct lh_err *err)
 {
 	struct lh_state_head h;
 	int fd = open(f->path, O_RDONLY | O_CLOEXEC);
@@ -94,6 +93,8 @@ static int look(const struct found *f, const struct lh_peer_config *c, bool whol
 		if (rc == 0 && (ret->rank != f->rank || ret->round != f->round))
 			rc = lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "renamed: it is of rank %u after round %u", ret->rank,
 					ret->round);
+		if (rc == 0 && changed)
+			lh_state_changes(&h, c, changed);
 		lh_state_head_done(&h);
 	}
 	if (rc < 0)
@@ -162,7 +163,7 @@ static int check_files(const struct lh_resume_plan *p, const struct search *s, c
 	for (unsigned rank = 0; rank < p->size; rank++) {
 		const struct found *f = find(s, rank, p->round);
 		struct lh_state_where w;
-		int rc = f ? look(f, c, whole, &w, err) : 0;
+		int rc = f ? look(f, c, whole, &w, NULL, err) : 0;
 		if (rc == 0 && f && (w.size != first->size || w.shared != first->shared || w.samples != first->samples))
 			rc = lh_err_set(err, LH_EXIT_INPUT, -EBADMSG, "checkpoint %s: of another group than the others (%u peers, "
 					"%llu samples)", f->path, w.size, (unsigned long long)w.samples);
@@ -177,7 +178,8 @@ static struct lh_peer_config run_of(const struct lh_experiment *exp)
 {
 	const struct lh_training *tr = &exp->training;
 	struct lh_peer_config c = { .data = tr->data, .wire = tr->wire, .codec = tr->codec, .sync = tr->sync, .target_batch = tr->target_batch,
-				    .seed = tr->seed };
+				    .seed = tr->seed, .learning_rate = tr->learning_rate, .optim = tr->optim,
+				    .epochs = tr->epochs, .precision = tr->precision, .microbatch = tr->microbatch };
 
 	snprintf(c.model, sizeof c.model, "%s", tr->model);
 	return c;
@@ -192,7 +194,7 @@ static int plan(const struct search *s, const struct lh_experiment *exp, bool wh
 
 	for (size_t i = 1; i < s->n; i++)
 		latest = s->file[i].round > s->file[latest].round ? i : latest;
-	int rc = look(&s->file[latest], &c, false, &w, err);
+	int rc = look(&s->file[latest], &c, false, &w, NULL, err);
 	if (rc < 0)
 		return rc;
 	p->size = w.size;
@@ -202,7 +204,7 @@ static int plan(const struct search *s, const struct lh_experiment *exp, bool wh
 				  s->dir, w.size);
 	for (unsigned rank = 0; rank < p->size; rank++)
 		if (find(s, rank, p->round)) {
-			rc = look(find(s, rank, p->round), &c, false, &w, err);
+			rc = look(find(s, rank, p->round), &c, false, &w, &p->changed, err);
 			break;
 		}
 	p->shared = w.shared;

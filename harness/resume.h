@@ -5,6 +5,7 @@
 #define HARNESS_RESUME_H
 
 #include "longhaul/experiment.h"
+#include "state_run.h"
 
 struct lh_resume_plan {
 	uint32_t round;
@@ -13,6 +14,7 @@ struct lh_resume_plan {
 	bool shared;             /* all of them held the same parameters */
 	struct lh_resume *files; /* by rank, each rank's base first */
 	uint32_t nfiles;
+	struct lh_state_changes changed; /* settings that are not those of the checkpoints, and need not be */
 };
 
 /* dir: a run directory with checkpoints/. The newest round that will do: one that all peers of a fixed group have, or any

@@ -144,6 +144,7 @@ static int read_checkpoints(struct lh_run *r, struct lh_err *err)
 	r->result.resumed_dir = r->opt->resume_dir;
 	r->result.resumed = r->resume.round;
 	r->result.resumed_samples = r->resume.samples;
+	r->result.resumed_changes = &r->resume.changed;
 	return 0;
 }
 

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "hash.h"
-#include "optim/optimizer.h"
 #include "state_run.h"
 
 enum { CHUNK = 256 * 1024, KEEP_DEFAULT = 2 };
@@ -23,21 +22,6 @@ void lh_checkpoint_path(const struct lh_peer_config *c, uint32_t round, char ret
 
 /* ---- what it says of itself ---- */
 
-static void say_optimizer(struct lh_state_text *t, const struct lh_peer_config *c)
-{
-	const struct lh_optim_options o = lh_optim_of(c).o;
-	lh_state_say(t, "learning_rate", "%.17g", c->learning_rate);
-	lh_state_say(t, "momentum", "%.17g", o.momentum);
-	lh_state_say(t, "nesterov", "%s", o.nesterov ? "yes" : "no");
-	lh_state_say(t, "betas", "%.17g %.17g", o.beta1, o.beta2);
-	lh_state_say(t, "epsilon", "%.17g", o.epsilon);
-	lh_state_say(t, "weight_decay", "%.17g", o.weight_decay);
-	lh_state_say(t, "warmup_updates", "%u", o.warmup_updates);
-	lh_state_say(t, "schedule", "%s", lh_schedule_names[o.schedule]);
-	lh_state_say(t, "total_updates", "%u", o.total_updates);
-	lh_state_say(t, "clip_norm", "%.17g", o.clip_norm);
-}
-
 static void say_all(struct lh_state_text *t, const struct lh_checkpoint_of *of, const struct lh_checkpoint *where)
 {
 	const struct lh_peer_config *c = of->c;
@@ -45,13 +29,7 @@ static void say_all(struct lh_state_text *t, const struct lh_checkpoint_of *of, 
 	lh_state_say_run(t, c);
 	lh_state_say(t, "parameters", "%llu", (unsigned long long)of->ops->parameters(of->engine));
 	lh_state_say(t, "engine", "%s", of->ops->name);
-	lh_state_say(t, "precision", "%s", lh_precision_names[c->precision]);
-	say_optimizer(t, c);
-	lh_state_say(t, "outer_learning_rate", "%.17g", c->sync.outer_learning_rate);
-	lh_state_say(t, "outer_momentum", "%.17g", c->sync.outer_momentum);
-	lh_state_say(t, "blend", "%.17g", c->sync.blend);
-	lh_state_say(t, "topk_fraction", "%.17g", c->codec.topk_fraction);
-	lh_state_say(t, "microbatch", "%u", c->microbatch);
+	lh_state_say_pace(t, c);
 	lh_state_say(t, "epochs", "%u", c->epochs);
 	lh_state_say(t, "membership", "%s", lh_membership_names[c->membership]);
 	lh_state_say(t, "peer", "%s", c->peers[c->rank].name);

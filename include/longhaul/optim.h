@@ -36,6 +36,8 @@ struct lh_optim_options {
 /* adamw: betas 0.9 and 0.99, epsilon 1e-8, decay 0.01, 2 updates of warm-up. sgd: none of all. lamb: betas 0.9 and 0.999,
  * epsilon 1e-6, decay 0.01, 2 updates. Schedule constant, no clipping. */
 struct lh_optim_options lh_optim_defaults(enum lh_optimizer kind);
+/* *o, or the defaults where it is not given; a cosine that says no end has it after `rounds`. */
+struct lh_optim_options lh_optim_resolve(enum lh_optimizer kind, const struct lh_optim_options *o, uint32_t rounds);
 /* -EINVAL and one line that begins with the key (as the peer's configuration calls it): a value out of its range. */
 int lh_optim_check(enum lh_optimizer kind, const struct lh_optim_options *o, struct lh_err *err);
 

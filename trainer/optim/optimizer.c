@@ -15,12 +15,8 @@ typedef lh_optim_real real;
 
 struct lh_optim lh_optim_of(const struct lh_peer_config *c)
 {
-	struct lh_optim o = { .kind = c->sync.optimizer, .rate = c->learning_rate, .o = c->optim };
-	if (!o.o.given)
-		o.o = lh_optim_defaults(o.kind);
-	if (!o.o.total_updates)
-		o.o.total_updates = c->epochs;
-	return o;
+	return (struct lh_optim){ .kind = c->sync.optimizer, .rate = c->learning_rate,
+				  .o = lh_optim_resolve(c->sync.optimizer, &c->optim, c->epochs) };
 }
 
 unsigned lh_optim_slots(const struct lh_optim *o)
