@@ -75,13 +75,7 @@ int cmd_calibrate(const struct lh_invocation *inv)
 	else if (!inv->catalogue)
 		lh_err_set(&err, LH_EXIT_INPUT, -ENOENT, "no place for a catalogue: neither XDG_CONFIG_HOME nor HOME is set");
 	/* Before anything is measured. */
-	else if (!lh_catalogue_name_check(inv->model, device, &err) && !lh_peer_command_init(inv, "bench-train", &c, &err)) {
-		lh_peer_command_word(&c, "--json");
-		lh_peer_command_option(&c, "--model", inv->model);
-		lh_peer_command_option(&c, "--engine", inv->engine);
-		lh_peer_command_option(&c, "--precision", inv->precision);
-		lh_peer_command_option(&c, "--microbatch", inv->microbatch);
-		lh_peer_command_option(&c, "--seconds", inv->seconds);
+	else if (!lh_catalogue_name_check(inv->model, device, &err) && !lh_peer_command_bench_train(inv, true, &c, &err)) {
 		if (!lh_peer_command_capture(&c, -1, &text, &len, &status, &err) && status) {
 			free(text); /* it has said why */
 			return status;

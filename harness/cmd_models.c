@@ -24,16 +24,7 @@ int cmd_bench_train(const struct lh_invocation *inv)
 {
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_peer_command c;
-	int rc = lh_peer_command_init(inv, "bench-train", &c, &err);
-	if (!rc) {
-		if (inv->json)
-			lh_peer_command_word(&c, "--json");
-		lh_peer_command_option(&c, "--model", inv->model);
-		lh_peer_command_option(&c, "--engine", inv->engine);
-		lh_peer_command_option(&c, "--precision", inv->precision);
-		lh_peer_command_option(&c, "--microbatch", inv->microbatch);
-		lh_peer_command_option(&c, "--seconds", inv->seconds);
+	if (!lh_peer_command_bench_train(inv, inv->json, &c, &err))
 		lh_peer_command_become(&c, NULL, 0, &err);
-	}
 	return lh_fail(&err);
 }

@@ -42,6 +42,24 @@ void lh_peer_command_option(struct lh_peer_command *c, const char *name, const c
 	lh_peer_command_word(c, value);
 }
 
+int lh_peer_command_bench_train(const struct lh_invocation *inv, bool json, struct lh_peer_command *c, struct lh_err *err)
+{
+	int rc = lh_peer_command_init(inv, "bench-train", c, err);
+	if (!rc)
+		rc = lh_session_data_dir(inv, c->data, sizeof c->data, err);
+	if (rc)
+		return rc;
+	if (json)
+		lh_peer_command_word(c, "--json");
+	lh_peer_command_option(c, "--model", inv->model);
+	lh_peer_command_option(c, "--engine", inv->engine);
+	lh_peer_command_option(c, "--precision", inv->precision);
+	lh_peer_command_option(c, "--microbatch", inv->microbatch);
+	lh_peer_command_option(c, "--seconds", inv->seconds);
+	lh_peer_command_option(c, "--data", *c->data ? c->data : NULL);
+	return 0;
+}
+
 /* The words as execv() wants them. */
 static char **words(const struct lh_peer_command *c, char *const *more, int nmore)
 {

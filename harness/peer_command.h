@@ -8,13 +8,15 @@
 enum { LH_PEER_COMMAND_WORDS = 24 };
 
 struct lh_peer_command {
-	char program[4096];
+	char program[4096], data[4096];
 	const char *argv[LH_PEER_COMMAND_WORDS + 1]; /* the first is the program; ends with NULL */
 	unsigned n;
 };
 
 /* LH_EXIT_MACHINE where longhaul-peer is nowhere. */
 int lh_peer_command_init(const struct lh_invocation *inv, const char *word, struct lh_peer_command *ret, struct lh_err *err);
+/* `bench-train` with what the command line asks of it. */
+int lh_peer_command_bench_train(const struct lh_invocation *inv, bool json, struct lh_peer_command *ret, struct lh_err *err);
 /* Append "--name value" unless value is NULL. */
 void lh_peer_command_option(struct lh_peer_command *c, const char *name, const char *value);
 /* Append a word as it is. */

@@ -83,27 +83,30 @@ int lh_session_peer_program(const struct lh_invocation *inv, char *ret, size_t s
 	return 0;
 }
 
+int lh_session_data_dir(const struct lh_invocation *inv, char *ret, size_t size, struct lh_err *err)
+{
+	char self[PATH_MAX], build[PATH_MAX + 64];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (n < 0)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "/proc/self/exe");
+	self[n] = 0;
+	snprintf(build, sizeof build, "%.*s/../trainer/data", (int)(strrchr(self, '/') - self), self);
+	const char *given = inv->data_dir;
+	const char *const data[] = { given ? given : build, given ? NULL : LH_DATADIR "/data", NULL };
+	ret[0] = 0;
+	if (!first_existing(data, ret, size) && given)
+		return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_DATA=%s", given);
+	return 0;
+}
+
 static int find_parts(struct lh_session *s, struct lh_err *err)
 {
-	char build_data[PATH_MAX + 64];
 	ssize_t n = readlink("/proc/self/exe", s->self_path, sizeof s->self_path - 1);
 	if (n < 0)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -errno, "/proc/self/exe");
 	s->self_path[n] = 0;
-	int dir = (int)(strrchr(s->self_path, '/') - s->self_path);
-	snprintf(build_data, sizeof build_data, "%.*s/../trainer/data", dir, s->self_path);
-
 	int rc = lh_session_peer_program(s->inv, s->peer_path, sizeof s->peer_path, err);
-	if (rc)
-		return rc;
-	const char *given = s->inv->data_dir;
-	const char *const data[] = { given ? given : build_data, given ? NULL : LH_DATADIR "/data", NULL };
-	if (!first_existing(data, s->data_dir, sizeof s->data_dir)) {
-		if (given)
-			return lh_err_sys(err, LH_EXIT_INPUT, -ENOENT, "LONGHAUL_DATA=%s", given);
-		s->data_dir[0] = 0;
-	}
-	return 0;
+	return rc ? rc : lh_session_data_dir(s->inv, s->data_dir, sizeof s->data_dir, err);
 }
 
 /* Before anything is touched, since no run would come of it. */

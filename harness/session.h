@@ -48,6 +48,8 @@ struct lh_session_options {
 /* Returns the exit status of the whole command. */
 /* Where longhaul-peer is; "" where it is nowhere. */
 int lh_session_peer_program(const struct lh_invocation *inv, char *ret, size_t size, struct lh_err *err);
+/* Where the shipped data sets lie; "" where they are not installed. */
+int lh_session_data_dir(const struct lh_invocation *inv, char *ret, size_t size, struct lh_err *err);
 int lh_session_main(const struct lh_invocation *inv, const struct lh_session_options *opt,
 		    int (*body)(struct lh_session *s));
 

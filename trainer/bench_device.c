@@ -1,4 +1,4 @@
-/* The measurement: data, forward, backward and update of one microbatch, again and again, each node timed, and after each
+/* The measurement, for the zoo's models (bench_own.c has the other two): data, forward, backward and update of one microbatch, again and again, each node timed, and after each
  * round a large product of its own, so that other work on the machine slows both. Products and convolutions are compared
  * with it: their arithmetic as lh_op_multiply_adds counts it over the time that their nodes took, unfolding, biases and
  * all. The product is a linear layer on the same backend: nothing here knows a library. Medians of the rounds are told. */
@@ -9,25 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_peak.h"
 #include "data/source.h"
 #include "longhaul/units.h"
+#include "model/own.h"
 #include "model/net.h"
 #include "model/zoo.h"
 #include "optim/optimizer.h"
 
-enum { PEAK_SIDE = 768, PEAK_SIDE_DEVICE = 1024, PEAK_SIDE_MOST = 8192, PEAK_CHAIN = 10, PEAK_RUNS = 4, ROUNDS_MAX = 1000, ROUNDS_MIN = 3 };
+enum { ROUNDS_MAX = 1000, ROUNDS_MIN = 3 };
 
 enum phase { DATA, COPY, FORWARD, BACKWARD, UPDATE, PHASES };
 enum { PRODUCT_SHARE = PHASES, SHARE, COLUMNS };
-
-struct peak {
-	struct lh_graph *g;
-	struct lh_net *net;
-	struct lh_node node;
-	struct lh_op_run run;
-	void *memory; /* x, w, y */
-	size_t side;
-};
 
 struct bench {
 	const struct lh_bench_device_options *o;
@@ -46,81 +39,10 @@ struct bench {
 	struct lh_backend_optim *on_device; /* NULL: updates are the host's, in place */
 	uint64_t updates;
 	uint64_t *spent; /* [nodes][2] */
-	struct peak peak;
+	struct lh_bench_peak peak;
 };
 
 static double seconds_since(lh_ns begin) { return (double)(lh_clock_ns() - begin) / (double)LH_NS_PER_S; }
-
-/* ---- the large product ---- */
-
-/* A core's product is as large as its caches like it; a device's grows until it takes PEAK_S. */
-#define PEAK_S 1e-3
-
-static int set_peak(struct bench *b, size_t n, struct lh_err *err)
-{
-	const struct lh_backend_ops *ops = b->o->backend;
-	const size_t matrix = n * n * ops->activation_bytes;
-	struct peak *p = &b->peak;
-	float *host = malloc(n * n * sizeof *host);
-	int rc = host ? 0 : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "bench-train");
-	if (p->memory)
-		ops->release(b->net->backend, p->memory);
-	p->memory = NULL;
-	if (!rc)
-		rc = ops->alloc(b->net->backend, 3 * matrix, &p->memory, err);
-	for (size_t i = 0; !rc && i < n * n; i++)
-		host[i] = (float)(i % 7) - 3;
-	for (size_t k = 0; !rc && k < 2; k++)
-		rc = ops->put_reals(b->net->backend, (char *)p->memory + k * matrix, host, n * n, err);
-	free(host);
-	if (rc)
-		return rc;
-	/* The products of narrow activations read a narrow copy of the parameter, never the parameter itself. */
-	const void *w = (char *)p->memory + matrix;
-	p->side = n;
-	p->node = (struct lh_node){ .op = LH_OP_LINEAR, .inputs = 1, .params = 2, .param = { 0, -1 }, .x = { { 1, n, n } },
-				    .y = { 1, n, n } };
-	p->run = (struct lh_op_run){ .node = &p->node, .n = 1, .training = true, .x = { p->memory }, .param = { w },
-				     .copy = { w }, .y = (char *)p->memory + 2 * matrix };
-	return 0;
-}
-
-/* The best of a few: the first may load code. */
-static int best_rate(struct bench *b, double *ret, struct lh_err *err)
-{
-	const double n = (double)b->peak.side;
-	const int chain = b->o->backend->host_memory ? 1 : PEAK_CHAIN;
-	const struct lh_backend_ops *ops = b->o->backend;
-	float last = 0;
-	*ret = 0;
-	for (int i = 0; i < PEAK_RUNS; i++) {
-		const lh_ns begin = lh_clock_ns();
-		int rc = 0;
-		for (int k = 0; k < chain && !rc; k++)
-			rc = ops->op[LH_OP_LINEAR]->forward(b->net->backend, &b->peak.run, err);
-		if (!rc) /* waits for it */
-			rc = ops->get_reals(b->net->backend, &last, b->peak.run.y, 1, err);
-		if (rc)
-			return rc;
-		const double rate = chain * 2 * n * n * n / seconds_since(begin);
-		*ret = rate > *ret ? rate : *ret;
-	}
-	return 0;
-}
-
-/* *best keeps the run's. */
-static int measure_peak(struct bench *b, double *ret_now, double *best, struct lh_err *err)
-{
-	int rc = best_rate(b, ret_now, err);
-	while (!rc && !b->o->backend->host_memory && b->peak.side < PEAK_SIDE_MOST &&
-	       2 * pow((double)b->peak.side, 3) < *ret_now * PEAK_S) {
-		rc = set_peak(b, 2 * b->peak.side, err);
-		if (!rc)
-			rc = best_rate(b, ret_now, err);
-	}
-	*best = *ret_now > *best ? *ret_now : *best;
-	return rc;
-}
 
 /* ---- the model and its data ---- */
 
@@ -128,8 +50,7 @@ static void close_bench(struct bench *b)
 {
 	for (unsigned k = 0; k < b->ninputs; k++)
 		free(b->inputs[k]);
-	if (b->net && b->peak.memory)
-		b->o->backend->release(b->net->backend, b->peak.memory);
+	lh_bench_peak_close(&b->peak);
 	free(b->sample);
 	lh_source_close(b->source);
 	free(b->ids);
@@ -238,7 +159,7 @@ static int open_bench(struct bench *b, struct lh_err *err)
 	if (!rc)
 		rc = open_data(b, err);
 	if (!rc)
-		rc = set_peak(b, b->o->backend->host_memory ? PEAK_SIDE : PEAK_SIDE_DEVICE, err);
+		rc = lh_bench_peak_open(b->o->backend, b->net->backend, &b->peak, err);
 	if (rc)
 		return rc;
 	const size_t count = b->g->parameters;
@@ -255,18 +176,6 @@ static int open_bench(struct bench *b, struct lh_err *err)
 }
 
 /* ---- rounds ---- */
-
-static int by_value(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *x, size_t n)
-{
-	qsort(x, n, sizeof *x, by_value);
-	return x[n / 2];
-}
 
 static int one_round(struct bench *b, double times[PHASES], double *ret_loss, struct lh_err *err)
 {
@@ -340,12 +249,13 @@ static int measure(struct bench *b, double *columns[COLUMNS], struct lh_bench_de
 	     !rc && f->rounds < ROUNDS_MAX && (f->rounds < ROUNDS_MIN || seconds_since(begin) < b->o->seconds); f->rounds++) {
 		rc = one_round(b, t, &f->loss, err);
 		if (!rc)
-			rc = measure_peak(b, &peak, &f->peak, err);
+			rc = lh_bench_peak_measure(&b->peak, &peak, err);
 		t[PRODUCT_SHARE] = product_share(b, peak, &before_s);
 		t[SHARE] = (double)b->o->microbatch * f->flop / (t[FORWARD] + t[BACKWARD]) / peak;
 		for (unsigned k = 0; k < COLUMNS; k++)
 			columns[k][f->rounds] = t[k];
 	}
+	f->peak = b->peak.best;
 	return rc;
 }
 
@@ -359,13 +269,13 @@ static int measure_all(struct bench *b, struct lh_bench_device *f, struct lh_err
 		columns[k] = block + k * ROUNDS_MAX;
 	int rc = measure(b, columns, f, err);
 	if (!rc) {
-		f->data_s = median(columns[DATA], f->rounds);
-		f->copy_s = median(columns[COPY], f->rounds);
-		f->forward_s = median(columns[FORWARD], f->rounds);
-		f->backward_s = median(columns[BACKWARD], f->rounds);
-		f->update_s = median(columns[UPDATE], f->rounds);
-		f->product_share = median(columns[PRODUCT_SHARE], f->rounds);
-		f->share = median(columns[SHARE], f->rounds);
+		f->data_s = lh_bench_median(columns[DATA], f->rounds);
+		f->copy_s = lh_bench_median(columns[COPY], f->rounds);
+		f->forward_s = lh_bench_median(columns[FORWARD], f->rounds);
+		f->backward_s = lh_bench_median(columns[BACKWARD], f->rounds);
+		f->update_s = lh_bench_median(columns[UPDATE], f->rounds);
+		f->product_share = lh_bench_median(columns[PRODUCT_SHARE], f->rounds);
+		f->share = lh_bench_median(columns[SHARE], f->rounds);
 		sum_nodes(b, f->rounds, f);
 	}
 	free(block);
@@ -374,6 +284,8 @@ static int measure_all(struct bench *b, struct lh_bench_device *f, struct lh_err
 
 int lh_bench_device(const struct lh_bench_device_options *o, struct lh_bench_device *ret, struct lh_err *err)
 {
+	if (lh_own_is(o->model))
+		return lh_bench_own(o, ret, err);
 	struct bench b = { .o = o };
 	struct lh_bench_device f = { .microbatch = o->microbatch };
 	int rc = open_bench(&b, err);

@@ -8,10 +8,11 @@
 #include "backend/backend.h"
 
 struct lh_bench_device_options {
-	const char *model;                    /* a specification of model/zoo.h */
+	const char *model;                    /* a specification of model/zoo.h, digits or text */
 	const struct lh_backend_ops *backend;
 	size_t microbatch;
 	double seconds;                       /* at least so long, and at least three rounds */
+	const char *data_dir;                 /* digits and text read the shipped sets; NULL: not known */
 };
 
 struct lh_bench_device {
@@ -26,6 +27,8 @@ struct lh_bench_device {
 	double loss;                            /* of a sample, last round */
 };
 
+/* The same of digits and text, which run on the CPU in fp32 alone. */
+int lh_bench_own(const struct lh_bench_device_options *o, struct lh_bench_device *ret, struct lh_err *err);
 int lh_bench_device(const struct lh_bench_device_options *o, struct lh_bench_device *ret, struct lh_err *err);
 
 /* Samples a second of data, forward and backward: what a peer's schedule is about. */

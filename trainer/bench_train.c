@@ -12,19 +12,21 @@
 #include "backend/cpu/blas.h"
 #include "backend/plugin.h"
 #include "bench_device.h"
+#include "model/own.h"
 
 static const char help[] =
 	"usage: longhaul bench train --model MODEL [--engine E] [--precision P] [--microbatch N] [--seconds S] [--json]\n"
 	"\n"
-	"Trains made-up microbatches over and over on one device (engine cpu: one core) and prints\n"
+	"Trains microbatches over and over on one device (engine cpu: one core), made-up ones but for\n"
+	"digits and text, and prints\n"
 	"samples/s, milliseconds of each phase of a microbatch, TFLOP/s, the share of the rate of a\n"
 	"large matrix product that was measured in the same run, and memory. MODEL as for longhaul\n"
-	"models.\n";
+	"models, or digits or text.\n";
 
 static double rate(double flop, double s) { return s > 0 ? flop / s : 0; }
 
 struct asked {
-	const char *model, *engine, *precision;
+	const char *model, *engine, *precision, *data;
 	double microbatch, seconds;
 	bool json;
 };
@@ -36,8 +38,16 @@ static json_t *known(const struct lh_bench_device *f, double value)
 }
 
 static bool on_cpu(const struct asked *a) { return !strcmp(a->engine, "cpu"); }
-static const char *products(const struct asked *a) { return on_cpu(a) ? lh_blas_open() : "cuBLASLt, cuDNN"; }
-static const char *products_why(const struct asked *a) { return on_cpu(a) ? lh_blas_why() : "engine cuda"; }
+
+static const char *products(const struct asked *a)
+{
+	return !on_cpu(a) ? "cuBLASLt, cuDNN" : lh_own_is(a->model) ? "own" : lh_blas_open();
+}
+
+static const char *products_why(const struct asked *a)
+{
+	return !on_cpu(a) ? "engine cuda" : lh_own_is(a->model) ? "digits and text have their own on every machine" : lh_blas_why();
+}
 
 static int print_json(const struct asked *a, const struct lh_bench_device *f)
 {
@@ -96,8 +106,14 @@ static int find_backend(const struct asked *a, const struct lh_backend_ops **ret
 static int run_bench(const struct asked *a, struct lh_err *err)
 {
 	struct lh_bench_device f;
-	struct lh_bench_device_options o = { .model = a->model, .microbatch = (size_t)a->microbatch, .seconds = a->seconds };
-	int rc = find_backend(a, &o.backend, err);
+	struct lh_bench_device_options o = { .model = a->model, .microbatch = (size_t)a->microbatch, .seconds = a->seconds,
+					     .data_dir = a->data };
+	int rc = 0;
+	if (lh_own_is(a->model) && (!on_cpu(a) || strcmp(a->precision, "fp32")))
+		rc = lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: has no table of layers that another engine could run, nor in "
+				"another precision: engine cpu and fp32 alone", a->model);
+	if (!rc)
+		rc = find_backend(a, &o.backend, err);
 	if (rc)
 		return rc;
 	lh_blas_open();
@@ -125,7 +141,8 @@ int lh_bench_train_main(int argc, char **argv)
 		{ "model", required_argument, NULL, 'm' },   { "microbatch", required_argument, NULL, 'b' },
 		{ "seconds", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
 		{ "engine", required_argument, NULL, 'e' },  { "precision", required_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 },
+		{ "data", required_argument, NULL, 'd' },     { "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct lh_err err = LH_ERR_INIT;
 	struct asked a = { .engine = "cpu", .precision = "fp32", .microbatch = 1, .seconds = 2 };
@@ -137,6 +154,7 @@ int lh_bench_train_main(int argc, char **argv)
 		case 'p': a.precision = optarg; break;
 		case 'b': rc = parse("microbatch", optarg, 65536, &a.microbatch, &err); break;
 		case 's': rc = parse("seconds", optarg, 3600, &a.seconds, &err); break;
+		case 'd': a.data = optarg; break;
 		case 'j': a.json = true; break;
 		case 'h': fputs(help, stdout); return 0;
 		default: rc = lh_err_set(&err, LH_EXIT_INPUT, -EINVAL, "try longhaul help bench");

@@ -14,13 +14,9 @@
 
 #include "data/source.h"
 #include "hash.h"
-#include "model/model.h"
+#include "model/own.h"
 #include "optim/updater.h"
 #include "state_map.h"
-
-/* Samples that the model runs at a time: enough rows to fill the tiles of a matrix product, few enough that the
- * activations stay in the second-level cache. Changes no result. */
-enum { CHUNK_DIGITS = 8, CHUNK_TEXT = 2 };
 
 enum { STREAM_PARAMETERS = 1 }; /* 2, 3: the data's, data/source.c */
 
@@ -48,18 +44,12 @@ static void cpu_close(struct lh_engine_state *s)
 	free(s);
 }
 
-static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
-static const struct lh_text_shape text = LH_TEXT_SHAPE;
-
 static int cpu_open_source(const struct lh_peer_config *c, struct lh_source **ret, struct lh_err *err)
 {
-	const bool is_digits = !strcmp(c->model, "digits");
-	if (!is_digits && strcmp(c->model, "text"))
-		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "model %s: not one of digits, text", c->model);
-	const struct lh_input_shape input = {
-		.kind = is_digits ? LH_INPUT_PIXELS : LH_INPUT_WINDOW, .side = digits.side, .length = text.window,
-		.symbols = is_digits ? digits.classes : text.symbols, .max_value = digits.max_value };
-	int rc = lh_source_open(&input, c->data, c->data_dir, c->seed, c->model, ret, err);
+	struct lh_input_shape input;
+	int rc = lh_own_input(c->model, &input, err);
+	if (!rc)
+		rc = lh_source_open(&input, c->data, c->data_dir, c->seed, c->model, ret, err);
 	return rc || !c->data_samples ? rc : lh_source_limit(*ret, c->data_samples, err);
 }
 
@@ -68,10 +58,7 @@ static struct lh_source *cpu_source(struct lh_engine_state *s) { return s->sourc
 static int open_model(struct lh_engine_state *s, const struct lh_peer_config *c, struct lh_err *err)
 {
 	int rc = cpu_open_source(c, &s->source, err);
-	if (rc)
-		return rc;
-	return !strcmp(c->model, "digits") ? lh_digits_new(&digits, CHUNK_DIGITS, &s->model, err) :
-			   lh_text_new(&text, CHUNK_TEXT, &s->model, err);
+	return rc ? rc : lh_own_new(c->model, &s->model, err);
 }
 
 static int cpu_open(const struct lh_peer_config *c, struct lh_engine_state **ret, struct lh_err *err)

@@ -1,18 +1,12 @@
 /* What one peer needs, and how large a microbatch may be; see memory.h. */
 #include "memory.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "codec/codec.h"
 #include "comm/allreduce.h"
-#include "model/model.h"
+#include "model/own.h"
 #include "model/plan.h"
 #include "model/zoo.h"
 #include "optim/optimizer.h"
-
-/* digits and text hold their own activations: for a chunk of a few samples, whatever the microbatch. A test holds it. */
-#define OWN_ACTIVATIONS (UINT64_C(4) << 20)
 
 /* fp32 vectors as long as the model that a strategy and a codec keep beside the model. */
 static unsigned vectors(const struct lh_peer_config *c)
@@ -38,14 +32,12 @@ static uint64_t exchange_bytes(const struct lh_peer_config *c, uint64_t paramete
 
 static int of_own_model(const struct lh_peer_config *c, struct lh_memory_need *n, uint64_t *ret_parameters, struct lh_err *err)
 {
-	static const struct lh_digits_shape digits = LH_DIGITS_SHAPE;
-	static const struct lh_text_shape text = LH_TEXT_SHAPE;
 	struct lh_model *m = NULL;
-	int rc = strcmp(c->model, "digits") ? lh_text_new(&text, 1, &m, err) : lh_digits_new(&digits, 1, &m, err);
+	int rc = lh_own_new(c->model, &m, err);
 	if (rc)
 		return rc;
 	*ret_parameters = m->parameters;
-	n->activations = OWN_ACTIVATIONS;
+	n->activations = LH_OWN_ACTIVATIONS;
 	n->data = c->microbatch * (m->input_bytes + m->target_bytes);
 	n->weights = n->gradients = m->parameters * sizeof(float);
 	lh_model_free(m);
@@ -80,7 +72,7 @@ int lh_memory_need(const struct lh_peer_config *c, const struct lh_backend_ops *
 	struct lh_memory_need n = { .program = LH_MEMORY_PROGRAM };
 	uint64_t parameters = c->parameters;
 	int rc = 0;
-	if (backend && (!strcmp(c->model, "digits") || !strcmp(c->model, "text")))
+	if (backend && lh_own_is(c->model))
 		rc = of_own_model(c, &n, &parameters, err);
 	else if (backend)
 		rc = of_table(c, backend, microbatch, &n, &parameters, err);

@@ -134,6 +134,9 @@ int lh_digits_new(const struct lh_digits_shape *s, size_t batch, struct lh_model
 				.target_bytes = 1, .batch = batch, .run = digits_run, .blame = digits_blame,
 				.free = digits_free };
 	const size_t flat = s->side * s->side / 4 * s->c3;
+	const double pixels = (double)(s->side * s->side), first = pixels * 9 * (double)s->c1; /* no gradient of the image */
+	m->flop = 6 * (first + pixels * 9 * (double)(s->c1 * s->c2) + pixels / 4 * 9 * (double)(s->c2 * s->c3) +
+		       (double)(flat * s->hidden + s->hidden * s->classes)) - 2 * first;
 	d->w1 = lh_model_add(m, "conv1.weight", (size_t[4]){ 3, 3, 1, s->c1 }, 0, he(9), true);
 	d->b1 = lh_model_add(m, "conv1.bias", (size_t[4]){ s->c1 }, 0, 0, false);
 	d->w2 = lh_model_add(m, "conv2.weight", (size_t[4]){ 3, 3, s->c1, s->c2 }, 0, he(9 * s->c1), true);

@@ -31,6 +31,7 @@ struct lh_model {
 	size_t nparams, parameters;
 	size_t input_bytes, target_bytes; /* of one sample */
 	size_t batch;                     /* the most samples of one run */
+	double flop;                      /* of a sample, forward and backward: products, convolutions, attention */
 	/* Forward over n <= batch samples; with grads not NULL also backward, ADDING the gradient of loss_sum.
 	 * Adds to *result. Not reentrant: activations are the model's. */
 	void (*run)(struct lh_model *m, const real *params, const uint8_t *inputs, const uint8_t *targets, size_t n,

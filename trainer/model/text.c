@@ -203,6 +203,9 @@ int lh_text_new(const struct lh_text_shape *s, size_t batch, struct lh_model **r
 	struct lh_model *m = &t->model;
 	*m = (struct lh_model){ .name = "text", .params = t->table, .input_bytes = s->window,
 				.target_bytes = s->window, .batch = batch, .run = text_run, .blame = text_blame, .free = text_free };
+	/* Attention multiplies whole squares, masked halves too: 2 products forward, 4 backward. */
+	m->flop = 6 * (double)s->window * ((double)(s->layers * s->width * (4 * s->width + 2 * s->mlp + 2 * s->window)) +
+					   (double)(s->width * s->symbols));
 	t->token = lh_model_add(m, "token", (size_t[4]){ s->symbols, s->width }, 0, (real)0.5, true);
 	t->position = lh_model_add(m, "position", (size_t[4]){ s->window, s->width }, 0, (real)0.1, true);
 	for (size_t i = 0; i < s->layers; i++)
