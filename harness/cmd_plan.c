@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,19 +29,42 @@ static int format_parse(const struct lh_invocation *inv, enum lh_plan_format *re
 }
 
 /* What training would take, where longhaul-peer is there to be asked. */
-static int print_memory(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_err *err)
+static int ask_memory(const struct lh_invocation *inv, const struct lh_experiment *exp, struct lh_memory_plan *ret,
+		      struct lh_err *err)
 {
 	struct lh_session *s = calloc(1, sizeof *s);
-	struct lh_memory_plan m = { .known = false };
-	char text[640];
 	int rc = s ? lh_session_peer_program(inv, s->peer_path, sizeof s->peer_path, err) :
 		     lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
 	if (!rc && s->peer_path[0] && exp->training.given)
-		rc = lh_memory_plan(s, exp, &m, err);
-	if (!rc && m.known)
-		printf("# memory: %s%s\n", lh_memory_text(&m, exp, text, sizeof text),
-		       m.fits ? "" : ": too little, it would not be started");
+		rc = lh_memory_plan(s, exp, ret, err);
 	free(s);
+	return rc;
+}
+
+static void print_memory(const struct lh_memory_plan *m, const struct lh_experiment *exp)
+{
+	char text[640];
+	if (m->known)
+		printf("# memory: %s%s\n", lh_memory_text(m, exp, text, sizeof text),
+		       m->fits ? "" : ": too little, it would not be started");
+}
+
+/* The network's document with one more member: netem/ knows of no training. */
+static int print_json(const struct lh_plan *plan, const struct lh_memory_plan *m, struct lh_err *err)
+{
+	char *text = NULL;
+	size_t size = 0;
+	json_t *doc = NULL;
+	FILE *f = open_memstream(&text, &size);
+	int rc = f ? lh_plan_print(plan, LH_PLAN_JSON, f, err) : lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
+	if (f && fclose(f) && !rc)
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
+	if (!rc && (!(doc = json_loadb(text, size, 0, NULL)) || json_object_set_new(doc, "memory", lh_memory_json(m))))
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
+	if (!rc && (json_dumpf(doc, stdout, JSON_INDENT(1)) || putchar('\n') == EOF || fflush(stdout)))
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -EIO, "plan: not printed");
+	json_decref(doc);
+	free(text);
 	return rc;
 }
 
@@ -49,6 +73,7 @@ int cmd_plan(const struct lh_invocation *inv)
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_experiment exp;
 	struct lh_plan *plan = NULL;
+	struct lh_memory_plan memory = { .known = false };
 	enum lh_plan_format format = LH_PLAN_TEXT;
 	if (format_parse(inv, &format, &err))
 		return lh_fail(&err);
@@ -56,10 +81,12 @@ int cmd_plan(const struct lh_invocation *inv)
 		return lh_fail(&err);
 	lh_experiment_dilate(&exp);
 	int rc = lh_plan_new(&exp.topology, NULL, &plan, &err);
+	if (!rc && format != LH_PLAN_COMMANDS)
+		rc = ask_memory(inv, &exp, &memory, &err);
 	if (!rc)
-		rc = lh_plan_print(plan, format, stdout, &err);
+		rc = format == LH_PLAN_JSON ? print_json(plan, &memory, &err) : lh_plan_print(plan, format, stdout, &err);
 	if (!rc && format == LH_PLAN_TEXT)
-		rc = print_memory(inv, &exp, &err);
+		print_memory(&memory, &exp);
 	lh_plan_free(plan);
 	lh_experiment_done(&exp);
 	return rc ? lh_fail(&err) : LH_EXIT_OK;

@@ -151,8 +151,9 @@ json_t *lh_memory_json(const struct lh_memory_plan *m)
 {
 	if (!m || !m->known)
 		return json_null();
-	return json_pack("{s:I, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "microbatch",
-			 (json_int_t)m->microbatch, "microbatch_chosen", m->chosen, "host_memory", m->host_memory, "weights_bytes",
+	return json_pack("{s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "microbatch",
+			 (json_int_t)m->microbatch, "microbatch_chosen", m->chosen, "fits", m->fits, "host_memory",
+			 m->host_memory, "weights_bytes",
 			 (json_int_t)m->weights, "gradients_bytes", (json_int_t)m->gradients, "optimizer_bytes",
 			 (json_int_t)m->optimizer, "activations_bytes", (json_int_t)m->activations, "fixed_bytes",
 			 (json_int_t)m->fixed, "data_bytes", (json_int_t)m->data, "exchange_bytes", (json_int_t)m->exchange,
