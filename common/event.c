@@ -44,6 +44,9 @@ static const struct lh_field epoch_fields[] = {
 	LH_FIELD(lh_event, queued_ns, LH_FIELD_INT, .imin = 0, .imax = INT64_MAX, .optional = true),
 	LH_FIELD(lh_event, steps, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, late_steps, LH_FIELD_UINT, .optional = true),
+	LH_FIELD(lh_event, groups, LH_FIELD_UINT, .optional = true, .umax = LH_PEER_SIZE_MAX),
+	LH_FIELD(lh_event, group, LH_FIELD_UINT, .optional = true, .umax = LH_PEER_SIZE_MAX - 1),
+	LH_FIELD(lh_event, group_size, LH_FIELD_UINT, .optional = true, .umax = LH_PEER_SIZE_MAX),
 	LH_FIELD(lh_event, skipped, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, data_bytes, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_event, data_samples, LH_FIELD_UINT, .optional = true),
@@ -133,7 +136,8 @@ static bool is_consistent(const struct lh_event *e)
 	switch (e->kind) {
 	case LH_EVENT_EPOCH:
 		return e->begin_ns <= e->calc_end_ns && e->calc_end_ns <= e->exchange_end_ns &&
-		       e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns && e->uses <= e->epoch;
+		       e->exchange_end_ns <= e->commit_ns && e->commit_ns <= e->t_ns && e->uses <= e->epoch &&
+		       !e->groups == !e->group_size;
 	case LH_EVENT_BENCH:
 		return e->begin_ns <= e->exchange_end_ns && e->exchange_end_ns <= e->t_ns;
 	case LH_EVENT_VIEW:

@@ -127,6 +127,9 @@ void lh_metrics_epoch(const struct lh_series *s, const struct lh_metrics_input *
 		m.view = e->view > m.view ? e->view : m.view;
 		m.identical = m.identical && e->state_hash == m.state_hash;
 		m.shared = m.shared && e->shared == LH_SHARED_YES;
+		m.groups = e->groups > m.groups ? e->groups : m.groups;
+		if (e->groups && (!m.smallest_group || e->group_size < m.smallest_group))
+			m.smallest_group = e->group_size;
 	}
 	m.disturbed |= s->elastic && (m.peers < s->npeers || view_of(s, epoch - 1) != m.view);
 	if (in->target_batch > m.samples && lh_series_lost_one(s, epoch))
@@ -352,8 +355,14 @@ static void summarise(const struct lh_series *s, const struct lh_metrics_input *
 	bool joined = s->elastic ? m->nepochs > 0 : lh_series_joined(s) == s->npeers;
 	sum->replicas_identical = joined && s->npeers > 0 &&
 		lh_series_identical(s, s->first + m->nepochs, &sum->differ_epoch, &sum->differ_peer);
-	for (uint32_t i = 0; i < m->nepochs; i++)
-		sum->shared_epochs += m->epochs[i].shared;
+	for (uint32_t i = 0; i < m->nepochs; i++) {
+		const struct lh_epoch_metrics *e = &m->epochs[i];
+		sum->shared_epochs += e->shared;
+		sum->matched_epochs += e->groups > 0;
+		sum->split_epochs += e->groups > 1;
+		if (e->groups > 1 && (!sum->smallest_group || e->smallest_group < sum->smallest_group))
+			sum->smallest_group = e->smallest_group;
+	}
 	for (uint32_t i = m->nepochs; i > 0; i--)
 		if (!in->estimated && m->epochs[i - 1].samples != in->target_batch)
 			sum->short_epoch = s->first + i;

@@ -34,6 +34,7 @@ struct lh_epoch_metrics {
 	bool disturbed;           /* elastic: not all peers were there from its begin to its end */
 	uint64_t unreported;      /* elastic: samples that counted, of peers that were gone before they could say so */
 	double loss;              /* mean over the samples; NaN without one */
+	uint32_t groups, smallest_group; /* by matchmaking: each averaged by itself; peers of the smallest; 0: not told */
 	bool shared;              /* the peers are to hold the same parameters after it; else `identical` is void */
 	bool identical;
 	uint64_t state_hash;      /* of rank 0 */
@@ -76,6 +77,8 @@ struct lh_summary {
 	double solo_sps;          /* sum of the peers' */
 	double cpus_needed;       /* CPU seconds of the calculation per second of it, all peers; NaN for paced */
 	bool replicas_identical;  /* false without any state to compare */
+	uint32_t matched_epochs, split_epochs; /* of all: whose groups were told; of more groups than one */
+	uint32_t smallest_group;  /* peers of the smallest of those */
 	uint32_t shared_epochs;   /* after which the peers were to hold the same parameters */
 	uint32_t differ_epoch;    /* where replicas first differ; UINT32_MAX: nowhere */
 	unsigned differ_peer;

@@ -227,6 +227,7 @@ static json_t *epochs_json(const struct lh_result *r)
 			e->shared ? json_boolean(e->identical) : json_null(),
 			"state_hash", hash_text(e->state_hash));
 		json_object_set_new(o, "peers", count(e->peers));
+		json_object_set_new(o, "groups", e->groups ? count(e->groups) : json_null());
 		json_object_set_new(o, "view", e->view ? count(e->view) : json_null());
 		if (r->exp->training.store) {
 			json_object_set_new(o, "data_bytes", count(e->data_bytes));
@@ -273,10 +274,12 @@ static json_t *summary_json(const struct lh_result *r)
 	json_t *s = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "throughput_sps", number(m->throughput_sps),
 			      "calc_s", number(m->calc_s), "comm_s", number(m->comm_s), "granularity",
 			      number(m->granularity), "efficiency", number(m->efficiency), "replicas_identical",
-			      compared ? json_boolean(m->replicas_identical) : json_null(), "valid", r->verdict.valid);
+			      compared && !(m->split_epochs && m->replicas_identical) ? json_boolean(m->replicas_identical) :
+			      json_null(), "valid", r->verdict.valid);
 	json_object_set_new(s, "reason", r->verdict.nreasons ? json_string(r->verdict.reasons[0]) : json_null());
 	json_object_set_new(s, "reasons", reasons);
 	json_object_set_new(s, "epochs", count(m->epochs));
+	json_object_set_new(s, "split_rounds", m->matched_epochs ? count(m->split_epochs) : json_null());
 	json_object_set_new(s, "wall_s", number(m->wall_s));
 	json_object_set_new(s, "comm_latency_s", number(m->latency_s));
 	json_object_set_new(s, "comm_bandwidth_s", number(m->bandwidth_s));

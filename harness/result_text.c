@@ -217,8 +217,17 @@ static void print_summary(const struct lh_result *r, FILE *out)
 	print_exchange(r, out);
 	print_ratio(out, "granularity", s->granularity);
 	print_ratio(out, "efficiency", s->efficiency);
+	if (s->matched_epochs)
+		fprintf(out, "  %-22s %u of all %u", "rounds split", s->split_epochs, s->matched_epochs);
+	if (s->split_epochs)
+		fprintf(out, ": groups averaged each by itself, the smallest of %u peer%s", s->smallest_group,
+			s->smallest_group == 1 ? "" : "s");
+	if (s->matched_epochs)
+		fputc('\n', out);
 	fprintf(out, "  %-22s %s\n", "replicas identical",
-		!s->shared_epochs ? "not compared: the strategy keeps none alike" : s->replicas_identical ? "yes" : "NO");
+		!s->shared_epochs ? s->split_epochs ? "not compared: they differ since the first round, which was split" :
+		"not compared: the strategy keeps none alike" : !s->replicas_identical ? "NO" :
+		s->split_epochs ? "until the first round that was split; not compared since" : "yes");
 	if (s->dealt != LH_DEALT_NOT_TOLD || s->wrong_epoch)
 		fprintf(out, "  %-22s %s\n", "each sample once", s->dealt == LH_DEALT_ONCE ? "yes" : "NO");
 	if (isfinite(s->lateness))

@@ -247,7 +247,7 @@ extern const char *const lh_view_cause_names[]; /* "start", "lost", ... by enum,
 /* Whether all peers hold the same parameters after a commit. */
 enum lh_shared {
 	LH_SHARED_YES,   /* they do, or something broke */
-	LH_SHARED_NO,    /* each has updated its own since the last exchange */
+	LH_SHARED_NO,    /* each has updated its own since the last exchange, or averaged with some of them only */
 	LH_SHARED_NEVER, /* asynchronous: they are never meant to */
 };
 
@@ -271,6 +271,8 @@ struct lh_event {
 	lh_ns late_ns;             /* how far behind the declared pace the share ended; 0 = on time */
 	lh_ns held_ns, queued_ns;  /* takes_turns: had the shared device; waited for it */
 	uint32_t steps, late_steps; /* microbatches of the share; those of them that ended later than the pace allows */
+	uint32_t groups;           /* matchmaking: so many groups averaged this round, each by itself; 0: not told */
+	uint32_t group, group_size; /* who leads this peer's, a rank; of how many it is */
 	uint64_t skipped;          /* updates that this peer has left out until now: fp16, the sum was not finite */
 	/* Of samples that come from a store: bytes that came, framing included; samples that came and that were in the cache, by
 	 * when they were read, which may be ahead of their use; how long this peer had nothing to calculate with. */

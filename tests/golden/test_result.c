@@ -88,6 +88,8 @@ static void add_spans(struct scene *c, uint32_t epoch, unsigned rank)
 	CU_ASSERT_EQUAL(lh_series_add_spans(&c->series, &s, &err), 0);
 }
 
+static bool split; /* the second round is of two groups */
+
 static void fill_series(struct scene *c)
 {
 	struct lh_err err = LH_ERR_INIT;
@@ -113,7 +115,11 @@ static void fill_series(struct scene *c)
 				   .bytes_received = 1000,
 				   .loss_sum = 75.0 + i,
 				   .busy_ns = 100 * MS,
-				   .state_hash = 0xabcdef + e,
+				   .groups = !split ? 0 : e,
+				   .group = e == 2 ? i : 0,
+				   .group_size = !split ? 0 : 3 - e,
+				   .shared = split && e == 2 ? LH_SHARED_NO : LH_SHARED_YES,
+				   .state_hash = 0xabcdef + e + (split && e == 2 ? i : 0),
 			       });
 			add_spans(c, e, i);
 		}
@@ -321,6 +327,35 @@ static void test_valid_run(void)
 	scene_close(&c);
 }
 
+/* Replicas are alike until the round that was split, and then are nothing to be compared. */
+static void test_split_round(void)
+{
+	struct scene c;
+	char *text;
+	size_t len;
+
+	split = true;
+	scene_open(&c, true);
+	judge(&c);
+	CU_ASSERT_TRUE(c.r.verdict.valid);
+	json_t *doc = lh_result_json(&c.r), *sum = json_object_get(doc, "summary"), *epochs = json_object_get(doc, "epochs");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(sum, "split_rounds")), 1);
+	CU_ASSERT_TRUE(json_is_null(json_object_get(sum, "replicas_identical")));
+	for (size_t i = 0; i < 2; i++)
+		CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_array_get(epochs, i), "groups")), (json_int_t)i + 1);
+	CU_ASSERT_TRUE(json_is_true(json_object_get(json_array_get(epochs, 0), "replicas_identical")));
+	CU_ASSERT_TRUE(json_is_null(json_object_get(json_array_get(epochs, 1), "replicas_identical")));
+	FILE *out = open_memstream(&text, &len);
+	lh_result_print(&c.r, out);
+	fclose(out);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "1 of all 2: groups averaged each by itself, the smallest of 1 peer\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "until the first round that was split; not compared since\n"));
+	free(text);
+	json_decref(doc);
+	scene_close(&c);
+	split = false;
+}
+
 static void test_failed_before_training(void)
 {
 	struct lh_result_row row;
@@ -374,7 +409,7 @@ int main(int argc, char **argv)
 	static const struct lh_test tests[] = {
 		{ "valid_run", test_valid_run }, { "interruptions", test_interruptions },
 		{ "failed_before_training", test_failed_before_training },
-		{ "broken_documents", test_broken_documents },
+		{ "broken_documents", test_broken_documents }, { "split_round", test_split_round },
 	};
 
 	return lh_test_main(argc, argv, "result", tests, sizeof tests / sizeof *tests);

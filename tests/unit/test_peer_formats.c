@@ -272,6 +272,7 @@ static const struct lh_event epoch_event = {
 	.kind = LH_EVENT_EPOCH, .rank = 3, .t_ns = INT64_MAX, .epoch = 2, .begin_ns = 1, .calc_end_ns = 2,
 	.exchange_end_ns = 3, .commit_ns = 4, .samples = 5, .total_samples = 20, .ranges = "0+3,9+2", .bytes_sent = 6,
 	.bytes_received = UINT64_MAX, .uses = 1, .shared = LH_SHARED_NO,
+	.groups = 3, .group = 2, .group_size = 4,
 	.loss_sum = 0.1, .busy_ns = 8, .late_ns = 9, .state_hash = 0xfedcba9876543210, .culprit = -1,
 };
 
@@ -305,6 +306,10 @@ static void test_event_round_trip(void)
 	struct lh_event future = epoch_event;
 	char line[LH_EVENT_LINE_MAX];
 	future.uses = future.epoch + 1;
+	CU_ASSERT_EQUAL(lh_event_print(&future, line, sizeof line), -EINVAL);
+	CU_ASSERT_TRUE(e.groups == 3 && e.group == 2 && e.group_size == 4);
+	future = epoch_event;
+	future.group_size = 0; /* of groups, but in none */
 	CU_ASSERT_EQUAL(lh_event_print(&future, line, sizeof line), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(e.ranges, "0+3,9+2");
 

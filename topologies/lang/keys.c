@@ -247,7 +247,8 @@ const struct lang_key lang_keys[] = {
 	{ IN(S_TRAINING), "staleness", { T_COUNT, .min = 1, .max = 1000 }, false, "1",
 	  "async: rounds that an average may be old when it is used" },
 	{ IN(S_TRAINING), "match-floor", { T_TIME, .min = 0, .max = SECONDS(600) }, false, "0s",
-	  "every exchange is preceded by at least so long a matchmaking" },
+	  "every exchange is preceded by at least so long a matchmaking; eta: peers that begin to look for a group further apart average in "
+	  "different ones" },
 	{ IN(S_TRAINING), "sockets", { T_CHOICE, .choices = "study tuned" }, false, "study",
 	  "`study`: as `tcp` says, nothing else; `tuned`: buffers for the link's rate and RTT, no idle restart, pacing" },
 	{ IN(S_TRAINING), "streams", { T_COUNT_OR_WORD, .min = 1, .max = LH_STREAMS_MAX, .choices = "auto" }, false, NULL,

@@ -59,9 +59,12 @@ static void wake(struct lh_transport *t, unsigned peer)
 		s->t->ops->wake(s->t, s->ranks[peer]);
 }
 
-/* Where the group may change, the transport watches everybody all the time. */
+/* Where members may come and go, the transport watches everybody all the time. */
 static void expect(struct lh_transport *t, unsigned peer, bool on)
 {
+	struct lh_subset *s = (struct lh_subset *)t;
+	if (peer < s->n && !s->t->member)
+		s->t->ops->expect(s->t, s->ranks[peer], on);
 }
 
 static const struct lh_transport_ops ops = { .wake = wake, .expect = expect };

@@ -118,6 +118,20 @@ static int wait_for_samples(struct lh_worker *w, uint64_t first, size_t n, struc
 	return rc < 0 ? rc : 0;
 }
 
+/* Until the pace has this step over. */
+static int wait_out(struct lh_worker *w, struct lh_strategy *s, lh_ns due, uint32_t epoch, struct lh_err *err)
+{
+	int rc = 0;
+	do {
+		lh_ns until = due;
+		if (s->ops->meanwhile)
+			rc = s->ops->meanwhile(s, &until, err);
+		if (!rc)
+			rc = w->wait(w->ctx, until, err);
+	} while (!rc && w->now(w->ctx) < due && !lh_worker_is_void(w, epoch));
+	return rc;
+}
+
 /* One range, microbatch by microbatch, on the schedule of the declared rate. */
 static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const struct lh_round *r,
 			   const struct lh_range *range, struct progress *p, struct lh_event *e, struct lh_err *err)
@@ -134,10 +148,8 @@ static int calculate_range(struct lh_worker *w, struct lh_strategy *s, const str
 		lh_ns due = lh_pace_due(&p->pace, p->done);
 		e->steps++;
 		e->late_steps += w->now(w->ctx) > due;
-		do {
-			if (!rc)
-				rc = w->wait(w->ctx, due, err);
-		} while (!rc && w->now(w->ctx) < due && !lh_worker_is_void(w, e->epoch));
+		if (!rc)
+			rc = wait_out(w, s, due, e->epoch, err);
 		if (!rc && s->ops->enough)
 			rc = s->ops->enough(s, r, p->done, err);
 		p->enough = rc > 0;
@@ -191,17 +203,22 @@ static int wait_until_ready(struct lh_worker *w, struct lh_strategy *s, const st
 	return rc;
 }
 
-/* Finding the group takes at least so long, and it is not looked for before the round begins: runs beside the calculation,
- * and holds up an exchange whose batch was reached sooner. */
-static int match(struct lh_worker *w, const struct lh_round *r, const struct lh_event *e, struct lh_err *err)
+/* Finding the group takes at least so long, and it is not looked for before the round begins: runs beside the
+ * calculation, and holds up an exchange whose batch was reached sooner. */
+static int match(struct lh_worker *w, struct lh_strategy *s, struct lh_round *r, const struct lh_event *e,
+		 struct lh_err *err)
 {
-	const lh_ns until = e->begin_ns + w->c->sync.match_floor_ns;
+	lh_ns until = e->begin_ns + w->c->sync.match_floor_ns;
 	int rc = 0;
 	if (!w->c->sync.match_floor_ns || !r->exchanges)
 		return 0;
 	lh_trace_enter(w->t->trace, LH_SPAN_MATCH);
-	while (!rc && w->now(w->ctx) < until && !lh_worker_is_void(w, r->epoch))
+	while (!rc && !lh_worker_is_void(w, r->epoch)) {
+		int found = s->ops->match ? s->ops->match(s, r, &until, err) : w->now(w->ctx) >= until;
+		if (found)
+			return found < 0 ? found : 0;
 		rc = w->wait(w->ctx, until, err);
+	}
 	return rc;
 }
 
@@ -209,7 +226,7 @@ static int match(struct lh_worker *w, const struct lh_round *r, const struct lh_
 static int exchange_and_commit(struct lh_worker *w, struct lh_strategy *s, struct lh_round *r, struct lh_event *e,
 			       struct lh_err *err)
 {
-	int rc = match(w, r, e, err), again = 1;
+	int rc = match(w, s, r, e, err), again = 1;
 	lh_trace_enter(w->t->trace, LH_SPAN_WAIT);
 	if (!rc)
 		rc = s->ops->begin(s, r, err);
@@ -252,6 +269,9 @@ int lh_round_run(struct lh_worker *w, struct lh_strategy *s, uint32_t epoch, str
 	}
 	e->samples = r.samples;
 	e->total_samples = r.total_samples;
+	e->groups = r.groups;
+	e->group = r.group;
+	e->group_size = r.group_size;
 	tell_ranges(&r, e);
 	e->uses = r.uses;
 	e->held_back_l1 = NAN;

@@ -4,6 +4,7 @@
  *
  *     plan        which samples are this peer's
  *     calculate   them, at the declared pace, while the network moves; `enough` may end it; then `local`
+ *     match       the group of the round is found: `match`, or the floor of matchmaking is waited out
  *     exchange    `begin`, then wait until `ready`: all that this round's commit needs is here
  *     commit      what was exchanged is applied; 1 sends the round back to waiting, for the exchange that it began
  *     abort       instead of commit: the round leaves no trace but the samples' gradients, and may exchange again
@@ -29,6 +30,8 @@ struct lh_round {
 	uint32_t uses;            /* set by commit: the newest round whose exchange was applied; 0: none was */
 	bool exchanges;           /* set by plan: one will begin at its end, so a group must be found */
 	bool waits;               /* set by begin: this round waits for an exchange */
+	unsigned groups, group, group_size; /* how many this round's peers averaged in, who leads this peer's, and of how
+				   * many it is; 0 where peers do not find groups */
 };
 
 struct lh_strategy;
@@ -40,9 +43,14 @@ struct lh_strategy_ops {
 	int (*plan)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
 	/* After each microbatch: `done` samples of the round are calculated; 1 ends the calculation. NULL: all of them. */
 	int (*enough)(struct lh_strategy *s, const struct lh_round *r, uint64_t done, struct lh_err *err);
+	/* While a step waits out its pace; may make *until_ns earlier, at which it is called again. NULL: nothing to do. */
+	int (*meanwhile)(struct lh_strategy *s, lh_ns *until_ns, struct lh_err *err);
 	/* The last part of the calculation: an update of this peer alone. NULL: there is none. */
 	int (*local)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
-	/* The calculation is over. Sets r->waits where the round has something to wait for. */
+	/* The calculation is over. 1: the group is found, go on. 0: call again at *ret_until, or when something came. NULL:
+	 * there is but one group, and only the floor of matchmaking is waited out. */
+	int (*match)(struct lh_strategy *s, struct lh_round *r, lh_ns *ret_until, struct lh_err *err);
+	/* The group is found. Sets r->waits where the round has something to wait for. */
 	int (*begin)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
 	bool (*ready)(const struct lh_strategy *s, const struct lh_round *r);
 	int (*commit)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
