@@ -191,8 +191,9 @@ int lh_event_print(const struct lh_event *e, char *buf, size_t size)
 	return rc;
 }
 
-static int parse(const json_t *o, struct lh_event *e, struct lh_err *err)
+static int parse(const json_t *o, void *to, struct lh_err *err)
 {
+	struct lh_event *e = to;
 	/* The kind decides which keys there are, so it is read before they are counted. */
 	struct lh_field kind_field = common_fields[0];
 	if (!json_is_object(o))
@@ -226,20 +227,9 @@ static int parse(const json_t *o, struct lh_event *e, struct lh_err *err)
 int lh_event_parse(const char *line, size_t len, struct lh_event *ret, struct lh_err *err)
 {
 	struct lh_event e = { .loss_sum = NAN, .culprit = -1 };
-	if (len >= LH_EVENT_LINE_MAX)
-		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE, "event line: longer than %d bytes", LH_EVENT_LINE_MAX);
-	json_error_t je;
-	json_t *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
-	if (!o)
-		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "event line: column %d: %s", je.column, je.text);
-	int rc = parse(o, &e, err);
-	json_decref(o);
-	if (rc) {
-		if (err)
-			err->exit = LH_EXIT_BROKE;
-		lh_err_wrap(err, "event line");
+	int rc = lh_line_read("event", line, len, LH_EVENT_LINE_MAX, parse, &e, err);
+	if (rc)
 		return rc;
-	}
 	*ret = e;
 	return 0;
 }

@@ -288,3 +288,21 @@ int lh_fields_print(json_t *object, const struct lh_field *fields, size_t nfield
 	}
 	return 0;
 }
+
+int lh_line_read(const char *what, const char *line, size_t len, size_t most, lh_line_reader *read, void *to,
+		 struct lh_err *err)
+{
+	if (len >= most)
+		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE, "%s line: longer than %zu bytes", what, most);
+	json_error_t je;
+	json_t *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
+	if (!o)
+		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "%s line: column %d: %s", what, je.column, je.text);
+	int rc = read(o, to, err);
+	json_decref(o);
+	if (rc && err) {
+		err->exit = LH_EXIT_BROKE;
+		lh_err_wrap(err, "%s line", what);
+	}
+	return rc;
+}

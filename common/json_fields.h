@@ -49,4 +49,10 @@ int lh_fields_read(const json_t *object, const struct lh_field *fields, size_t n
 int lh_fields_print(json_t *object, const struct lh_field *fields, size_t nfields, const void *base,
 		    struct lh_err *err);
 
+/* One line of a peer, `most` bytes at the most: an object without a key twice, which `read` takes into `to`. What is wrong
+ * is called a "what line" and is LH_EXIT_BROKE; `to` is the caller's to drop then. */
+typedef int lh_line_reader(const json_t *object, void *to, struct lh_err *err);
+int lh_line_read(const char *what, const char *line, size_t len, size_t most, lh_line_reader *read, void *to,
+		 struct lh_err *err);
+
 #endif

@@ -215,8 +215,9 @@ static int read_lists(const json_t *o, struct lh_spans *s, struct lh_err *err)
 	return rc;
 }
 
-static int parse(const json_t *o, struct lh_spans *s, struct lh_err *err)
+static int parse(const json_t *o, void *to, struct lh_err *err)
 {
+	struct lh_spans *s = to;
 	static const char *const others[] = { "event", "total_ns", "comm_ns", "exchanges", "tcp", "spans_us", NULL };
 	int rc = lh_fields_read(o, fields, COUNT(fields), others, s, err);
 	const json_t *tcp = json_object_get(o, "tcp");
@@ -239,23 +240,12 @@ static int parse(const json_t *o, struct lh_spans *s, struct lh_err *err)
 
 int lh_spans_parse(const char *line, size_t len, struct lh_spans *ret, struct lh_err *err)
 {
-	if (len >= LH_EVENT_LINE_MAX)
-		return lh_err_set(err, LH_EXIT_BROKE, -EMSGSIZE, "spans line: longer than %d bytes", LH_EVENT_LINE_MAX);
+	struct lh_spans s = { 0 };
 	if (!lh_spans_is_line(line, len))
 		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "spans line: is something else");
-	struct lh_spans s = { 0 };
-	json_error_t je;
-	json_t *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
-	if (!o)
-		return lh_err_set(err, LH_EXIT_BROKE, -EINVAL, "spans line: column %d: %s", je.column, je.text);
-	int rc = parse(o, &s, err);
-	json_decref(o);
-	if (rc) {
-		if (err)
-			err->exit = LH_EXIT_BROKE;
-		lh_err_wrap(err, "spans line");
+	int rc = lh_line_read("spans", line, len, LH_EVENT_LINE_MAX, parse, &s, err);
+	if (rc)
 		return rc;
-	}
 	*ret = s;
 	return 0;
 }

@@ -74,25 +74,6 @@ static void three_runs(struct lh_compare *c)
 	json_decref(mb);
 }
 
-static void compare_text(const char *name, const char *got)
-{
-	char path[512], want[32768];
-	snprintf(path, sizeof path, "%s/%s", lh_test_path("golden/compare"), name);
-	if (getenv("LONGHAUL_UPDATE_GOLDEN")) {
-		FILE *out = fopen(path, "we");
-		CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-		fputs(got, out);
-		fclose(out);
-	}
-	FILE *in = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
-	want[fread(want, 1, sizeof want - 1, in)] = 0;
-	fclose(in);
-	CU_ASSERT_STRING_EQUAL(got, want);
-	if (strcmp(got, want) != 0)
-		printf("# %s differs; got:\n%s\n", name, got);
-}
-
 static void test_three_runs(void)
 {
 	struct lh_compare c = { 0 };
@@ -110,11 +91,11 @@ static void test_three_runs(void)
 	FILE *out = open_memstream(&text, &len);
 	lh_compare_print(&c, out);
 	fclose(out);
-	compare_text("three.txt", text);
+	lh_test_golden("golden/compare/three.txt", text);
 	free(text);
 	json_t *doc = lh_compare_json(&c);
 	text = json_dumps(doc, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
-	compare_text("three.json", text);
+	lh_test_golden("golden/compare/three.json", text);
 	free(text);
 	json_decref(doc);
 	lh_compare_done(&c);

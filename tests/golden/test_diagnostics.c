@@ -62,33 +62,13 @@ static char *outcome(const char *name)
 	return printed;
 }
 
-static void show_difference(const char *name, const char *expected, const char *got)
-{
-	size_t line = 1;
-	for (; *got && *got == *expected; got++, expected++)
-		line += *got == '\n';
-	printf("# %s.expected differs in line %zu\n#   expected: ...%.*s\n#   got:      ...%.*s\n", name, line,
-	       (int)strcspn(expected, "\n"), expected, (int)strcspn(got, "\n"), got);
-}
-
 static void compare(const char *name)
 {
-	char path[512];
-	snprintf(path, sizeof path, "%s.expected", name);
-	char *got = outcome(name), *expected = slurp(path);
-	if (getenv("LONGHAUL_UPDATE_GOLDEN")) {
-		FILE *out = fopen(path, "we");
-		CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-		fputs(got, out);
-		CU_ASSERT_EQUAL(fclose(out), 0);
-	} else {
-		bool same = expected && !strcmp(expected, got);
-		if (!same)
-			show_difference(name, expected ? expected : "", got);
-		CU_ASSERT(same);
-	}
+	char relative[512];
+	snprintf(relative, sizeof relative, "golden/diagnostics/%s.expected", name);
+	char *got = outcome(name);
+	lh_test_golden(relative, got);
 	free(got);
-	free(expected);
 }
 
 static int is_yaml(const struct dirent *d)

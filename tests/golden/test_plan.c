@@ -10,34 +10,16 @@
 
 static void compare(const struct lh_plan *plan, enum lh_plan_format format, const char *name, const char *suffix)
 {
-	char relative[128], *text = NULL, *want = NULL;
-	size_t size = 0, room = 0;
+	char relative[128], *text = NULL;
+	size_t size = 0;
 	struct lh_err err = LH_ERR_INIT;
 	snprintf(relative, sizeof relative, "golden/plan/%s.%s", name, suffix);
 	FILE *out = open_memstream(&text, &size);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(out);
 	CU_ASSERT_EQUAL(lh_plan_print(plan, format, out, &err), 0);
 	fclose(out);
-	if (getenv("LONGHAUL_UPDATE_GOLDEN")) {
-		FILE *f = fopen(lh_test_path(relative), "we");
-		CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-		CU_ASSERT_EQUAL(fwrite(text, 1, size, f), size);
-		CU_ASSERT_EQUAL(fclose(f), 0);
-	}
-	FILE *f = fopen(lh_test_path(relative), "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	ssize_t n = getdelim(&want, &room, -1, f);
-	fclose(f);
-	bool same = n == (ssize_t)size && !memcmp(text, want, size);
-	if (!same) {
-		size_t at = 0, line = 1;
-		for (; at < size && (ssize_t)at < n && text[at] == want[at]; at++)
-			line += text[at] == '\n';
-		printf("# %s differs in line %zu\n", relative, line);
-	}
-	CU_ASSERT_TRUE(same);
+	lh_test_golden(relative, text);
 	free(text);
-	free(want);
 }
 
 static void print_all(struct lh_topology *t, const char *name, bool json)

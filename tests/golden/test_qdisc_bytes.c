@@ -88,25 +88,12 @@ static char *text_of(const struct lh_qdisc *q)
 static void bytes_on_the_wire(void)
 {
 	for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
-		char relative[128], expected[8192] = "", *got = text_of(&goldens[i].q);
+		char relative[128], *got = text_of(&goldens[i].q);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(got);
 		if (!got)
 			return; /* for the compiler */
 		snprintf(relative, sizeof relative, "golden/qdisc/%s.hex", goldens[i].name);
-		const char *path = lh_test_path(relative);
-		if (getenv("LONGHAUL_UPDATE_GOLDEN")) {
-			FILE *f = fopen(path, "w");
-			CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-			fputs(got, f);
-			fclose(f);
-		}
-		FILE *f = fopen(path, "r");
-		CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-		expected[fread(expected, 1, sizeof expected - 1, f)] = 0;
-		fclose(f);
-		if (strcmp(got, expected))
-			printf("# %s: expected\n%s# got\n%s", relative, expected, got);
-		CU_ASSERT_STRING_EQUAL(got, expected);
+		lh_test_golden(relative, got);
 		free(got);
 	}
 }

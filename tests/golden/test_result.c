@@ -181,35 +181,15 @@ static void scene_close(struct scene *c)
 	lh_experiment_done(&c->exp);
 }
 
-static void compare(const char *name, const char *got)
-{
-	char path[512], want[65536];
-	snprintf(path, sizeof path, "%s", lh_test_path("golden/result"));
-	snprintf(path + strlen(path), sizeof path - strlen(path), "/%s", name);
-	if (getenv("LONGHAUL_UPDATE_GOLDEN")) {
-		FILE *out = fopen(path, "we");
-		CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-		fputs(got, out);
-		fclose(out);
-	}
-	FILE *in = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
-	size_t n = fread(want, 1, sizeof want - 1, in);
-	want[n] = 0;
-	fclose(in);
-	CU_ASSERT_STRING_EQUAL(got, want);
-	if (strcmp(got, want) != 0)
-		printf("# %s differs; got:\n%s\n", name, got);
-}
-
 static json_t *compare_json(struct scene *c, const char *name)
 {
 	json_t *doc = lh_result_json(&c->r);
 	json_object_set_new(json_object_get(doc, "environment"), "longhaul_version", json_string("any"));
-	char *text = json_dumps(doc, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+	char *text = json_dumps(doc, JSON_INDENT(2) | JSON_REAL_PRECISION(12)), relative[128];
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-	compare(name, text);
+	snprintf(relative, sizeof relative, "golden/result/%s", name);
+	lh_test_golden(relative, text);
 	free(text);
 	return doc;
 }
@@ -279,7 +259,7 @@ static void test_interruptions(void)
 	FILE *out = open_memstream(&text, &len);
 	lh_result_rows_print(rows, 2, out);
 	fclose(out);
-	compare("report-interruptions.txt", text);
+	lh_test_golden("golden/result/report-interruptions.txt", text);
 	free(text);
 	json_t *row = lh_result_row_json(&rows[1]), *i = json_object_get(row, "interruptions");
 	CU_ASSERT_EQUAL(json_integer_value(json_object_get(i, "count")), 3);
@@ -312,17 +292,17 @@ static void test_valid_run(void)
 	FILE *out = open_memstream(&text, &len);
 	lh_result_print(&c.r, out);
 	fclose(out);
-	compare("valid.txt", text);
+	lh_test_golden("golden/result/valid.txt", text);
 	free(text);
 	out = open_memstream(&text, &len);
 	CU_ASSERT_EQUAL(lh_result_write_epochs_csv(&c.r, out), 0);
 	fclose(out);
-	compare("epochs.csv", text);
+	lh_test_golden("golden/result/epochs.csv", text);
 	free(text);
 	out = open_memstream(&text, &len);
 	lh_result_rows_print(&row, 1, out);
 	fclose(out);
-	compare("report.txt", text);
+	lh_test_golden("golden/result/report.txt", text);
 	free(text);
 	scene_close(&c);
 }

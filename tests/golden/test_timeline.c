@@ -51,25 +51,11 @@ static size_t count(const json_t *doc, const char *phase)
 static void test_golden(void)
 {
 	struct lh_err err = LH_ERR_INIT;
-	char path[512], want[65536];
 	int rc;
 	char *got = write_trace(NULL, LH_TIMELINE_EVENTS_MAX, &rc, &err);
 
 	CU_ASSERT_EQUAL(rc, 0);
-	snprintf(path, sizeof path, "%s", lh_test_path("golden/timeline/trace.json"));
-	if (getenv("LONGHAUL_UPDATE_GOLDEN")) {
-		FILE *out = fopen(path, "we");
-		CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-		fputs(got, out);
-		fclose(out);
-	}
-	FILE *in = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
-	want[fread(want, 1, sizeof want - 1, in)] = 0;
-	fclose(in);
-	CU_ASSERT_STRING_EQUAL(got, want);
-	if (strcmp(got, want) != 0)
-		printf("# got:\n%s\n", got);
+	lh_test_golden("golden/timeline/trace.json", got);
 	json_t *doc = json_loads(got, JSON_REJECT_DUPLICATES, NULL);
 	lhtrace_check(doc);
 	CU_ASSERT_EQUAL(count(doc, "X"), 2 * 4 * (1 + 3));

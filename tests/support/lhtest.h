@@ -37,4 +37,8 @@ unsigned long long lh_test_seed(void);
 /* Path of a file under tests/ in the source tree, in a static ring of 4 buffers. */
 const char *lh_test_path(const char *relative);
 
+/* The file at lh_test_path(relative) holds exactly this text; LONGHAUL_UPDATE_GOLDEN=1 writes it anew. Read the difference
+ * that git shows then. */
+void lh_test_golden(const char *relative, const char *got);
+
 #endif
