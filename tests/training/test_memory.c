@@ -86,6 +86,7 @@ static void test_choice(void)
 	CU_ASSERT(!lh_memory_fits(&c, &n, UINT64_C(1) << 40, 1000, false));
 	CU_ASSERT(!lh_memory_fits(&c, &n, 1000, UINT64_C(1) << 40, false));
 	CU_ASSERT(lh_memory_fits(&c, &n, UINT64_C(1) << 40, UINT64_C(1) << 40, false));
+	CU_ASSERT(lh_memory_fits(&c, &n, UINT64_C(1) << 40, 1000, true)); /* nobody asks for any of that */
 }
 
 static uint64_t resident_peak(void)

@@ -11,6 +11,7 @@
 #include "elastic_state.h"
 #include "hash.h"
 #include "lhtest.h"
+#include "sync/strategy.h"
 
 static struct lh_peer_endpoint endpoints[2] = { { "a", "127.0.0.1", 1, 10 }, { "b", "127.0.0.1", 2, 10 } };
 static struct lh_peer_config config;
@@ -316,6 +317,58 @@ static void test_foreign(void)
 	close_both();
 }
 
+/* A strategy that keeps so many numbers, of either kind. */
+static float extra[4];
+static uint64_t extras;
+static enum lh_state_kind extra_kind;
+
+static int extra_state(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err)
+{
+	return lh_parts_add(p, extra_kind, LH_STATE_F32, "extra", extra, extras, err);
+}
+
+static int with_extra(bool writes, uint64_t n, enum lh_take take, struct lh_err *err)
+{
+	static const struct lh_strategy_ops extra_ops = { .state = extra_state };
+	struct lh_strategy strategy = { .ops = &extra_ops };
+	struct lh_checkpoint where = { .round = 1, .samples = BATCH, .shared = true };
+	struct lh_checkpoint_of whose = of(writes ? donor : joiner);
+	extras = n;
+	whose.strategy = n ? &strategy : NULL;
+	*err = (struct lh_err)LH_ERR_INIT;
+	return writes ? lh_checkpoint_write(&whose, &where, err) : lh_checkpoint_read(path, take, &whose, &where, err);
+}
+
+/* What one of the two has and the other lacks, or has otherwise, is named; what another peer held back is added. */
+static void test_strategys_own(void)
+{
+	struct lh_err err;
+	open_both(false);
+	open_dir();
+	extra_kind = LH_STATE_HELD;
+	for (int i = 0; i < 4; i++)
+		extra[i] = (float)i;
+	CU_ASSERT_EQUAL_FATAL(with_extra(true, 4, LH_TAKE_ALL, &err), 0);
+	CU_ASSERT_EQUAL(lh_checkpoint_newest(&config, path, NULL), 0);
+	CU_ASSERT_EQUAL(with_extra(false, 0, LH_TAKE_ALL, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "this run has no use for its tensor extra"));
+	CU_ASSERT_EQUAL(with_extra(false, 3, LH_TAKE_ALL, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "its tensor extra is "));
+	for (int i = 0; i < 4; i++)
+		extra[i] = 10;
+	CU_ASSERT_EQUAL(with_extra(false, 4, LH_TAKE_HELD, &err), 0);
+	for (int i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(extra[i], (float)(10 + i));
+	CU_ASSERT_EQUAL(with_extra(false, 4, LH_TAKE_ALL, &err), 0);
+	for (int i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(extra[i], (float)i);
+	CU_ASSERT_EQUAL(with_extra(true, 0, LH_TAKE_ALL, &err), 0);
+	CU_ASSERT_EQUAL(with_extra(false, 4, LH_TAKE_ALL, &err), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "it has no tensor extra"));
+	close_dir();
+	close_both();
+}
+
 /* No room: one error, and what was there is whole. */
 static void test_full(void)
 {
@@ -349,6 +402,7 @@ static const struct lh_test tests[] = {
 	{ "checkpoint", test_checkpoint, 0 },
 	{ "torn", test_torn, 0 },
 	{ "foreign", test_foreign, 0 },
+	{ "a strategy's own", test_strategys_own, 0 },
 	{ "full", test_full, LH_TEST_FORK },
 };
 

@@ -12,7 +12,7 @@ static const char text[] =
 	"sites:\n  us: {peers: 2, nic: 1gbit, access: {up: 400mbit, down: 800mbit}}\n  eu: {peers: 1, pace: 12/s}\n"
 	"links:\n  - {between: [us, eu], rtt: 100ms, jitter: 2ms, rate: 100mbit, queue: 50packets}\n"
 	"probe: {goodput: 2s}\n"
-	"training: {model: digits, pace: 40/s, match-floor: 5s, deadline: 20s}\n"
+	"training: {model: digits, pace: 40/s, match-floor: 5s, deadline: 20s, membership: elastic, checkpoint: 30s}\n"
 	"schedule:\n  - {at: 10s, between: [us, eu], set: {rtt: 200ms}}\n";
 
 static void load(struct lh_experiment *exp, bool with)
@@ -32,6 +32,7 @@ static void test_numbers(void)
 	load(&a, false);
 	load(&b, true);
 	CU_ASSERT_EQUAL(lh_experiment_scale(&b), 1); /* not yet */
+	b.topology.peers[1].nic_bps = 1; /* as slow as it gets: none would be no limit at all */
 	lh_experiment_dilate(&a); /* by 1: nothing */
 	lh_experiment_dilate(&b);
 	lh_experiment_dilate(&b); /* once is all */
@@ -49,10 +50,12 @@ static void test_numbers(void)
 	CU_ASSERT_EQUAL(4 * b.topology.sites[0].access.up_bps, a.topology.sites[0].access.up_bps);
 	CU_ASSERT_EQUAL(4 * b.topology.sites[0].access.down_bps, a.topology.sites[0].access.down_bps);
 	CU_ASSERT_EQUAL(4 * b.topology.peers[0].nic_bps, a.topology.peers[0].nic_bps);
+	CU_ASSERT_EQUAL(b.topology.peers[1].nic_bps, 1);
 	CU_ASSERT_EQUAL(b.topology.peers[2].samples_per_s, 3);
 	CU_ASSERT_EQUAL(b.training.samples_per_s, 10);
 	CU_ASSERT_EQUAL(b.training.sync.match_floor_ns, 20 * LH_NS_PER_S);
 	CU_ASSERT_EQUAL(b.training.deadline_ns, 80 * LH_NS_PER_S);
+	CU_ASSERT_EQUAL(b.training.checkpoint_ns, 120 * LH_NS_PER_S);
 	CU_ASSERT_EQUAL(b.changes[0].at_ns, 40 * LH_NS_PER_S);
 	CU_ASSERT_EQUAL(b.changes[0].imp.delay_ns, 4 * a.changes[0].imp.delay_ns);
 	CU_ASSERT_EQUAL(b.probe.goodput_ns, 8 * LH_NS_PER_S);
