@@ -1,15 +1,19 @@
 """Rows of `scripts/bench allreduce`: our all-reduce beside what others make of the same peers in the same run.
 
-Each row has a name, so that one can be run alone, and takes less than three minutes on a quiet machine of two cores. What is
-asked of a row stands in it (`asked`); `met` is None where nothing is asked or it could not be measured.
+Each row has a name, so that one can be run alone, and a time limit of at most three minutes, on a quiet machine of two
+cores; all of them together end within a quarter of an hour. What is asked of a row stands in it (`asked`); `met` is None where
+nothing is asked or it could not be measured.
 """
 import json
 import math
 import pathlib
+import os
 import shutil
+import signal
 import statistics
 import subprocess
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LONGHAUL = ROOT / "build/harness/longhaul"
@@ -37,8 +41,39 @@ rm -r "$folder"; wait
 """
 
 
-def run(*args, **kw):
-    return subprocess.run([str(a) for a in args], check=True, stdout=subprocess.PIPE, text=True, timeout=900, **kw).stdout
+class OutOfTime(Exception):
+    """The row's time limit ended it."""
+
+
+class Clock:
+    """Of the row that is being measured: nothing that it starts outlives its limit."""
+    ends = math.inf
+
+    @classmethod
+    def left(cls):
+        return None if math.isinf(cls.ends) else max(cls.ends - time.monotonic(), 0.1)
+
+
+def run(*args):
+    with subprocess.Popen([str(a) for a in args], stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        try:
+            out, _ = child.communicate(timeout=Clock.left())
+        except BaseException as e:
+            child.send_signal(signal.SIGINT) # longhaul then takes its networks down
+            try:
+                child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                pass
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            if isinstance(e, subprocess.TimeoutExpired):
+                raise OutOfTime(" ".join(pathlib.Path(str(a)).name for a in args[:3])) from e
+            raise
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, [str(a) for a in args])
+    return out
 
 
 def row(who, size, time_s, **more):
@@ -80,19 +115,22 @@ def epoch_comm(topology, *words):
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         result = json.loads(run(LONGHAUL, "run", topology, "--json", "-q", "-o", folder + "/run", *words))
     s = result["summary"]
-    return s["comm_s"] / s["epochs"] if s["valid"] and s["epochs"] else math.nan, s["reason"]
+    return s["comm_s"] / s["epochs"] if s["valid"] and s["epochs"] else math.nan, s
 
 
-def hivemind(topology, model, size, batch, *words):
-    """The study's profile and ours: the same model, the same network, each its own run."""
-    both = []
-    common = ("--set", "training.model=" + model, "--set", "training.target-batch=%d" % batch, "--set", "training.epochs=2",
+def hivemind(topology, model, size, batch, epochs, *words):
+    """The study's profile and ours: the same model, the same network, the same bytes (fp16), each its own run; the first epoch
+    is left out."""
+    all_ = []
+    common = ("--set", "training.model=" + model, "--set", "training.target-batch=%d" % batch, "--set", "training.epochs=%d" % epochs,
               "--set", "training.warmup=1", *words)
-    for who, more in (("longhaul profile: hivemind, an epoch's communication", ("--set", "training.profile=hivemind")),
-                      ("longhaul auto, tuned, an epoch's communication", ("--set", "training.algorithm=auto", *TUNED))):
-        seconds, reason = epoch_comm(topology, *common, *more)
-        both.append(row(who, size, seconds, reason=reason))
-    return faster(both, both[-1], 2, both[:1])
+    ours = ("--set", "training.algorithm=auto", *TUNED)
+    for who, more in (("longhaul profile: hivemind, fp16, an epoch's comm_s", ("--set", "training.profile=hivemind")),
+                      ("longhaul auto, tuned, fp16, an epoch's comm_s", ("--set", "training.wire=fp16", *ours))):
+        seconds, s = epoch_comm(topology, *common, *more)
+        all_.append(row(who, size, seconds, reason=s["reason"], host_limited=s["host_limited"], split_rounds=s["split_rounds"],
+                        **{k: s[k] for k in s if k.startswith("comm_")}))
+    return faster(all_, all_[1], 2, all_[:1])
 
 
 def faster(rows, ours, times, others):
@@ -174,22 +212,26 @@ def codecs():
     return rows
 
 
-# name: (what it is, how)
+# name: (what it is, its time limit in seconds, how)
 ROWS = {
-    "lan-8": ("eight peers on one network, no limits", lan),
-    "small": ("64 KiB, 150 ms", lambda: small("0s")),
-    "small-silent": ("64 KiB, 150 ms, after 5 s of silence", lambda: small("5s")),
-    "codecs": ("codecs on one core", codecs),
-    "c-8-16th": ("four continents, rates and windows / 16, 100 MB",
-                 lambda: c8(SIXTEENTH, "100MB", ("--runs", "2", "--warmup", "1"))),
-    "c-8-16th-mpi": ("the same beside Open MPI", lambda: c8_mpi(SIXTEENTH, "100MB", ("--runs", "2", "--warmup", "1"))),
-    "c-8-16th-hivemind": ("the same network, RN50, beside the study's profile",
-                          lambda: hivemind(SIXTEENTH, "RN50", 51114064, 32768, *ON_A10)),
-    "c-8": ("four continents, 16 MB", lambda: c8(C8, "16MB", ("--runs", "5", "--warmup", "3"))),
-    "c-8-mpi": ("the same beside Open MPI", lambda: c8_mpi(C8, "16MB", ("--runs", "5", "--warmup", "3"))),
-    "c-8-hivemind": ("the same network, RN18, beside the study's profile",
-                     lambda: hivemind(C8, "RN18", 23379024, 65536, *ON_A10)),
+    "lan-8": ("eight peers on one network, no limits", 120, lan),
+    "small": ("64 KiB, 150 ms", 90, lambda: small("0s")),
+    "small-silent": ("64 KiB, 150 ms, after 5 s of silence", 180, lambda: small("5s")),
+    "codecs": ("codecs on one core", 60, codecs),
+    "c-8-16th": ("four continents, rates and windows / 16, 100 MB", 180,
+                 lambda: c8(SIXTEENTH, "100MB", ("--runs", "3", "--warmup", "2"))),
+    # A ring of eight sends 2 * 7 / 8 of the vector over each of its links, and a window of 192 KiB over 253 ms (eu to asia)
+    # carries 0.78 MB/s: 225 s for 100 MB, 36 s for 16 MB.
+    "c-8-16th-mpi": ("the same network, 16 MB, beside Open MPI (100 MB would take it minutes an exchange)", 180,
+                     lambda: c8_mpi(SIXTEENTH, "16MB", ("--runs", "3", "--warmup", "2"))),
+    "c-8-16th-hivemind": ("the same network, RN50, beside the study's profile", 180,
+                          lambda: hivemind(SIXTEENTH, "RN50", 51114064, 32768, 2, *ON_A10)),
+    "c-8": ("four continents, 16 MB", 120, lambda: c8(C8, "16MB", ("--runs", "5", "--warmup", "3"))),
+    "c-8-mpi": ("the same beside Open MPI", 120, lambda: c8_mpi(C8, "16MB", ("--runs", "5", "--warmup", "3"))),
+    "c-8-hivemind": ("the same network, RN18, beside the study's profile", 150,
+                     lambda: hivemind(C8, "RN18", 23379024, 65536, 3, *ON_A10)),
 }
+ALL_S = 900 # of them together
 ON_A10 = [w for site in ("us", "eu", "asia", "aus") for w in ("--set", "sites.%s.device=A10" % site)]
 
 
@@ -206,14 +248,27 @@ def table(rows):
     return "\n".join(out)
 
 
+def measure_row(name, note):
+    what, limit, how = ROWS[name]
+    began = time.monotonic()
+    Clock.ends = min(Clock.ends, began + limit)
+    limit = Clock.ends - began
+    note("allreduce: %s, %s (at most %.0f s)" % (name, what, limit))
+    try:
+        found = how() if limit > 1 else {"failed": "not begun: the %d s of all rows are over" % ALL_S}
+    except OutOfTime as e:
+        found = {"failed": "its time limit of %.0f s ended it, in: %s" % (limit, e)}
+    except (subprocess.SubprocessError, ValueError, KeyError, StopIteration, OSError) as e:
+        found = {"failed": str(e)}
+    note("allreduce: %s %s after %.0f s" % (name, "FAILED, " + found["failed"] + "," if isinstance(found, dict) else "done",
+                                            time.monotonic() - began))
+    return found
+
+
 def measure(names, note):
     """Every row named, all of them when none is; the peers' kernel settings are in `settings` of Open MPI's rows."""
-    found = {}
+    found, began = {}, time.monotonic()
     for name in names or ROWS:
-        note("allreduce: " + name + ", " + ROWS[name][0])
-        try:
-            found[name] = ROWS[name][1]()
-        except (subprocess.SubprocessError, ValueError, KeyError, StopIteration, OSError) as e:
-            note("%s failed: %s" % (name, e))
-            found[name] = {"failed": str(e)}
+        Clock.ends = began + ALL_S
+        found[name] = measure_row(name, note)
     return found
