@@ -118,15 +118,17 @@ def epoch_comm(topology, *words):
     return s["comm_s"] / s["epochs"] if s["valid"] and s["epochs"] else math.nan, s
 
 
-def hivemind(topology, model, size, batch, epochs, *words):
+def hivemind(topology, model, size, batch, epochs, wires, *words):
     """The study's profile and ours: the same model, the same network, the same bytes (fp16), each its own run; the first epoch
-    is left out."""
+    is left out. Further wires of ours are not judged."""
     all_ = []
     common = ("--set", "training.model=" + model, "--set", "training.target-batch=%d" % batch, "--set", "training.epochs=%d" % epochs,
               "--set", "training.warmup=1", *words)
     ours = ("--set", "training.algorithm=auto", *TUNED)
-    for who, more in (("longhaul profile: hivemind, fp16, an epoch's comm_s", ("--set", "training.profile=hivemind")),
-                      ("longhaul auto, tuned, fp16, an epoch's comm_s", ("--set", "training.wire=fp16", *ours))):
+    runs = [("longhaul profile: hivemind, fp16, an epoch's comm_s", ("--set", "training.profile=hivemind"))]
+    runs += [("longhaul auto, tuned, %s, an epoch's comm_s" % wire, ("--set", "training.wire=" + wire, *ours))
+             for wire in ("fp16", *wires)]
+    for who, more in runs:
         seconds, s = epoch_comm(topology, *common, *more)
         all_.append(row(who, size, seconds, reason=s["reason"], host_limited=s["host_limited"], split_rounds=s["split_rounds"],
                         **{k: s[k] for k in s if k.startswith("comm_")}))
@@ -225,11 +227,11 @@ ROWS = {
     "c-8-16th-mpi": ("the same network, 16 MB, beside Open MPI (100 MB would take it minutes an exchange)", 180,
                      lambda: c8_mpi(SIXTEENTH, "16MB", ("--runs", "3", "--warmup", "2"))),
     "c-8-16th-hivemind": ("the same network, RN50, beside the study's profile", 180,
-                          lambda: hivemind(SIXTEENTH, "RN50", 51114064, 32768, 2, *ON_A10)),
+                          lambda: hivemind(SIXTEENTH, "RN50", 51114064, 32768, 2, (), *ON_A10)),
     "c-8": ("four continents, 16 MB", 120, lambda: c8(C8, "16MB", ("--runs", "5", "--warmup", "3"))),
     "c-8-mpi": ("the same beside Open MPI", 120, lambda: c8_mpi(C8, "16MB", ("--runs", "5", "--warmup", "3"))),
     "c-8-hivemind": ("the same network, RN18, beside the study's profile", 150,
-                     lambda: hivemind(C8, "RN18", 23379024, 65536, 3, *ON_A10)),
+                     lambda: hivemind(C8, "RN18", 23379024, 65536, 3, ("int8",), *ON_A10)),
 }
 ALL_S = 900 # of them together
 ON_A10 = [w for site in ("us", "eu", "asia", "aus") for w in ("--set", "sites.%s.device=A10" % site)]
