@@ -1,0 +1,11 @@
+/* libcuda.so.1 of a driver that is years too old, for CUDA's own runtime to find: what the real plugin says then. */
+int cuInit(unsigned flags);
+int cuDriverGetVersion(int *version);
+
+int cuInit(unsigned flags) { return 0; }
+
+int cuDriverGetVersion(int *version)
+{
+	*version = 10010;
+	return 0;
+}
