@@ -138,6 +138,7 @@ static int read_control(struct bench *b, struct lh_err *err)
 		return 0;
 	if (n <= 0) {
 		b->stop = true;
+		b->t->ops->watch(b->t, b->io.control_fd, false);
 		b->io.control_fd = -1;
 	}
 	for (ssize_t i = 0; i < n; i++) {
@@ -157,6 +158,12 @@ static int read_signal(struct bench *b, struct lh_err *err)
 			  sigabbrev_np(b->signal));
 }
 
+static int hear(struct bench *b, const struct pollfd *fds, struct lh_err *err)
+{
+	int rc = fds[1].revents ? read_control(b, err) : 0;
+	return rc || !fds[2].revents ? rc : read_signal(b, err);
+}
+
 static int wait_once(struct bench *b, lh_ns until_ns, struct lh_err *err)
 {
 	struct pollfd fds[] = {
@@ -164,15 +171,20 @@ static int wait_once(struct bench *b, lh_ns until_ns, struct lh_err *err)
 		{ .fd = b->io.control_fd, .events = POLLIN },
 		{ .fd = b->io.signal_fd, .events = POLLIN },
 	};
+	if (until_ns == INT64_MAX) {
+		int rc = b->t->ops->wait(b->t, err);
+		if (rc || !b->t->called)
+			return rc;
+		b->t->called = false;
+		return poll(fds + 1, 2, 0) > 0 ? hear(b, fds, err) : 0;
+	}
 	lh_ns timer = b->t->ops->timer(b->t), left = (until_ns < timer ? until_ns : timer) - lh_clock_ns();
 	left = left < 0 ? 0 : left;
 	struct timespec ts = { .tv_sec = left / LH_NS_PER_S, .tv_nsec = left % LH_NS_PER_S };
 	int n = ppoll(fds, sizeof fds / sizeof *fds, &ts, NULL);
 	if (n < 0 && errno != EINTR)
 		return lh_err_sys(err, LH_EXIT_BROKE, -errno, "poll");
-	int rc = n > 0 && fds[1].revents ? read_control(b, err) : 0;
-	if (!rc && n > 0 && fds[2].revents)
-		rc = read_signal(b, err);
+	int rc = n > 0 ? hear(b, fds, err) : 0;
 	return rc ? rc : b->t->ops->progress(b->t, err);
 }
 
@@ -187,6 +199,8 @@ static int prepare(struct bench *b, struct lh_err *err)
 		rc = make_tables(b, err);
 	if (!rc)
 		rc = lh_tcp_listen(b->c, &b->t, err);
+	if (!rc)
+		rc = lh_tcp_watch_all(b->t, (const int[]){ b->io.control_fd, b->io.signal_fd }, 2, err);
 	if (!rc)
 		rc = emit(b, &(struct lh_event){ .kind = LH_EVENT_LISTENING }, err);
 	if (!rc)

@@ -98,6 +98,7 @@ static int read_control(struct train *tr, struct lh_err *err)
 		return 0;
 	if (n <= 0) { /* nobody is there any more */
 		tr->stop = true;
+		tr->t->ops->watch(tr->t, tr->io.control_fd, false);
 		tr->io.control_fd = -1;
 		return 0;
 	}
@@ -125,6 +126,12 @@ static int read_signal(struct train *tr, struct lh_err *err)
 			  sigabbrev_np(tr->signal));
 }
 
+static int hear(struct train *tr, const struct pollfd *fds, struct lh_err *err)
+{
+	int rc = fds[1].revents ? read_control(tr, err) : 0;
+	return rc || !fds[2].revents ? rc : read_signal(tr, err);
+}
+
 /* Let the network move until `until_ns` or until something happened; once, without waiting, when that is past. */
 static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 {
@@ -134,6 +141,13 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 		{ .fd = tr->io.signal_fd, .events = POLLIN },
 		{ .fd = tr->wants_data ? lh_store_client_fd(tr->store) : -1, .events = POLLIN },
 	};
+	if (until_ns == INT64_MAX) {
+		int rc = tr->t->ops->wait(tr->t, err);
+		if (rc || !tr->t->called)
+			return rc;
+		tr->t->called = false;
+		return poll(fds + 1, 2, 0) > 0 ? hear(tr, fds, err) : 0;
+	}
 	lh_ns timer = tr->t->ops->timer(tr->t), left = (until_ns < timer ? until_ns : timer) - lh_clock_ns();
 	left = left < 0 ? 0 : left;
 	struct timespec ts = { .tv_sec = left / LH_NS_PER_S, .tv_nsec = left % LH_NS_PER_S };
@@ -142,9 +156,7 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 	lh_trace_enter(tr->trace, was);
 	if (n < 0 && errno != EINTR)
 		return lh_err_sys(err, LH_EXIT_BROKE, -errno, "poll");
-	int rc = n > 0 && fds[1].revents ? read_control(tr, err) : 0;
-	if (!rc && n > 0 && fds[2].revents)
-		rc = read_signal(tr, err);
+	int rc = n > 0 ? hear(tr, fds, err) : 0;
 	return rc ? rc : tr->t->ops->progress(tr->t, err);
 }
 
@@ -333,6 +345,8 @@ static int prepare(struct train *tr, struct lh_err *err)
 	rc = lh_trace_new(tr->c->rank, shown_every(tr->c), &tr->trace, err);
 	if (!rc)
 		rc = lh_tcp_listen(tr->c, &tr->t, err);
+	if (!rc)
+		rc = lh_tcp_watch_all(tr->t, (const int[]){ tr->io.control_fd, tr->io.signal_fd }, 2, err);
 	if (!rc)
 		tr->t->trace = tr->trace;
 	if (!rc)

@@ -503,7 +503,44 @@ static void test_incarnations(void)
 	stop_all();
 }
 
+/* The owner's descriptors end a wait: a pipe when there is something in it, until it is watched no longer; a file always. */
+static void test_watch(void)
+{
+	int ends[2], file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	CU_ASSERT_FATAL(file >= 0 && !pipe2(ends, O_CLOEXEC));
+	set_up(2, 1, LH_MEMBERSHIP_FIXED);
+	start(&nodes[0]);
+	start(&nodes[1]);
+	CU_ASSERT_TRUE_FATAL(run_until(all_joined));
+	struct lh_transport *t = nodes[0].t;
+	CU_ASSERT_EQUAL(lh_tcp_watch_all(t, (const int[]){ -1, ends[0] }, 2, NULL), 0);
+	lh_ns begin = lh_clock_ns();
+	for (int i = 0; i < 5; i++) /* until a timer each, perhaps */
+		CU_ASSERT_EQUAL(t->ops->wait(t, NULL), 0);
+	CU_ASSERT_TRUE(lh_clock_ns() - begin > LH_NS_PER_MS); /* it did sleep */
+	CU_ASSERT_FALSE(t->called);
+	CU_ASSERT_EQUAL(write(ends[1], "x", 1), 1);
+	CU_ASSERT_EQUAL(t->ops->wait(t, NULL), 0);
+	CU_ASSERT_TRUE(t->called);
+	t->called = false;
+	CU_ASSERT_EQUAL(t->ops->watch(t, ends[0], false), 0);
+	CU_ASSERT_EQUAL(t->ops->wait(t, NULL), 0);
+	CU_ASSERT_FALSE(t->called);
+	CU_ASSERT_EQUAL(t->ops->watch(t, file, true), 0);
+	CU_ASSERT_EQUAL(t->ops->wait(t, NULL), 0);
+	CU_ASSERT_TRUE(t->called);
+	t->called = false;
+	CU_ASSERT_EQUAL(t->ops->watch(t, file, false), 0);
+	CU_ASSERT_EQUAL(t->ops->wait(t, NULL), 0);
+	CU_ASSERT_FALSE(t->called);
+	close(ends[0]);
+	close(ends[1]);
+	close(file);
+	stop_all();
+}
+
 static const struct lh_test tests[] = {
+	{ "watch", test_watch, LH_TEST_FORK },
 	{ "streams", test_streams, LH_TEST_FORK },
 	{ "slow_stream", test_slow_stream, LH_TEST_FORK },
 	{ "messages", test_messages, LH_TEST_FORK },

@@ -75,16 +75,29 @@ static void count_blocked(struct tcp *t)
 		}
 }
 
-static int pass(struct tcp *t, struct lh_err *err)
+/* Reading the clock is a system call in some kernels: one reading serves a pass. */
+static int look(struct tcp *t, struct epoll_event *events, int ms)
+{
+	enum lh_span_kind was = ms ? lh_trace_sleep(t->base.trace, t->base.blocked) : LH_SPAN_RECEIVE;
+	int n = epoll_wait(t->epoll_fd, events, EVENTS, ms);
+	if (ms)
+		lh_trace_enter(t->base.trace, was);
+	t->now_ns = lh_clock_ns();
+	return n;
+}
+
+static int pass(struct tcp *t, int ms, struct lh_err *err)
 {
 	struct epoll_event events[EVENTS];
 	int n, rc = t->has_held ? resume(t, err) : 0;
 	if (rc)
 		return rc;
-	do {
-		n = epoll_wait(t->epoll_fd, events, EVENTS, 0);
+	n = look(t, events, ms);
+	for (;; n = epoll_wait(t->epoll_fd, events, EVENTS, 0)) {
 		for (int i = 0; !rc && i < n; i++) {
-			if (events[i].data.ptr)
+			if (events[i].data.ptr == t)
+				t->base.called = true;
+			else if (events[i].data.ptr)
 				rc = handle(t, events[i].data.ptr, events[i].events, err);
 			else
 				tcp_accept(t);
@@ -93,7 +106,9 @@ static int pass(struct tcp *t, struct lh_err *err)
 			if (tcp_pair_has_work(t, &t->pairs[i]))
 				rc = tcp_pair_write(t, &t->pairs[i], err);
 		tcp_conn_bury(t);
-	} while (!rc && n == EVENTS);
+		if (rc || n < EVENTS)
+			break;
+	}
 	if (!rc)
 		rc = timers(t, err);
 	tcp_conn_bury(t);
@@ -101,16 +116,46 @@ static int pass(struct tcp *t, struct lh_err *err)
 	return rc;
 }
 
-/* Reading the clock is a system call in some kernels, so one reading serves a pass, and all that is not sending or the
- * user's counts as receiving. */
+/* All that is not sending or the user's counts as receiving. */
 static int tcp_progress(struct lh_transport *base, struct lh_err *err)
 {
 	struct tcp *t = tcp_of(base);
 	enum lh_span_kind was = lh_trace_enter(base->trace, LH_SPAN_RECEIVE);
-	t->now_ns = lh_clock_ns();
-	int rc = pass(t, err);
+	int rc = pass(t, 0, err);
 	lh_trace_enter(base->trace, was);
 	return rc;
+}
+
+static lh_ns tcp_timer(const struct lh_transport *base);
+
+/* How long is told from the last reading of the clock: too long by what was done since, once, for timers that tick several
+ * times before anything depends on them. */
+static int tcp_wait(struct lh_transport *base, struct lh_err *err)
+{
+	struct tcp *t = tcp_of(base);
+	lh_ns left = tcp_timer(base) - t->now_ns;
+	enum lh_span_kind was = lh_trace_enter(base->trace, LH_SPAN_RECEIVE);
+	if (t->restless_fd >= 0)
+		base->called = true;
+	int rc = pass(t, left <= 0 || t->restless_fd >= 0 ? 0 : (int)((left + LH_NS_PER_MS - 1) / LH_NS_PER_MS), err);
+	lh_trace_enter(base->trace, was);
+	return rc;
+}
+
+static int tcp_watch(struct lh_transport *base, int fd, bool on)
+{
+	struct tcp *t = tcp_of(base);
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = t };
+	if (!on && fd == t->restless_fd) {
+		t->restless_fd = -1;
+		return 0;
+	}
+	if (!epoll_ctl(t->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &ev))
+		return 0;
+	if (errno != EPERM || t->restless_fd >= 0)
+		return -errno;
+	t->restless_fd = fd; /* a file */
+	return 0;
 }
 
 static void tcp_wake(struct lh_transport *base, unsigned peer)
@@ -139,6 +184,14 @@ static lh_ns tcp_timer(const struct lh_transport *base)
 		if (tcp_pair_has_work(t, &t->pairs[i]))
 			return 0;
 	return t->timer_ns;
+}
+
+int lh_tcp_watch_all(struct lh_transport *base, const int *fds, unsigned n, struct lh_err *err)
+{
+	int rc = 0;
+	for (unsigned i = 0; !rc && i < n; i++)
+		rc = fds[i] >= 0 ? tcp_watch(base, fds[i], true) : 0;
+	return rc ? lh_err_sys(err, LH_EXIT_MACHINE, rc, "watch a descriptor") : 0;
 }
 
 /* ---- ending ---- */
@@ -283,7 +336,7 @@ static lh_ns tcp_rtt(const struct lh_transport *base, unsigned peer)
 }
 
 const struct lh_transport_ops lh_tcp_ops = {
-	.progress = tcp_progress, .wake = tcp_wake, .expect = tcp_expect, .fd = tcp_fd, .timer = tcp_timer,
+	.progress = tcp_progress, .wait = tcp_wait, .watch = tcp_watch, .wake = tcp_wake, .expect = tcp_expect, .fd = tcp_fd, .timer = tcp_timer,
 	.leave = tcp_leave, .left = tcp_left, .abort = tcp_abort, .close = tcp_close,
 	.tell = tcp_tell, .view = tcp_view, .drop = tcp_drop, .rtt = tcp_rtt,
 };

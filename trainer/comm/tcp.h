@@ -19,6 +19,8 @@
 
 /* Bind and listen at peers[rank]. `config` must outlive the transport. */
 int lh_tcp_listen(const struct lh_peer_config *config, struct lh_transport **ret, struct lh_err *err);
+/* Watch these of the owner's descriptors; -1 is none. */
+int lh_tcp_watch_all(struct lh_transport *t, const int *fds, unsigned n, struct lh_err *err);
 /* Begin to connect; progress does the rest. The users must be attached before: others may send at once. */
 void lh_tcp_join(struct lh_transport *t);
 /* Connected with every peer; ELASTIC: with every one that is there from the beginning. */

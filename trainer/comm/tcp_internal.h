@@ -96,6 +96,7 @@ struct tcp {
 	unsigned nunknown, unknown_max;
 	bool joining, quiet;       /* quiet: nothing of the user is sent any more */
 	bool leaving, elastic, has_held;
+	int restless_fd;           /* watched, and always readable; -1: none */
 	lh_ns now_ns;              /* when this pass began */
 	lh_ns progress_ns, timer_ns;
 	double *carries;           /* [size] of the vector, to each peer; NULL: not known */

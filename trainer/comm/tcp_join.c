@@ -107,7 +107,7 @@ int lh_tcp_listen(const struct lh_peer_config *config, struct lh_transport **ret
 	t->base.culprit = -1;
 	t->c = config;
 	t->elastic = config->membership == LH_MEMBERSHIP_ELASTIC;
-	t->listen_fd = -1;
+	t->listen_fd = t->restless_fd = -1;
 	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	t->pairs = calloc(config->size, sizeof *t->pairs);
 	t->unknown_max = pending_max(config);

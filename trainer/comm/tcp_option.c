@@ -6,8 +6,8 @@
 #include "tcp_internal.h"
 
 /* A part is read by so much at once, and no less than comes in this time. */
-#define WAKE_BYTES (256.0 * 1024)
-#define WAKE_NS (30.0 * LH_NS_PER_MS)
+#define WAKE_BYTES (512.0 * 1024)
+#define WAKE_NS (100.0 * LH_NS_PER_MS)
 
 /* What the kernel's own receive buffer comes to as a window. */
 enum { AUTO_WINDOW = 3 * 1024 * 1024 };
@@ -56,6 +56,9 @@ void tcp_option_wake(struct tcp_conn *c)
 	size_t left = r->in_payload ? r->frame.length - r->have : 0;
 	int bytes = left < (size_t)c->pair->wakes_most ? (int)left : c->pair->wakes_most;
 	bytes = bytes < 1 ? 1 : bytes;
+	/* Another system call for more than half of it as it is would save none. */
+	if (c->wakes <= bytes && c->wakes > bytes / 2)
+		return;
 	if (bytes != (c->wakes ? c->wakes : 1) && !setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes))
 		c->wakes = bytes;
 }

@@ -50,6 +50,12 @@ struct lh_transport_ops {
 	void (*wake)(struct lh_transport *t, unsigned peer);
 	/* From now on (or no longer) bytes of this peer are waited for; its silence is an error after the deadline. */
 	void (*expect)(struct lh_transport *t, unsigned peer, bool on);
+	/* Sleep until progress has work, or until a watched descriptor is readable or hung up (`called` is set then), and
+	 * progress: one system call for both. NULL where the transport has none. */
+	int (*wait)(struct lh_transport *t, struct lh_err *err);
+	/* A descriptor of the owner's that ends wait, or no longer does; one that cannot be polled is always readable. 0 or a
+	 * negative errno. */
+	int (*watch)(struct lh_transport *t, int fd, bool on);
 	/* Pollable for reading when progress has work; -1: call it always. */
 	int (*fd)(const struct lh_transport *t);
 	/* progress wants to be called at this time at the latest. */
@@ -82,6 +88,7 @@ struct lh_transport {
 	void *member_ctx;
 	uint32_t view;
 	uint64_t bytes_sent, bytes_received; /* on the sockets of peers, headers included */
+	bool called;          /* a watched descriptor ended wait; the owner clears it */
 	unsigned blocked;     /* streams whose bytes the kernel does not take at the moment */
 	struct lh_trace *trace; /* may be NULL; whoever does something says so there */
 	int culprit;          /* rank that the error of progress is about; -1: none or ourselves */
