@@ -210,7 +210,8 @@ static int prepare(struct bench *b, struct lh_err *err)
 	struct lh_allreduce_config x = {
 		.pattern = lh_pattern_find(b->c->algorithm), .group = &group, .codec = &codec,
 		.scale = 1, .rank = b->c->rank, .n = b->c->bench_elements,
-		.part_bytes = b->c->part_bytes, .window_bytes = b->c->window_bytes, .read = read_own, .write = take_sum, .peek = peek_own,
+		.part_bytes = b->c->part_bytes,
+		.window_bytes = b->c->window_bytes, .read = read_own, .write = take_sum, .peek = peek_own,
 		.ctx = b,
 	};
 	rc = set_tolerance(b, &codec, &group, err);

@@ -48,8 +48,8 @@ static void decode(struct lh_allreduce *a, float *to, const void *from, size_t n
 	lh_trace_enter(a->trace, was);
 }
 
-/* A sum for the wire. a->term: what the others will read out of it, where anybody here wants to know. Without feedback the
- * sum may lie in the vector itself; else it is a->sum. */
+/* A sum for the wire. a->term: what the others will read out of it, where anybody here wants to know. Without feedback
+ * the sum may lie in the vector itself; else it is a->sum. */
 static void encode_sum(struct lh_allreduce *a, const struct piece *x, void *to, const float *sum, bool know)
 {
 	struct lh_feedback *f = a->c.feedback;
@@ -146,7 +146,8 @@ int lh_allreduce_sum(struct lh_allreduce *a, struct flow *w, uint32_t q, void *t
 	return rc;
 }
 
-int lh_allreduce_take_result(struct lh_allreduce *a, const struct flow *w, uint32_t q, const void *bytes, struct lh_err *err)
+int lh_allreduce_take_result(struct lh_allreduce *a, const struct flow *w, uint32_t q, const void *bytes,
+			     struct lh_err *err)
 {
 	enum lh_span_kind was = lh_trace_enter(a->trace, LH_SPAN_REDUCE);
 	size_t n = lh_allreduce_part_length(a, &w->block, q);

@@ -336,7 +336,8 @@ static lh_ns tcp_rtt(const struct lh_transport *base, unsigned peer)
 }
 
 const struct lh_transport_ops lh_tcp_ops = {
-	.progress = tcp_progress, .wait = tcp_wait, .watch = tcp_watch, .wake = tcp_wake, .expect = tcp_expect, .fd = tcp_fd, .timer = tcp_timer,
+	.progress = tcp_progress, .wait = tcp_wait, .watch = tcp_watch,
+	.wake = tcp_wake, .expect = tcp_expect, .fd = tcp_fd, .timer = tcp_timer,
 	.leave = tcp_leave, .left = tcp_left, .abort = tcp_abort, .close = tcp_close,
 	.tell = tcp_tell, .view = tcp_view, .drop = tcp_drop, .rtt = tcp_rtt,
 };
