@@ -23,6 +23,10 @@ static void add_vector(struct lh_graph *g)
 	const int x = image(g, 3, 3, 40);
 	lh_g_add(g, x, image(g, 3, 3, 40));
 }
+/* Few columns: a block's threads take more rows. */
+static void scale_narrow(struct lh_graph *g) { lh_g_scale(g, image(g, 7, 15, 24), lh_name("op.layer_scale"), 1); }
+static void batchnorm_narrow(struct lh_graph *g) { lh_g_batchnorm(g, image(g, 9, 8, 24), NAME); }
+static void batchnorm_one(struct lh_graph *g) { lh_g_batchnorm(g, image(g, 11, 13, 8), NAME); }
 static void scale_vector(struct lh_graph *g) { lh_g_scale(g, image(g, 7, 5, 136), lh_name("op.layer_scale"), 1); }
 static void batchnorm_vector(struct lh_graph *g) { lh_g_batchnorm(g, image(g, 9, 8, 136), NAME); }
 static void layernorm_vector(struct lh_graph *g) { lh_g_layernorm(g, image(g, 1, 70, 136), NAME, 1e-5); }
@@ -83,6 +87,9 @@ static const struct lh_opcase more[] = {
 	{ "gelu_vector", 2, gelu_vector, 1e-6, ROUNDED },
 	{ "add_vector", 2, add_vector, 1e-6, ROUNDED },
 	{ "scale_vector", 3, scale_vector, 1e-6, ROUNDED },
+	{ "scale_narrow", 3, scale_narrow, 1e-6, ROUNDED },
+	{ "batchnorm_narrow", 3, batchnorm_narrow, 2e-6, ROUNDED },
+	{ "batchnorm_one", 3, batchnorm_one, 2e-6, ROUNDED },
 	{ "batchnorm_vector", 3, batchnorm_vector, 2e-6, ROUNDED },
 	{ "layernorm_vector", 2, layernorm_vector, 2e-6, ROUNDED },
 	{ "layernorm_long", 2, layernorm_long, 2e-6, ROUNDED },

@@ -3,33 +3,6 @@
 
 namespace
 {
-template <int V> struct biases {
-	float v[V];
-};
-
-template <typename T> struct bias_add {
-	const float *bias;
-	T *y;
-	size_t c;
-	template <int V> LH_MEMBER biases<V> begin(size_t j) const
-	{
-		biases<V> g;
-#pragma unroll
-		for (int k = 0; k < V; k++)
-			g.v[k] = bias[j + k];
-		return g;
-	}
-	template <int V> LH_MEMBER void at(const biases<V> &g, size_t row, size_t j) const
-	{
-		float v[V];
-		lh_load<V>(y + row * c + j, v);
-#pragma unroll
-		for (int k = 0; k < V; k++)
-			v[k] += g.v[k];
-		lh_store<V>(y + row * c + j, v);
-	}
-};
-
 template <typename T> struct bias_back {
 	const T *dy;
 	size_t c;
@@ -45,8 +18,8 @@ int lh_cuda_bias_forward(struct lh_backend *b, unsigned precision, size_t rows, 
 {
 	return lh_with_type(precision, [=](auto zero) {
 		typedef decltype(zero) T;
-		const bias_add<T> f = {bias, static_cast<T *>(y), c};
-		return lh_column_map<T>(b, err, "bias", rows, c, lh_aligned<T>(lh_vector_of<T>(), c, f.y), f);
+		T *own = static_cast<T *>(y);
+		return lh_run_affine<T>(b, err, "bias", rows, {own, NULL, NULL, NULL, bias, own, false, c});
 	});
 }
 
@@ -59,6 +32,6 @@ int lh_cuda_bias_backward(struct lh_backend *b, unsigned precision, size_t rows,
 		typedef decltype(zero) T;
 		const bias_back<T> f = {static_cast<const T *>(dy), c};
 		const lh_add_to<1> to = {{dbias}};
-		return lh_columns<1>(b, err, "bias", rows, c, lh_aligned<T>(LH_COLUMNS_V, c, f.dy), f, to, scratch);
+		return lh_columns<T, 1>(b, err, "bias", rows, c, lh_aligned<T>(lh_vector_of<T>(), c, f.dy), f, to, scratch);
 	});
 }

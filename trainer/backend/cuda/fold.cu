@@ -90,17 +90,6 @@ template <typename T> __global__ void fold(geometry g, size_t count, const T *co
 		lh_put_one(x + pixel * g.all + ch, add, sum);
 	}
 }
-
-template <typename T> struct add_cast {
-	const T *from;
-	float *to;
-	template <int V> LH_MEMBER void at(size_t i) const
-	{
-		float v[V];
-		lh_load<V>(from + i, v);
-		lh_put<V>(to + i, true, v);
-	}
-};
 } // namespace
 
 int lh_cuda_unfold(struct lh_backend *b, const struct lh_convolution *c, size_t samples, size_t group, const void *x,
@@ -132,8 +121,6 @@ int lh_cuda_add_cast(struct lh_backend *b, enum lh_precision type, size_t n, con
 {
 	return lh_with_type(type, [=](auto zero) {
 		typedef decltype(zero) T;
-		const add_cast<T> f = {static_cast<const T *>(from), to};
-		constexpr int v = lh_vector_of<T>();
-		return lh_map<T>(b, err, "add_cast", n, lh_aligned<T>(v, n, f.from) && lh_aligned<float>(v, n, to), f);
+		return lh_run_copy<T, float>(b, err, "add_cast", n, {static_cast<const T *>(from), to, true});
 	});
 }

@@ -1,7 +1,9 @@
 /* kernel.h - what kernels share: loads and stores that calculate in float whatever the type in memory, maps over
- * elements and over columns, the random choices of the cpu backend. */
+ * elements and over columns (copies and what a column adds or multiplies by among them), the random choices of the cpu backend. */
 #ifndef BACKEND_CUDA_KERNEL_H
 #define BACKEND_CUDA_KERNEL_H
+
+#include <type_traits>
 
 #include "backend/cuda/launch.h"
 
@@ -88,9 +90,43 @@ static int lh_map(struct lh_backend *b, struct lh_err *err, const char *what, si
 	return lh_launch(b, err, what, lh_grid_over(b, n, 1, LH_MAP_THREADS), lh_map_kernel<1, F>, n, f);
 }
 
+/* to = (add ? to : 0) + from, whatever their types. */
+template <typename A, typename B> struct lh_copy {
+	const A *from;
+	B *to;
+	bool add;
+	template <int V> LH_MEMBER void at(size_t i) const
+	{
+		float v[V];
+		lh_load<V>(from + i, v);
+		lh_put<V>(to + i, add, v);
+	}
+};
+
+template <typename A, typename B>
+static int lh_run_copy(struct lh_backend *b, struct lh_err *err, const char *what, size_t n, const lh_copy<A, B> &f)
+{
+	typedef std::conditional_t<(sizeof(A) < sizeof(B)), A, B> narrow;
+	constexpr int v = lh_vector_of<narrow>();
+	return lh_map<narrow>(b, err, what, n, lh_aligned<A>(v, n, f.from) && lh_aligned<B>(v, n, f.to), f);
+}
+
 /* The same over [rows][c] where something is read once a column: f.begin<V>(column j) gives what it needs, then
- * f.at<V>(that, row, j) for each row. Threads of a warp have neighbouring columns. */
-enum { LH_COLUMN_LANES = 32, LH_COLUMN_ROWS = 8 };
+ * f.at<V>(that, row, j) for each row. Threads of a warp have neighbouring columns; where those are few, several rows. */
+enum { LH_COLUMN_THREADS = 256, LH_COLUMN_LANES = 32, LH_COLUMN_ROWS = LH_COLUMN_THREADS / LH_COLUMN_LANES };
+
+static inline dim3 lh_column_block(size_t c, int v)
+{
+	unsigned lanes = 1;
+	while (lanes < LH_COLUMN_LANES && lanes * static_cast<size_t>(v) < c)
+		lanes *= 2;
+	return dim3(lanes, LH_COLUMN_THREADS / lanes);
+}
+static inline size_t lh_column_tiles(size_t c, int v)
+{
+	const size_t wide = lh_column_block(c, v).x * static_cast<size_t>(v);
+	return (c + wide - 1) / wide;
+}
 
 template <int V, typename F> static __global__ void lh_column_map_kernel(size_t rows, size_t c, const F f)
 {
@@ -106,12 +142,12 @@ template <int V, typename F> static __global__ void lh_column_map_kernel(size_t 
 template <int V, typename F>
 static int lh_column_map_v(struct lh_backend *b, struct lh_err *err, const char *what, size_t rows, size_t c, const F &f)
 {
-	const size_t tiles = (c + LH_COLUMN_LANES * V - 1) / (LH_COLUMN_LANES * V);
+	const size_t tiles = lh_column_tiles(c, V);
 	const size_t most = static_cast<size_t>(lh_cuda_of(b)->processors) * LH_BLOCKS_PER_PROCESSOR / tiles + 1;
-	const size_t wanted = (rows + LH_COLUMN_ROWS - 1) / LH_COLUMN_ROWS;
 	lh_grid g = {};
+	g.threads = lh_column_block(c, V);
+	const size_t wanted = (rows + g.threads.y - 1) / g.threads.y;
 	g.blocks = dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(wanted < most ? wanted : most));
-	g.threads = dim3(LH_COLUMN_LANES, LH_COLUMN_ROWS);
 	return lh_launch(b, err, what, g, lh_column_map_kernel<V, F>, rows, c, f);
 }
 
@@ -122,6 +158,44 @@ static int lh_column_map(struct lh_backend *b, struct lh_err *err, const char *w
 	if (vector)
 		return lh_column_map_v<lh_vector_of<T>()>(b, err, what, rows, c, f);
 	return lh_column_map_v<1>(b, err, what, rows, c, f);
+}
+
+/* y = (add ? y : 0) + (x - mean) rstd gain + shift, each of the four a number of the column or (NULL) not there. */
+template <int V> struct lh_affine_column {
+	float mean[V], factor[V], shift[V];
+};
+template <typename T> struct lh_affine {
+	const T *x;
+	const float *mean, *rstd, *gain, *shift;
+	T *y;
+	bool add;
+	size_t c;
+	template <int V> LH_MEMBER lh_affine_column<V> begin(size_t j) const
+	{
+		lh_affine_column<V> g;
+#pragma unroll
+		for (int k = 0; k < V; k++) {
+			g.mean[k] = mean ? mean[j + k] : 0;
+			g.factor[k] = (rstd ? rstd[j + k] : 1) * (gain ? gain[j + k] : 1);
+			g.shift[k] = shift ? shift[j + k] : 0;
+		}
+		return g;
+	}
+	template <int V> LH_MEMBER void at(const lh_affine_column<V> &g, size_t row, size_t j) const
+	{
+		float v[V];
+		lh_load<V>(x + row * c + j, v);
+#pragma unroll
+		for (int k = 0; k < V; k++)
+			v[k] = (v[k] - g.mean[k]) * g.factor[k] + g.shift[k];
+		lh_put<V>(y + row * c + j, add, v);
+	}
+};
+
+template <typename T>
+static int lh_run_affine(struct lh_backend *b, struct lh_err *err, const char *what, size_t rows, const lh_affine<T> &f)
+{
+	return lh_column_map<T>(b, err, what, rows, f.c, lh_aligned<T>(lh_vector_of<T>(), f.c, f.x, f.y), f);
 }
 
 /* --- random choices: those of lh_random_key and lh_random_at (backend/cpu/cpu.h), bit by bit --- */

@@ -55,51 +55,7 @@ __global__ void running(size_t c, double epsilon, const float *mean, const float
 	}
 }
 
-template <int V> struct column {
-	float mean[V], factor[V], shift[V];
-};
-
-template <typename T> struct normalise {
-	const T *x;
-	const float *mean, *rstd, *gain, *shift;
-	T *y;
-	size_t c;
-	template <int V> LH_MEMBER column<V> begin(size_t j) const
-	{
-		column<V> g;
-#pragma unroll
-		for (int k = 0; k < V; k++) {
-			g.mean[k] = mean[j + k];
-			g.factor[k] = rstd[j + k] * gain[j + k];
-			g.shift[k] = shift[j + k];
-		}
-		return g;
-	}
-	template <int V> LH_MEMBER void at(const column<V> &g, size_t row, size_t j) const
-	{
-		float v[V];
-		lh_load<V>(x + row * c + j, v);
-#pragma unroll
-		for (int k = 0; k < V; k++)
-			v[k] = (v[k] - g.mean[k]) * g.factor[k] + g.shift[k];
-		lh_store<V>(y + row * c + j, v);
-	}
-};
-
 /* dshift = sum dy, dgain = sum dy z with z = (x - mean) rstd */
-template <typename T> struct sums_back {
-	const T *x, *dy;
-	const float *mean, *rstd;
-	size_t c;
-	template <int V> LH_MEMBER void at(size_t row, size_t j, float (&v)[2][V]) const
-	{
-		lh_load<V>(x + row * c + j, v[0]);
-		lh_load<V>(dy + row * c + j, v[1]);
-#pragma unroll
-		for (int k = 0; k < V; k++)
-			v[0][k] = v[1][k] * (v[0][k] - mean[j + k]) * rstd[j + k];
-	}
-};
 struct finish_back {
 	float *dgain, *dshift, *gain_share, *shift_share;
 	double rows;
@@ -168,7 +124,7 @@ int take_statistics(struct lh_backend *b, const struct lh_op_run *r, size_t rows
 	const moments<T> f = {x, c};
 	const statistics<T> s = {x,	   static_cast<double>(rows), node->epsilon, node->momentum, mean,
 				 mean + c, running_mean,	      running_var};
-	return lh_columns<2>(b, err, "batchnorm", rows, c, lh_aligned<T>(LH_COLUMNS_V, c, x), f, s,
+	return lh_columns<T, 2>(b, err, "batchnorm", rows, c, lh_aligned<T>(lh_vector_of<T>(), c, x), f, s,
 			     static_cast<char *>(r->scratch) + front(c));
 }
 
@@ -176,16 +132,11 @@ template <typename T> int forward(struct lh_backend *b, const struct lh_op_run *
 {
 	const size_t rows = r->n * lh_shape_rows(r->node->y), c = r->node->y.c;
 	float *mean = static_cast<float *>(r->state);
-	const normalise<T> f = {static_cast<const T *>(r->x[0]),
-				mean,
-				mean + c,
-				static_cast<const float *>(r->param[0]),
-				static_cast<const float *>(r->param[1]),
-				static_cast<T *>(r->y),
-				c};
 	const int rc = take_statistics<T>(b, r, rows, mean, err);
 	return rc ? rc
-		  : lh_column_map<T>(b, err, "batchnorm", rows, c, lh_aligned<T>(lh_vector_of<T>(), c, f.x, f.y), f);
+		  : lh_run_affine<T>(b, err, "batchnorm", rows,
+				     {static_cast<const T *>(r->x[0]), mean, mean + c, static_cast<const float *>(r->param[0]),
+				      static_cast<const float *>(r->param[1]), static_cast<T *>(r->y), false, c});
 }
 
 template <typename T> int backward(struct lh_backend *b, const struct lh_op_run *r, struct lh_err *err)
@@ -193,10 +144,10 @@ template <typename T> int backward(struct lh_backend *b, const struct lh_op_run 
 	const size_t rows = r->n * lh_shape_rows(r->node->y), c = r->node->y.c;
 	const float *mean = static_cast<const float *>(r->state);
 	float *share = static_cast<float *>(r->scratch);
-	const sums_back<T> f = {static_cast<const T *>(r->x[0]), static_cast<const T *>(r->dy), mean, mean + c, c};
+	const lh_norm_sums<T, false> f = {static_cast<const T *>(r->x[0]), static_cast<const T *>(r->dy), mean, mean + c, c};
 	const finish_back g = {static_cast<float *>(r->dparam[0]), static_cast<float *>(r->dparam[1]), share, share + c,
 			       static_cast<double>(rows)};
-	const int rc = lh_columns<2>(b, err, "batchnorm", rows, c, lh_aligned<T>(LH_COLUMNS_V, c, f.x, f.dy), f, g,
+	const int rc = lh_columns<T, 2>(b, err, "batchnorm", rows, c, lh_aligned<T>(lh_vector_of<T>(), c, f.x, f.dy), f, g,
 				     static_cast<char *>(r->scratch) + front(c));
 	if (rc || !r->dx[0])
 		return rc;

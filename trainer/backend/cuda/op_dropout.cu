@@ -41,18 +41,6 @@ __global__ void drop(size_t count, const __grid_constant__ struct lh_keys keys, 
 	}
 }
 
-template <typename T> struct copy {
-	const T *from;
-	T *to;
-	bool add;
-	template <int V> LH_MEMBER void at(size_t i) const
-	{
-		float v[V];
-		lh_load<V>(from + i, v);
-		lh_put<V>(to + i, add, v);
-	}
-};
-
 template <typename T, bool SAMPLE>
 int apply(struct lh_backend *b, const struct lh_op_run *r, const void *source, void *target, bool add, struct lh_err *err)
 {
@@ -62,10 +50,8 @@ int apply(struct lh_backend *b, const struct lh_op_run *r, const void *source, v
 	T *to = static_cast<T *>(target);
 	const size_t count = lh_shape_count(r->node->y);
 	const bool vector = lh_aligned<T>(v, count, from, to);
-	if (!r->training || !(r->node->p > 0)) {
-		const copy<T> f = {from, to, add};
-		return lh_map<T>(b, err, what, r->n * count, vector, f);
-	}
+	if (!r->training || !(r->node->p > 0))
+		return lh_run_copy<T, T>(b, err, what, r->n * count, {from, to, add});
 	int rc = 0;
 	for (size_t first = 0; first < r->n && !rc; first += LH_KEYS_MAX) {
 		const size_t n = r->n - first < LH_KEYS_MAX ? r->n - first : LH_KEYS_MAX;

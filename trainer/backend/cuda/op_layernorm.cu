@@ -56,20 +56,6 @@ __global__ void norm_back(size_t rows, size_t c, const T *x, const float *gain, 
 	}
 }
 
-template <typename T> struct params_back {
-	const T *x, *dy;
-	const float *mean, *rstd;
-	size_t c;
-	template <int V> LH_MEMBER void at(size_t row, size_t j, float (&v)[2][V]) const
-	{
-		lh_load<V>(x + row * c + j, v[0]);
-		lh_load<V>(dy + row * c + j, v[1]);
-#pragma unroll
-		for (int k = 0; k < V; k++)
-			v[0][k] = v[1][k] * (v[0][k] - mean[row]) * rstd[row];
-	}
-};
-
 size_t scratch(const struct lh_node *node, size_t n)
 {
 	return lh_columns_scratch(2, n * lh_shape_rows(node->y), node->y.c);
@@ -93,8 +79,8 @@ template <typename T> int backward(struct lh_backend *b, const struct lh_op_run 
 	const lh_add_to<2> to = {{static_cast<float *>(r->dparam[0]), static_cast<float *>(r->dparam[1])}};
 	int rc = 0;
 	if (to.to[0] || to.to[1])
-		rc = lh_columns<2>(b, err, "layernorm", rows, c, lh_aligned<T>(LH_COLUMNS_V, c, x, dy),
-				   params_back<T>{x, dy, mean, mean + rows, c}, to, r->scratch);
+		rc = lh_columns<T, 2>(b, err, "layernorm", rows, c, lh_aligned<T>(lh_vector_of<T>(), c, x, dy),
+				      lh_norm_sums<T, true>{x, dy, mean, mean + rows, c}, to, r->scratch);
 	if (rc || !r->dx[0])
 		return rc;
 	return lh_launch_rows(b, err, "layernorm", rows, c, norm_back<T, 1>, norm_back<T, LH_ROW_WARPS>, rows, c, x,

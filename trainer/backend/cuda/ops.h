@@ -12,7 +12,7 @@
  * Sums are in float or double. Nothing here waits for the device, allocates, or reads memory of the host later than the
  * call; all work goes to the backend's stream in order.
  *
- * Determinism: sums have an order that follows from shapes alone, not from the device. The one exception is the gradient
+ * Determinism: sums have an order that follows from shapes and alignment, not from the device. The one exception is the gradient
  * of an embedding, which adds atomically unless `deterministic` is set.
  */
 #ifndef BACKEND_CUDA_OPS_H

@@ -4,17 +4,6 @@
 
 namespace
 {
-template <typename A, typename B> struct cast {
-	const A *from;
-	B *to;
-	template <int V> LH_MEMBER void at(size_t i) const
-	{
-		float v[V];
-		lh_load<V>(from + i, v);
-		lh_store<V>(to + i, v);
-	}
-};
-
 struct multiply {
 	float *x;
 	float factor;
@@ -96,9 +85,7 @@ int lh_cuda_cast(struct lh_backend *b, unsigned precision, size_t n, const float
 {
 	return lh_with_type(precision, [=](auto zero) {
 		typedef decltype(zero) T;
-		const cast<float, T> f = {from, static_cast<T *>(to)};
-		constexpr int v = lh_vector_of<T>();
-		return lh_map<T>(b, err, "cast", n, lh_aligned<T>(v, n, f.to) && lh_aligned<float>(v, n, from), f);
+		return lh_run_copy<float, T>(b, err, "cast", n, {from, static_cast<T *>(to), false});
 	});
 }
 
@@ -106,9 +93,7 @@ int lh_cuda_uncast(struct lh_backend *b, unsigned precision, size_t n, const voi
 {
 	return lh_with_type(precision, [=](auto zero) {
 		typedef decltype(zero) T;
-		const cast<T, float> f = {static_cast<const T *>(from), to};
-		constexpr int v = lh_vector_of<T>();
-		return lh_map<T>(b, err, "uncast", n, lh_aligned<T>(v, n, f.from) && lh_aligned<float>(v, n, to), f);
+		return lh_run_copy<T, float>(b, err, "uncast", n, {static_cast<const T *>(from), to, false});
 	});
 }
 
