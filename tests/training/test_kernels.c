@@ -31,6 +31,7 @@ static void scale_vector(struct lh_graph *g) { lh_g_scale(g, image(g, 7, 5, 136)
 static void batchnorm_vector(struct lh_graph *g) { lh_g_batchnorm(g, image(g, 9, 8, 136), NAME); }
 static void layernorm_vector(struct lh_graph *g) { lh_g_layernorm(g, image(g, 1, 70, 136), NAME, 1e-5); }
 static void layernorm_long(struct lh_graph *g) { lh_g_layernorm(g, image(g, 1, 3, 1100), NAME, 1e-5); }
+static void layernorm_wide(struct lh_graph *g) { lh_g_layernorm(g, image(g, 1, 2, 1536), NAME, 1e-5); }
 static void softmax_long(struct lh_graph *g) { lh_g_softmax(g, image(g, 1, 3, 1100)); }
 static void add_rows_vector(struct lh_graph *g) { lh_g_add_rows(g, image(g, 1, 6, 24), NAME, 8, false); }
 static void add_one_row_vector(struct lh_graph *g) { lh_g_add_rows(g, image(g, 1, 70, 136), NAME, 1, false); }
@@ -93,6 +94,7 @@ static const struct lh_opcase more[] = {
 	{ "batchnorm_vector", 3, batchnorm_vector, 2e-6, ROUNDED },
 	{ "layernorm_vector", 2, layernorm_vector, 2e-6, ROUNDED },
 	{ "layernorm_long", 2, layernorm_long, 2e-6, ROUNDED },
+	{ "layernorm_wide", 2, layernorm_wide, 2e-6, ROUNDED },
 	{ "softmax_long", 2, softmax_long, 2e-6, ROUNDED_WITHIN },
 	{ "add_rows_vector", 3, add_rows_vector, 1e-6, ROUNDED },
 	{ "add_one_row_vector", 3, add_one_row_vector, 1e-6, ROUNDED },

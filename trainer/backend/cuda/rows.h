@@ -51,6 +51,37 @@ template <int WARPS> struct lh_team {
 	LH_MEMBER float max(float v) const { return reduce<true>(v); }
 };
 
+/* A row that the team holds in registers, V neighbours at a time: read once, however often it is looked at. */
+enum { LH_ROW_HELD = 32, LH_ROW_HELD_MAX = LH_ROW_HELD * LH_WARP * LH_ROW_WARPS };
+template <int WARPS, int V> struct lh_held {
+	static constexpr int parts = LH_ROW_HELD / V;
+	float v[parts][V];
+
+	static LH_MEMBER size_t place(int i)
+	{
+		return (static_cast<size_t>(i) * lh_team<WARPS>::threads + threadIdx.x) * V;
+	}
+	template <typename T> LH_MEMBER void load(const T *row, size_t c)
+	{
+#pragma unroll
+		for (int i = 0; i < parts; i++)
+			if (place(i) < c)
+				lh_load<V>(row + place(i), v[i]);
+	}
+	/* The thread's sum of f(element, its place in the row's part: i, k). */
+	template <typename F> LH_MEMBER float sum(size_t c, const F &f) const
+	{
+		float all = 0;
+#pragma unroll
+		for (int i = 0; i < parts; i++)
+			if (place(i) < c)
+#pragma unroll
+				for (int k = 0; k < V; k++)
+					all += f(v[i][k], i, k);
+		return all;
+	}
+};
+
 static inline bool lh_rows_short(size_t c) { return c <= LH_ROW_SHORT; }
 
 /* Launches for_short = kernel<1> or for_long = kernel<LH_ROW_WARPS> over rows of c elements. */
