@@ -1,8 +1,9 @@
 /* Convolutions by cuDNN's plain C calls, NHWC. They are marked as deprecated in favour of its graph API, and are all there in
  * version 9; the warnings are off here on purpose.
  *
- * The first call of a shape asks the heuristics for algorithms and keeps the first that fits into the workspace (and is
- * deterministic, where that is asked for). A shape without one is told by -ENOTSUP, as is a machine without cuDNN: op_conv2d.c
+ * The first call of a shape lets cuDNN time its algorithms on the operands at hand and keeps the fastest that fits into the workspace.
+ * Where what is written must not be lost, or the choice must be the same each time (deterministic mode, which takes only algorithms
+ * that are called so), the heuristics choose. A shape without one is told by -ENOTSUP, as is a machine without cuDNN: op_conv2d.c
  * then unfolds. */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@
 	F(cudnnDestroyConvolutionDescriptor) F(cudnnSetConvolution2dDescriptor) F(cudnnSetConvolutionGroupCount)       \
 	F(cudnnSetConvolutionMathType) F(cudnnGetConvolutionForwardAlgorithm_v7)                                       \
 	F(cudnnGetConvolutionBackwardDataAlgorithm_v7) F(cudnnGetConvolutionBackwardFilterAlgorithm_v7)                \
+	F(cudnnFindConvolutionForwardAlgorithmEx) F(cudnnFindConvolutionBackwardDataAlgorithmEx)                       \
+	F(cudnnFindConvolutionBackwardFilterAlgorithmEx)                                                               \
 	F(cudnnConvolutionForward) F(cudnnConvolutionBackwardData) F(cudnnConvolutionBackwardFilter)
 
 enum direction { FORWARD, DATA, FILTER, DIRECTIONS };
@@ -33,6 +36,7 @@ struct plan {
 	cudnnFilterDescriptor_t w;
 	cudnnConvolutionDescriptor_t window;
 	int algorithm[DIRECTIONS]; /* of enum cudnnConvolution*Algo_t, NONE or UNKNOWN */
+	cudnnMathType_t math[DIRECTIONS];
 };
 
 struct lh_product_cudnn {
@@ -145,8 +149,6 @@ static cudnnStatus_t describe(struct lh_product_cudnn *d, struct plan *p)
 	const struct lh_convolution *c = &p->c;
 	const struct lh_window *k = &c->window;
 	const cudnnDataType_t type = types[c->type];
-	/* fp32 is fp32, not TF32. */
-	const cudnnMathType_t math = c->type == LH_PRECISION_FP32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
 	cudnnStatus_t rc = set_tensor(d, &p->x, c->n, c->x, type);
 	if (!rc)
 		rc = set_tensor(d, &p->y, c->n, c->y, type);
@@ -164,7 +166,7 @@ static cudnnStatus_t describe(struct lh_product_cudnn *d, struct plan *p)
 	if (!rc)
 		rc = d->cudnnSetConvolutionGroupCount_(p->window, (int)c->groups);
 	if (!rc)
-		rc = d->cudnnSetConvolutionMathType_(p->window, math);
+		rc = d->cudnnSetConvolutionMathType_(p->window, p->math[FORWARD]);
 	return rc;
 }
 
@@ -189,7 +191,9 @@ static int make_plan(struct lh_product_cudnn *d, const struct lh_convolution *c,
 	struct plan *p = calloc(1, sizeof *p);
 	if (!p)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "engine cuda");
-	*p = (struct plan){ .c = *c, .algorithm = { UNKNOWN, UNKNOWN, UNKNOWN } };
+	/* fp32 is fp32, not TF32. */
+	const cudnnMathType_t math = c->type == LH_PRECISION_FP32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
+	*p = (struct plan){ .c = *c, .algorithm = { UNKNOWN, UNKNOWN, UNKNOWN }, .math = { math, math, math } };
 	cudnnStatus_t status = describe(d, p);
 	if (unsupported(status)) {
 		for (unsigned i = 0; i < DIRECTIONS; i++)
@@ -207,18 +211,30 @@ static int make_plan(struct lh_product_cudnn *d, const struct lh_convolution *c,
 	return 0;
 }
 
-/* The first of the heuristics' list that may be used; NONE. */
-#define FIRST_USABLE(b, list, count)                                                                                   \
-	({                                                                                                             \
-		int found = NONE;                                                                                      \
-		for (int i_ = (count); i_-- > 0;)                                                                      \
-			if ((list)[i_].status == CUDNN_STATUS_SUCCESS && (list)[i_].memory <= (b)->workspace_bytes &&  \
-			    (!(b)->cuda.deterministic || (list)[i_].determinism == CUDNN_DETERMINISTIC))               \
-				found = (int)(list)[i_].algo;                                                          \
-		found;                                                                                                 \
-	})
+/* What a call reads and writes. spare: `to` may be written with anything before. */
+struct operands {
+	const void *a, *b;
+	void *to;
+	bool spare;
+};
 
-static cudnnStatus_t choose(struct lh_backend *b, struct lh_product_cudnn *d, struct plan *p, enum direction way)
+/* Take the first of the list that may be used, or NONE. */
+#define TAKE_FIRST(b, plan, way, list, count)                                                                          \
+	do {                                                                                                           \
+		(plan)->algorithm[way] = NONE;                                                                         \
+		for (int i_ = (count); i_-- > 0;) {                                                                    \
+			if ((list)[i_].status != CUDNN_STATUS_SUCCESS || (list)[i_].memory > (b)->workspace_bytes ||   \
+			    ((b)->cuda.deterministic && (list)[i_].determinism != CUDNN_DETERMINISTIC))                \
+				continue;                                                                              \
+			(plan)->algorithm[way] = (int)(list)[i_].algo;                                                 \
+			if ((plan)->c.type != LH_PRECISION_FP32)                                                       \
+				(plan)->math[way] = (list)[i_].mathType;                                               \
+		}                                                                                                      \
+	} while (0)
+
+/* timed: by running them all on these operands; else by the heuristics. */
+static cudnnStatus_t list(struct lh_backend *b, struct lh_product_cudnn *d, struct plan *p, enum direction way,
+			  const struct operands *o, bool timed)
 {
 	cudnnConvolutionFwdAlgoPerf_t forward[ALGORITHMS];
 	cudnnConvolutionBwdDataAlgoPerf_t data[ALGORITHMS];
@@ -226,23 +242,38 @@ static cudnnStatus_t choose(struct lh_backend *b, struct lh_product_cudnn *d, st
 	cudnnStatus_t rc;
 	int n = 0;
 	if (way == FORWARD) {
-		rc = d->cudnnGetConvolutionForwardAlgorithm_v7_(d->handle, p->x, p->w, p->window, p->y, ALGORITHMS, &n, forward);
-		p->algorithm[way] = rc ? NONE : FIRST_USABLE(b, forward, n);
+		rc = timed ? d->cudnnFindConvolutionForwardAlgorithmEx_(d->handle, p->x, o->a, p->w, o->b, p->window, p->y, o->to,
+									ALGORITHMS, &n, forward, b->workspace, b->workspace_bytes) :
+			     d->cudnnGetConvolutionForwardAlgorithm_v7_(d->handle, p->x, p->w, p->window, p->y, ALGORITHMS, &n, forward);
+		TAKE_FIRST(b, p, way, forward, rc ? 0 : n);
 	} else if (way == DATA) {
-		rc = d->cudnnGetConvolutionBackwardDataAlgorithm_v7_(d->handle, p->w, p->y, p->window, p->x, ALGORITHMS, &n,
-								     data);
-		p->algorithm[way] = rc ? NONE : FIRST_USABLE(b, data, n);
+		rc = timed ? d->cudnnFindConvolutionBackwardDataAlgorithmEx_(d->handle, p->w, o->a, p->y, o->b, p->window, p->x, o->to,
+									     ALGORITHMS, &n, data, b->workspace, b->workspace_bytes) :
+			     d->cudnnGetConvolutionBackwardDataAlgorithm_v7_(d->handle, p->w, p->y, p->window, p->x, ALGORITHMS, &n, data);
+		TAKE_FIRST(b, p, way, data, rc ? 0 : n);
 	} else {
-		rc = d->cudnnGetConvolutionBackwardFilterAlgorithm_v7_(d->handle, p->x, p->y, p->window, p->w, ALGORITHMS, &n,
-								       filter);
-		p->algorithm[way] = rc ? NONE : FIRST_USABLE(b, filter, n);
+		rc = timed ? d->cudnnFindConvolutionBackwardFilterAlgorithmEx_(d->handle, p->x, o->a, p->y, o->b, p->window, p->w, o->to,
+									       ALGORITHMS, &n, filter, b->workspace, b->workspace_bytes) :
+			     d->cudnnGetConvolutionBackwardFilterAlgorithm_v7_(d->handle, p->x, p->y, p->window, p->w, ALGORITHMS, &n, filter);
+		TAKE_FIRST(b, p, way, filter, rc ? 0 : n);
 	}
+	return rc;
+}
+
+static cudnnStatus_t choose(struct lh_backend *b, struct lh_product_cudnn *d, struct plan *p, enum direction way,
+			    const struct operands *o)
+{
+	cudnnStatus_t rc = CUDNN_STATUS_SUCCESS;
+	if (o->spare && !b->cuda.deterministic)
+		rc = list(b, d, p, way, o, true);
+	if (rc || p->algorithm[way] < 0)
+		rc = list(b, d, p, way, o, false);
 	return unsupported(rc) ? CUDNN_STATUS_SUCCESS : rc;
 }
 
 /* The plan of a shape with an algorithm for this direction; -ENOTSUP: there is none. */
-static int plan_of(struct lh_backend *b, const struct lh_convolution *c, enum direction way, struct plan **ret,
-		   struct lh_err *err)
+static int plan_of(struct lh_backend *b, const struct lh_convolution *c, enum direction way, const struct operands *o,
+		   struct plan **ret, struct lh_err *err)
 {
 	int rc = open_cudnn(b, err);
 	if (rc)
@@ -259,7 +290,9 @@ static int plan_of(struct lh_backend *b, const struct lh_convolution *c, enum di
 	if (!p)
 		rc = make_plan(d, c, &p, err);
 	if (!rc && p->algorithm[way] == UNKNOWN)
-		rc = check(d, choose(b, d, p, way), "choose an algorithm", err);
+		rc = check(d, choose(b, d, p, way, o), "choose an algorithm", err);
+	if (!rc && p->algorithm[way] != NONE)
+		rc = check(d, d->cudnnSetConvolutionMathType_(p->window, p->math[way]), "describe", err);
 	if (rc)
 		return rc;
 	*ret = p;
@@ -283,7 +316,7 @@ int lh_convolution_forward(struct lh_backend *b, const struct lh_convolution *c,
 {
 	const float one = 1, zero = 0;
 	struct plan *p;
-	int rc = plan_of(b, c, FORWARD, &p, err);
+	int rc = plan_of(b, c, FORWARD, &(struct operands){ x, w, y, true }, &p, err);
 	if (rc)
 		return rc;
 	struct lh_product_cudnn *d = b->product->cudnn;
@@ -299,7 +332,7 @@ int lh_convolution_data(struct lh_backend *b, const struct lh_convolution *c, co
 {
 	const float one = 1, beta = add ? 1 : 0;
 	struct plan *p;
-	int rc = plan_of(b, c, DATA, &p, err);
+	int rc = plan_of(b, c, DATA, &(struct operands){ w, dy, dx, !add }, &p, err);
 	if (rc)
 		return rc;
 	struct lh_product_cudnn *d = b->product->cudnn;
@@ -328,7 +361,7 @@ int lh_convolution_filter(struct lh_backend *b, const struct lh_convolution *c, 
 	const float one = 1, beta = direct ? 1 : 0;
 	void *to = direct ? (void *)dw : scratch;
 	struct plan *p;
-	int rc = plan_of(b, c, FILTER, &p, err);
+	int rc = plan_of(b, c, FILTER, &(struct operands){ x, dy, to, !direct }, &p, err);
 	if (rc)
 		return rc;
 	struct lh_product_cudnn *d = b->product->cudnn;
