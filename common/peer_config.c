@@ -27,6 +27,25 @@ const char *const lh_data_texts[] = {
 };
 const char *const lh_sockets_names[] = { "study", "tuned", NULL };
 const char *const lh_take_names[] = { "all", "shared", "held", NULL };
+const char *lh_strategy_not_elastic(enum lh_strategy_kind kind)
+{
+	switch (kind) {
+	case LH_STRATEGY_EXACT:
+	case LH_STRATEGY_LOCAL_SGD:
+	case LH_STRATEGY_DILOCO:
+		return NULL;
+	case LH_STRATEGY_ETA:
+		return "its rounds end when all peers' reports say so, and whose samples they have is dealt by nobody";
+	case LH_STRATEGY_DELAYED:
+		return "a sum is always under way from one round to the next, and a lost peer's samples are in it";
+	case LH_STRATEGY_STREAMING_DILOCO:
+		return "fragments are always under way, each with a peer's samples of other rounds";
+	case LH_STRATEGY_ASYNC:
+		return "it has no rounds that all members commit";
+	}
+	return "not known";
+}
+
 const char *const lh_membership_names[] = { "fixed", "elastic", NULL };
 
 static const struct lh_field endpoint_fields[] = {
@@ -121,6 +140,7 @@ static const struct lh_field config_fields[] = {
 	LH_FIELD(lh_peer_config, flip_rank, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, flip_epoch, LH_FIELD_UINT, .optional = true),
 	LH_FIELD(lh_peer_config, starve_ns, LH_FIELD_INT, .imin = 0, .imax = NANOSECONDS_MAX, .optional = true),
+	LH_FIELD(lh_peer_config, die_step, LH_FIELD_UINT, .optional = true),
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -164,8 +184,9 @@ static int check_averaging(const struct lh_peer_config *c, struct lh_err *err)
 		return refuse(err, "overlap", "is not below every");
 	if (s->strategy == LH_STRATEGY_ASYNC && !s->staleness)
 		return refuse(err, "staleness", "must be at least 1 for strategy async");
-	if (c->membership == LH_MEMBERSHIP_ELASTIC && s->strategy != LH_STRATEGY_EXACT)
-		return refuse(err, "membership", "elastic needs strategy exact");
+	if (c->membership == LH_MEMBERSHIP_ELASTIC && lh_strategy_not_elastic(s->strategy))
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "key \"membership\": elastic needs strategy exact, local-sgd or "
+				  "diloco; %s: %s", lh_strategy_names[s->strategy], lh_strategy_not_elastic(s->strategy));
 	if (c->membership == LH_MEMBERSHIP_FIXED && (c->absent || c->incarnation))
 		return refuse(err, c->absent ? "absent" : "incarnation", "needs membership elastic");
 	if ((c->checkpoint_ns || c->interrupted_ns) && c->membership == LH_MEMBERSHIP_FIXED)

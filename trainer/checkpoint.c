@@ -53,6 +53,8 @@ static int gather(const struct lh_checkpoint_of *of, struct lh_parts *p, struct 
 static int part_read(const struct lh_checkpoint_of *of, const struct lh_part *p, uint64_t at, size_t n, uint8_t *dst,
 		     struct lh_err *err)
 {
+	if (!p->at && !p->own && of->strategy && of->strategy->ops->shared_read) /* as the last commit left it */
+		return of->strategy->ops->shared_read(of->strategy, p->from + at, n, dst, err);
 	if (!p->at)
 		return (p->own ? of->ops->own_read : of->ops->state_read)(of->engine, p->from + at, n, dst, err);
 	memcpy(dst, (const uint8_t *)p->at + at, n);

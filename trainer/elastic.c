@@ -8,10 +8,18 @@
  * An output cannot fail to its caller: the first error is kept and ends the loop. The loop does one thing after the
  * other: calculates what the table gives this peer and is not done, then exchanges, then waits. A change of the group
  * leaves what is calculated; a peer that stays finds more samples at the end of its list, or none.
+ *
+ * What the machine calls a round, and numbers by versions, is what its members commit together: one round of the run, or,
+ * of a strategy that exchanges now and then, all rounds from one exchange to the next, `span` of them. The table then
+ * deals the first of these, and the others alike. The peer updates itself after each share of a round; what it takes over
+ * from a lost one comes behind its own, in updates of the same size. Events of those rounds are kept until the commit: what
+ * is never committed was never told.
  */
 #include "elastic.h"
 
 #include <errno.h>
+#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +32,9 @@
 #include "member/member.h"
 #include "pace.h"
 
+/* Rounds from one commit to the next: what is told of each is kept. */
+#define SPAN_MAX 1024
+
 struct elastic {
 	const struct lh_elastic_host *h;
 	struct lh_worker *w;
@@ -31,23 +42,30 @@ struct elastic {
 	struct lh_member m;
 	double weights[LH_MEMBER_CAP];
 	struct lh_subset *subset;
+	struct lh_state_of of;
 	struct lh_state_out out[LH_MEMBER_CAP];
 	struct lh_state_in in;
-	/* The round under way. */
+	uint32_t span, versions;   /* rounds of a version, versions of the run */
+	/* The version under way. */
 	uint32_t view;             /* the one installed; 0: none */
 	uint64_t members;          /* of it */
 	uint32_t incarnation[LH_MEMBER_CAP];
-	struct lh_round round;
-	struct lh_event e;
+	uint32_t goal;             /* its number */
+	uint32_t first, n, at;     /* of its rounds: how many were before, how many there are, which one is under way */
+	struct lh_round round;     /* all of them together; its epoch is the last's */
+	struct lh_event *e;        /* [span] */
+	struct lh_spans *spans;    /* [span] */
 	struct lh_pace pace;
 	uint64_t done, paced_from; /* samples; where the present schedule began */
-	uint32_t rounds;           /* counts new rounds, to notice one from within a wait */
+	uint64_t step, stepped;    /* samples of an own update; where the last one was made */
+	uint32_t rounds;           /* counts new versions, to notice one from within a wait */
 	bool share_done, exchanging, told;
 	/* Checkpoints. */
 	lh_ns checkpoint_ns, checkpointed_ns; /* interval, 0: none; when the last one was written */
 	bool has_checkpoint;
 	uint32_t checkpoint_version;
 	uint64_t deaf;             /* peers that do not take what is said to them */
+	uint32_t steps;            /* of the protocol, for the test hook */
 	bool over, stop_seen;
 	enum lh_member_end end;
 	int rc;
@@ -68,38 +86,87 @@ static void keep(struct elastic *x, int rc, const struct lh_err *err)
 	x->err = *err;
 }
 
+/* Between any two of these nothing happens that another peer could notice. */
+static void step(struct elastic *x)
+{
+	if (x->c->die_step && ++x->steps == x->c->die_step)
+		raise(SIGKILL);
+}
+
 /* ---- rounds ---- */
+
+/* Rounds that are committed with a version. */
+static uint32_t rounds_of(const struct elastic *x, uint32_t version)
+{
+	uint64_t n = (uint64_t)version * x->span;
+	return n < x->c->epochs ? (uint32_t)n : x->c->epochs;
+}
+
+static uint64_t share(const struct elastic *x)
+{
+	return lh_member_share(&x->m) * x->n;
+}
 
 static void new_round(struct elastic *x, lh_ns begin_ns)
 {
 	x->rounds++;
-	x->round = (struct lh_round){ .epoch = x->m.version + 1, .total_samples = x->c->target_batch };
-	x->e = (struct lh_event){ .kind = LH_EVENT_EPOCH, .epoch = x->m.version + 1, .begin_ns = begin_ns };
+	x->goal = x->m.version + 1;
+	x->first = rounds_of(x, x->m.version);
+	x->n = rounds_of(x, x->goal) - x->first;
+	x->round = (struct lh_round){ .epoch = x->first + x->n, .total_samples = x->c->target_batch * x->n };
+	for (uint32_t i = 0; i < x->n; i++)
+		x->e[i] = (struct lh_event){ .kind = LH_EVENT_EPOCH, .epoch = x->first + i + 1, .held_back_l1 = NAN };
+	x->e[0].begin_ns = begin_ns;
 	x->pace = (struct lh_pace){ begin_ns, x->c->peers[x->c->rank].samples_per_s };
-	x->done = x->paced_from = 0;
+	x->at = 0;
+	x->done = x->paced_from = x->step = x->stepped = 0;
 	x->share_done = x->exchanging = x->told = false;
 }
 
-/* Which samples this peer had. Nothing when they do not fit. */
+/* Which samples of each round this peer had. Nothing when they do not fit. */
 static void tell_ranges(struct elastic *x, const struct lh_table *t)
 {
-	size_t used = 0;
-	for (uint64_t i = 0; i < t->n && used < sizeof x->e.ranges; i++)
-		if (t->range[i].owner == x->c->rank)
-			used += (size_t)snprintf(x->e.ranges + used, sizeof x->e.ranges - used, "%s%llu+%llu",
-						 used ? "," : "", (unsigned long long)t->range[i].first,
-						 (unsigned long long)t->range[i].count);
-	if (used >= sizeof x->e.ranges)
-		*x->e.ranges = 0;
+	for (uint32_t k = 0; k < x->n; k++) {
+		struct lh_event *e = &x->e[k];
+		size_t used = 0;
+		*e->ranges = 0;
+		for (uint64_t i = 0; i < t->n && used < sizeof e->ranges; i++)
+			if (t->range[i].owner == x->c->rank)
+				used += (size_t)snprintf(e->ranges + used, sizeof e->ranges - used, "%s%llu+%llu",
+							 used ? "," : "",
+							 (unsigned long long)(t->range[i].first + k * x->c->target_batch),
+							 (unsigned long long)t->range[i].count);
+		if (used >= sizeof e->ranges)
+			*e->ranges = 0;
+	}
+}
+
+/* A round before the last of a version: nothing was exchanged. */
+static void end_own_round(struct elastic *x)
+{
+	struct lh_event *e = &x->e[x->at];
+	lh_ns at = now(x);
+	e->calc_end_ns = e->exchange_end_ns = e->commit_ns = at;
+	e->late_ns = lh_pace_late(&x->pace, x->done - x->paced_from, at);
+	e->total_samples = x->c->target_batch;
+	e->shared = LH_SHARED_NO;
+	lh_trace_share_done(x->w->t->trace, at);
+	x->h->end_round(x->h->ctx, e, &x->spans[x->at]);
+	x->e[++x->at].begin_ns = at;
+	x->pace.begin_ns = at;
+	x->paced_from = x->done;
 }
 
 static void end_share(struct elastic *x)
 {
 	struct lh_trace *tr = x->w->t->trace;
 	lh_trace_enter(tr, LH_SPAN_OTHER);
-	x->e.calc_end_ns = now(x);
-	x->e.late_ns = lh_pace_late(&x->pace, x->done - x->paced_from, x->e.calc_end_ns);
-	lh_trace_share_done(tr, x->e.calc_end_ns);
+	while (x->at + 1 < x->n) /* of who was dealt none */
+		end_own_round(x);
+	struct lh_event *e = &x->e[x->at];
+	e->calc_end_ns = now(x);
+	e->late_ns = lh_pace_late(&x->pace, x->done - x->paced_from, e->calc_end_ns);
+	lh_trace_share_done(tr, e->calc_end_ns);
 	x->share_done = true;
 	tell_ranges(x, &x->m.view.table);
 }
@@ -107,10 +174,11 @@ static void end_share(struct elastic *x)
 /* What this peer has of the round and has not calculated yet is what it needs next. */
 static int expect(struct elastic *x, struct lh_err *err)
 {
-	struct lh_round r = { .epoch = x->m.version + 1 };
+	struct lh_round r = { .epoch = x->first + x->at + 1 };
+	uint32_t of;
 	int rc = 0;
-	for (uint64_t at = x->done, run; !rc && at < lh_table_samples(&x->m.view.table, x->c->rank); at += run) {
-		const uint64_t first = lh_table_sample(&x->m.view.table, x->c->rank, at, &run);
+	for (uint64_t at = x->done, run; !rc && at < share(x); at += run) {
+		const uint64_t first = lh_table_sample_of(&x->m.view.table, x->c->rank, at, x->n, x->c->target_batch, &run, &of);
 		rc = lh_round_add(&r, first, run, err);
 	}
 	if (!rc)
@@ -132,7 +200,7 @@ static int samples(struct elastic *x, uint64_t first, size_t n, struct lh_err *e
 	lh_trace_enter(x->w->t->trace, LH_SPAN_DATA);
 	rc = x->w->wait(x->w->ctx, until, err);
 	if (x->rounds == round) {
-		x->e.data_wait_ns += now(x) - since;
+		x->e[x->at].data_wait_ns += now(x) - since;
 		x->pace.begin_ns += now(x) - since; /* a device that waits makes up for nothing */
 	}
 	if (!rc && now(x) >= until)
@@ -140,29 +208,60 @@ static int samples(struct elastic *x, uint64_t first, size_t n, struct lh_err *e
 	return rc;
 }
 
+/* The own update, where the strategy has one: after so many samples as this peer's share of a round is, and at its end. */
+static int update_own(struct elastic *x, struct lh_err *err)
+{
+	const struct lh_strategy_ops *ops = x->h->strategy->ops;
+	struct lh_round r = { .epoch = x->first + x->at + 1, .samples = x->done - x->stepped };
+	if (!ops->local || (r.samples < x->step && x->done < share(x)))
+		return 0;
+	lh_trace_enter(x->w->t->trace, LH_SPAN_OPTIMISE);
+	step(x);
+	int rc = ops->local(x->h->strategy, &r, err);
+	lh_trace_enter(x->w->t->trace, LH_SPAN_OTHER);
+	x->stepped = x->done;
+	while (!rc && x->at + 1 < x->n && x->done >= (x->at + 1) * x->step)
+		end_own_round(x);
+	return rc;
+}
+
 /* One microbatch, and the time that it takes at the declared pace. */
 static int calculate(struct elastic *x, struct lh_err *err)
 {
-	uint64_t run, first = lh_table_sample(&x->m.view.table, x->c->rank, x->done, &run);
+	uint64_t run;
+	uint32_t of, round = x->rounds;
+	struct lh_event t = { .kind = LH_EVENT_EPOCH };
+	uint64_t first = lh_table_sample_of(&x->m.view.table, x->c->rank, x->done, x->n, x->c->target_batch, &run, &of);
+	x->step = x->step ? x->step : run;
+	if (x->h->strategy->ops->local && x->stepped + x->step - x->done < run)
+		run = x->stepped + x->step - x->done;
 	size_t n = run < x->c->microbatch ? (size_t)run : x->c->microbatch;
-	uint32_t round = x->rounds;
 	int rc = samples(x, first, n, err);
 	if (rc <= 0)
 		return rc;
 	lh_trace_enter(x->w->t->trace, LH_SPAN_CALCULATE);
-	rc = lh_worker_step(x->w, first, n, &x->e, err);
+	step(x);
+	rc = lh_worker_step(x->w, first, n, &t, err);
+	struct lh_event *e = &x->e[x->at];
+	e->busy_ns += t.busy_ns;
+	e->held_ns += t.held_ns;
+	e->queued_ns += t.queued_ns;
+	x->e[of].loss_sum += t.loss_sum;
+	x->e[of].samples += n;
 	x->done += n;
 	lh_ns due = lh_pace_due(&x->pace, x->done - x->paced_from);
 	do {
 		if (!rc)
 			rc = x->w->wait(x->w->ctx, due, err);
 	} while (!rc && now(x) < due && x->rounds == round && !x->over && !x->rc);
-	return rc;
+	return rc || x->rounds != round || x->over || x->rc ? rc : update_own(x, err);
 }
 
 static int exchange(struct elastic *x, struct lh_err *err)
 {
 	lh_trace_enter(x->w->t->trace, LH_SPAN_WAIT);
+	x->round.samples = x->done;
+	step(x);
 	int rc = x->h->strategy->ops->begin(x->h->strategy, &x->round, err);
 	x->exchanging = true;
 	lh_member_exchange(&x->m);
@@ -174,6 +273,7 @@ static void vote(struct elastic *x)
 {
 	if (!x->exchanging || x->told || !x->h->strategy->ops->ready(x->h->strategy, &x->round))
 		return;
+	step(x);
 	x->told = true;
 	lh_member_result(&x->m, x->h->strategy->ops->result_hash(x->h->strategy), now(x));
 }
@@ -182,17 +282,18 @@ static void vote(struct elastic *x)
 
 static int checkpoint(struct elastic *x, struct lh_err *err)
 {
-	struct lh_event e = { .kind = LH_EVENT_CHECKPOINT, .version = x->m.version, .begin_ns = now(x) };
+	struct lh_event e = { .kind = LH_EVENT_CHECKPOINT, .version = rounds_of(x, x->m.version),
+			      .begin_ns = now(x) };
 	enum lh_span_kind was = lh_trace_enter(x->w->t->trace, LH_SPAN_CHECKPOINT);
 	const struct lh_checkpoint_of of = { x->c, x->w->ops, x->w->engine, x->h->strategy };
-	struct lh_checkpoint where = { .round = x->m.version, .samples = x->m.version * x->c->target_batch, .shared = true };
+	struct lh_checkpoint where = { .round = e.version, .samples = e.version * x->c->target_batch, .shared = true };
 	int rc = lh_checkpoint_write(&of, &where, err);
 	e.bytes = where.bytes;
 	lh_trace_enter(x->w->t->trace, was);
 	x->checkpointed_ns = now(x);
 	x->has_checkpoint = true;
 	x->checkpoint_version = x->m.version;
-	e.state_hash = x->w->ops->state_hash(x->w->engine);
+	e.state_hash = lh_state_hash(&x->of);
 	return rc ? rc : x->h->tell(x->h->ctx, &e, err);
 }
 
@@ -202,7 +303,7 @@ static int checkpoint_if_due(struct elastic *x, struct lh_err *err)
 	bool first = x->c->interrupted_ns && !x->has_checkpoint;
 	const uint32_t every = x->c->checkpoint_rounds;
 	bool due = (x->checkpoint_ns && now(x) - x->checkpointed_ns >= x->checkpoint_ns) ||
-		   (every && x->m.version && x->m.version % every == 0);
+		   (every && x->m.version && rounds_of(x, x->m.version) / every > rounds_of(x, x->m.version - 1) / every);
 	if (!x->m.in_view || !x->m.synced || (!first && (!due || x->checkpoint_version == x->m.version)))
 		return 0;
 	lh_ns begin = now(x);
@@ -219,9 +320,27 @@ static void on_send(void *ctx, uint64_t to, const struct lh_member_message *msg)
 	struct elastic *x = ctx;
 	uint8_t bytes[LH_MEMBER_MESSAGE_MAX];
 	size_t len = lh_member_print(msg, bytes);
+	step(x);
 	for (unsigned i = 0; i < x->c->size; i++)
 		if (to >> i & 1 && x->w->t->ops->tell(x->w->t, i, bytes, len) == -ENOBUFS)
 			x->deaf |= UINT64_C(1) << i;
+}
+
+/* All of its rounds count now. */
+static int tell_rounds(struct elastic *x, struct lh_err *err)
+{
+	const struct lh_strategy_ops *ops = x->h->strategy->ops;
+	const double held_back = ops->held_back ? ops->held_back(x->h->strategy) : 0;
+	int rc = 0;
+	x->h->end_round(x->h->ctx, &x->e[x->at], &x->spans[x->at]);
+	for (uint32_t i = 0; !rc && i < x->n; i++) {
+		struct lh_event *e = &x->e[i];
+		e->view = x->view;
+		e->total_samples = x->c->target_batch;
+		e->held_back_l1 = held_back;
+		rc = x->h->tell_round(x->h->ctx, e, &x->spans[i], err);
+	}
+	return rc;
 }
 
 static void on_commit(void *ctx, uint32_t version, uint64_t hash)
@@ -229,23 +348,23 @@ static void on_commit(void *ctx, uint32_t version, uint64_t hash)
 	struct elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_trace *tr = x->w->t->trace;
-	x->e.exchange_end_ns = now(x); /* with everybody's word on it: waiting for that is not updating */
+	struct lh_event *e = &x->e[x->at];
+	step(x);
+	e->exchange_end_ns = now(x); /* with everybody's word on it: waiting for that is not updating */
 	lh_trace_enter(tr, LH_SPAN_OPTIMISE);
 	keep(x, x->h->strategy->ops->commit(x->h->strategy, &x->round, &err), &err);
 	lh_trace_enter(tr, LH_SPAN_OTHER);
-	if (x->c->flip_epoch == version && x->c->flip_rank == x->c->rank)
+	step(x);
+	if (x->c->flip_epoch > x->first && x->c->flip_epoch <= x->first + x->n && x->c->flip_rank == x->c->rank)
 		x->w->ops->flip_bit(x->w->engine);
 	for (unsigned i = 0; i < x->c->size; i++)
 		x->out[i].active = false;
-	x->e.commit_ns = now(x);
-	x->e.view = x->view;
-	x->e.samples = x->done;
-	x->e.total_samples = x->c->target_batch;
-	x->e.uses = x->round.uses;
-	x->e.held_back_l1 = x->h->strategy->ops->held_back ? x->h->strategy->ops->held_back(x->h->strategy) : 0;
-	lh_ns commit = x->e.commit_ns;
+	e->commit_ns = now(x);
+	e->uses = x->round.uses;
+	lh_ns commit = e->commit_ns;
 	if (!x->rc)
-		keep(x, x->h->tell_round(x->h->ctx, &x->e, &err), &err);
+		keep(x, tell_rounds(x, &err), &err);
+	step(x);
 	new_round(x, commit);
 }
 
@@ -296,8 +415,8 @@ static int tell_view(struct elastic *x, lh_ns noticed_ns, struct lh_err *err)
 			stayed &= ~(UINT64_C(1) << i);
 	struct lh_event e = {
 		.kind = LH_EVENT_VIEW, .view = v->number, .members = v->members, .gone = x->members & ~stayed,
-		.came = v->members & ~stayed, .cause = v->cause, .noticed_ns = noticed_ns, .version = v->version,
-		.aborted_round = v->aborted ? v->version + 1 : 0, .samples_redealt = v->redealt,
+		.came = v->members & ~stayed, .cause = v->cause, .noticed_ns = noticed_ns, .version = rounds_of(x, v->version),
+		.aborted_round = v->aborted ? rounds_of(x, v->version) + 1 : 0, .samples_redealt = v->redealt * x->n,
 	};
 	x->view = v->number;
 	x->members = v->members;
@@ -310,16 +429,17 @@ static void on_install(void *ctx, lh_ns noticed_ns)
 	struct elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
 	lh_ns at = now(x);
+	step(x);
 	for (unsigned i = 0; i < x->c->size; i++)
 		x->out[i].active = false;
 	keep(x, regroup(x, &err), &err);
 	x->exchanging = x->told = false;
-	if (!x->view || x->round.epoch != x->m.version + 1) { /* this peer has just come, or takes the state anew */
+	if (!x->view || x->goal != x->m.version + 1) { /* this peer has just come, or takes the state anew */
 		if (!x->m.synced)
 			x->h->begin(x->h->ctx, at);
 		new_round(x, at);
 	}
-	if (x->share_done && x->done < lh_member_share(&x->m)) { /* more to do: from now on, at the same pace */
+	if (x->share_done && x->done < share(x)) { /* more to do: from now on, at the same pace */
 		x->pace.begin_ns = at;
 		x->paced_from = x->done;
 		x->share_done = false;
@@ -332,12 +452,14 @@ static void on_fetch(void *ctx, unsigned donor, uint32_t version)
 {
 	struct elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
-	keep(x, lh_state_fetch(&x->in, x->w->ops, x->w->engine, donor, version, now(x), &err), &err);
+	step(x);
+	keep(x, lh_state_fetch(&x->in, &x->of, donor, version, now(x), &err), &err);
 }
 
 static void on_serve(void *ctx, unsigned to, uint32_t version)
 {
 	struct elastic *x = ctx;
+	step(x);
 	lh_state_serve(&x->out[to], version);
 	x->w->t->ops->wake(x->w->t, to);
 }
@@ -390,17 +512,20 @@ static int take_state(struct elastic *x, unsigned peer, const struct lh_frame *f
 		      struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_SYNCED, .donor = peer };
-	int rc = lh_state_take(&x->in, x->w->ops, x->w->engine, f, payload, err);
+	if (x->of.s->ops->taken && peer != x->in.donor)
+		return 0; /* moments of another */
+	int rc = lh_state_take(&x->in, &x->of, f, payload, err);
 	if (rc <= 0)
 		return rc == -EBADMSG ? -EPROTO : rc; /* another donor may do better */
-	e.version = x->in.version;
+	uint32_t version = x->in.version;
+	e.version = rounds_of(x, version);
 	e.begin_ns = x->in.begin_ns;
 	e.bytes_received = x->in.bytes;
 	e.state_hash = x->w->ops->state_hash(x->w->engine);
 	lh_state_in_done(&x->in);
 	rc = x->h->tell(x->h->ctx, &e, err);
 	if (!rc)
-		lh_member_synced(&x->m, e.version, now(x));
+		lh_member_synced(&x->m, version, now(x));
 	return rc;
 }
 
@@ -409,6 +534,7 @@ static int message(void *ctx, unsigned peer, const struct lh_frame *f, const uin
 {
 	struct elastic *x = ctx;
 	struct lh_member_message msg;
+	step(x);
 	if (f->type == LH_FRAME_STATE)
 		return take_state(x, peer, f, payload, err);
 	int rc = lh_member_parse(payload, f->length, x->c->size, &msg, err);
@@ -419,7 +545,9 @@ static int state_next(void *ctx, unsigned peer, struct lh_frame *ret, const void
 {
 	struct elastic *x = ctx;
 	enum lh_span_kind was = lh_trace_enter(x->w->t->trace, LH_SPAN_CHECKPOINT);
-	int rc = lh_state_next(&x->out[peer], x->w->ops, x->w->engine, ret, ret_payload, err);
+	if (x->out[peer].active)
+		step(x);
+	int rc = lh_state_next(&x->out[peer], &x->of, ret, ret_payload, err);
 	lh_trace_enter(x->w->t->trace, was);
 	return rc;
 }
@@ -482,14 +610,14 @@ static bool stopped(struct elastic *x, uint32_t *stop_round)
 
 static int turn(struct elastic *x, struct lh_err *err)
 {
-	bool works = x->m.in_view && x->m.version < x->c->epochs;
+	bool works = x->m.in_view && x->m.version < x->versions;
 	give_up_deaf(x);
 	int rc = commands(x, err);
 	if (!rc)
 		rc = checkpoint_if_due(x, err);
 	if (rc || x->over)
 		return rc;
-	if (works && x->done < lh_member_share(&x->m))
+	if (works && x->done < share(x))
 		return calculate(x, err);
 	if (works && !x->share_done)
 		end_share(x);
@@ -528,7 +656,8 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 {
 	struct lh_member_config c = {
 		.rank = x->c->rank, .size = x->c->size, .incarnation = x->c->incarnation, .batch = x->c->target_batch,
-		.rounds = x->c->epochs, .version = x->c->resume_round, .weights = x->weights, .give_up_ns = x->c->deadline_ns,
+		.stride = x->c->target_batch * x->span, .rounds = x->versions, .version = x->c->resume_round / x->span,
+		.weights = x->weights, .give_up_ns = x->c->deadline_ns,
 		.retry_ns = x->c->deadline_ns / 16 + 1,
 	};
 	for (unsigned i = 0; i < LH_MEMBER_CAP; i++)
@@ -539,7 +668,11 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 	if (x->c->absent)
 		c.founders &= ~(UINT64_C(1) << x->c->rank);
 	x->checkpoint_ns = x->c->checkpoint_ns;
-	x->checkpoint_version = x->c->resume_round;
+	x->checkpoint_version = c.version;
+	x->e = calloc(x->span, sizeof *x->e);
+	x->spans = calloc(x->span, sizeof *x->spans);
+	if (!x->e || !x->spans)
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "membership");
 	int rc = lh_subset_new(x->w->t, x->c->size, &x->subset, err);
 	if (rc)
 		return rc;
@@ -553,7 +686,7 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 
 static int finish(struct elastic *x, struct lh_err *err)
 {
-	struct lh_event e = { .kind = LH_EVENT_LEFT, .version = x->m.version };
+	struct lh_event e = { .kind = LH_EVENT_LEFT, .version = rounds_of(x, x->m.version) };
 	struct lh_err why = LH_ERR_INIT;
 	char more[160] = "", path[LH_CHECKPOINT_PATH];
 	if (!x->over || x->end == LH_MEMBER_FINISHED || x->end == LH_MEMBER_TOO_LATE)
@@ -576,6 +709,8 @@ static void close_elastic(struct elastic *x)
 	for (unsigned i = 0; i < LH_MEMBER_CAP; i++)
 		lh_state_out_done(&x->out[i]);
 	lh_state_in_done(&x->in);
+	free(x->e);
+	free(x->spans);
 }
 
 int lh_elastic_check(const struct lh_peer_config *c, struct lh_err *err)
@@ -588,8 +723,16 @@ int lh_elastic_check(const struct lh_peer_config *c, struct lh_err *err)
 	if (c->size > LH_MEMBERS_MAX)
 		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP,
 				  "membership elastic: %u peers, at most %d can come and go", c->size, LH_MEMBERS_MAX);
-	if (c->sync.strategy != LH_STRATEGY_EXACT)
-		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "membership elastic: only with strategy exact");
+	const uint32_t span = lh_strategy_span(&c->sync);
+	if (lh_strategy_not_elastic(c->sync.strategy))
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "membership elastic: not with strategy %s: %s",
+				  lh_strategy_names[c->sync.strategy], lh_strategy_not_elastic(c->sync.strategy));
+	if (span > SPAN_MAX)
+		return lh_err_set(err, LH_EXIT_INPUT, -ENOTSUP, "membership elastic: an exchange every %u rounds, at least one "
+				  "every %u is needed", span, SPAN_MAX);
+	if (c->resume_round % span)
+		return lh_err_set(err, LH_EXIT_INPUT, -EINVAL, "membership elastic: begins right after an exchange, which round "
+				  "%u does not end with (every %u)", c->resume_round, span);
 	return 0;
 }
 
@@ -602,6 +745,9 @@ int lh_elastic_run(const struct lh_elastic_host *host, uint32_t *ret_version, bo
 	x->h = host;
 	x->w = host->w;
 	x->c = host->w->c;
+	x->of = (struct lh_state_of){ x->w->ops, x->w->engine, host->strategy };
+	x->span = lh_strategy_span(&x->c->sync);
+	x->versions = (x->c->epochs + x->span - 1) / x->span;
 	int rc = open_elastic(x, err);
 	if (!rc)
 		rc = begin(x, err);
@@ -615,8 +761,8 @@ int lh_elastic_run(const struct lh_elastic_host *host, uint32_t *ret_version, bo
 		if (err)
 			*err = x->err;
 	}
-	*ret_version = x->m.version;
-	*ret_evaluates = x->m.in_view && x->m.version == x->c->epochs && x->m.synced &&
+	*ret_version = rounds_of(x, x->m.version);
+	*ret_evaluates = x->m.in_view && x->m.version == x->versions && x->m.synced &&
 			 (unsigned)__builtin_ctzll(x->m.view.members) == x->c->rank;
 	x->m.is_over = true; /* a stop, too: nothing is decided any more */
 	if (!rc)

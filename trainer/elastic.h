@@ -13,8 +13,10 @@ struct lh_elastic_host {
 	struct lh_strategy *strategy;
 	/* rank and t_ns are filled in. */
 	int (*tell)(void *ctx, struct lh_event *e, struct lh_err *err);
-	/* A round ended: fills bytes and state_hash, tells it and where its time went. */
-	int (*tell_round)(void *ctx, struct lh_event *e, struct lh_err *err);
+	/* A round ended: fills bytes and state_hash, and where its time went. */
+	void (*end_round)(void *ctx, struct lh_event *e, struct lh_spans *s);
+	/* One that ended is committed: tells both. */
+	int (*tell_round)(void *ctx, struct lh_event *e, struct lh_spans *s, struct lh_err *err);
 	/* What came before does not count: a round begins now. */
 	void (*begin)(void *ctx, lh_ns now_ns);
 	/* Say goodbye after round `version`, and wait a while for the others to do so. */

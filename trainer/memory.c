@@ -12,12 +12,15 @@
 static unsigned vectors(const struct lh_peer_config *c)
 {
 	const bool elastic = c->membership == LH_MEMBERSHIP_ELASTIC;
+	const struct lh_optim optim = lh_optim_of(c);
 	unsigned n = 0;
 	switch (c->sync.strategy) {
 	case LH_STRATEGY_EXACT: n = elastic; break;
 	case LH_STRATEGY_ETA: break;
 	case LH_STRATEGY_DELAYED: n = 2; break;
-	default: n = 4; break; /* anchor, momentum, what is under way, what came */
+	default: /* anchor, momentum, what is under way, what came; the engine's state as of the last commit */
+		n = 4 + (elastic ? 1 + lh_optim_slots(&optim) : 0);
+		break;
 	}
 	return n + (c->codec.error_feedback ? elastic ? 2 : 1 : 0) + (c->wire == LH_WIRE_POWERSGD);
 }

@@ -63,12 +63,7 @@ static int emit_spans(struct train *tr, struct lh_spans *s, struct lh_err *err)
 {
 	char line[LH_EVENT_LINE_MAX];
 	s->t_ns = lh_clock_ns();
-	int len = lh_spans_print(s, line, sizeof line);
-	if (len == -ENOSPC) {
-		lh_trace_shorten(tr->trace, s, LH_SPANS_SURE);
-		len = lh_spans_print(s, line, sizeof line);
-	}
-	return tell(tr, line, len, err);
+	return tell(tr, line, lh_spans_print(s, line, sizeof line), err);
 }
 
 /* What TCP says of this round's streams. */
@@ -241,12 +236,15 @@ static void add_data(struct train *tr, struct lh_event *e)
 
 /* ---- a round, told ---- */
 
-static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
+static void end_round(struct train *tr, struct lh_event *e, struct lh_spans *spans)
 {
-	struct lh_spans spans;
+	char line[LH_EVENT_LINE_MAX];
 	tr->commit_ns = e->commit_ns;
-	lh_trace_round(tr->trace, e->epoch, e->commit_ns, &spans);
-	add_tcp(tr, &spans);
+	lh_trace_round(tr->trace, e->epoch, e->commit_ns, spans);
+	add_tcp(tr, spans);
+	spans->t_ns = e->commit_ns;
+	if (spans->nspans > LH_SPANS_SURE && lh_spans_print(spans, line, sizeof line) == -ENOSPC) /* as long as the trace knows this round */
+		lh_trace_shorten(tr->trace, spans, LH_SPANS_SURE);
 	e->bytes_sent = tr->t->bytes_sent - tr->sent;
 	e->bytes_received = tr->t->bytes_received - tr->received;
 	tr->sent = tr->t->bytes_sent;
@@ -254,8 +252,12 @@ static int tell_round(struct train *tr, struct lh_event *e, struct lh_err *err)
 	add_data(tr, e);
 	e->state_hash = tr->ops->state_hash(tr->w.engine);
 	e->skipped = tr->ops->skipped ? tr->ops->skipped(tr->w.engine) : 0;
+}
+
+static int tell_round(struct train *tr, struct lh_event *e, struct lh_spans *spans, struct lh_err *err)
+{
 	int rc = emit(tr, e, err);
-	return rc ? rc : emit_spans(tr, &spans, err);
+	return rc ? rc : emit_spans(tr, spans, err);
 }
 
 static void begin_rounds(struct train *tr, lh_ns now_ns)
@@ -273,8 +275,10 @@ static int run_round(struct train *tr, uint32_t epoch, bool *ret_void, struct lh
 	int rc = lh_round_run(&tr->w, tr->strategy, epoch, &e, ret_void, err);
 	if (rc || *ret_void)
 		return rc;
+	struct lh_spans spans;
 	tr->samples += e.total_samples;
-	return tell_round(tr, &e, err);
+	end_round(tr, &e, &spans);
+	return tell_round(tr, &e, &spans, err);
 }
 
 /* ---- checkpoints ---- */
@@ -410,7 +414,11 @@ static int evaluate(struct train *tr, struct lh_err *err)
 /* ---- where the group may change ---- */
 
 static int tell_ctx(void *ctx, struct lh_event *e, struct lh_err *err) { return emit(ctx, e, err); }
-static int tell_round_ctx(void *ctx, struct lh_event *e, struct lh_err *err) { return tell_round(ctx, e, err); }
+static void end_round_ctx(void *ctx, struct lh_event *e, struct lh_spans *s) { end_round(ctx, e, s); }
+static int tell_round_ctx(void *ctx, struct lh_event *e, struct lh_spans *s, struct lh_err *err)
+{
+	return tell_round(ctx, e, s, err);
+}
 static void begin_ctx(void *ctx, lh_ns now_ns) { begin_rounds(ctx, now_ns); }
 
 /* Who leaves the others behind does not wait for them, but for its last words to be on their way. */
@@ -430,8 +438,8 @@ static int leave_ctx(void *ctx, uint32_t version, bool wait, struct lh_err *err)
 static int live_elastic(struct train *tr, struct lh_err *err)
 {
 	const struct lh_elastic_host host = {
-		.w = &tr->w, .strategy = tr->strategy, .tell = tell_ctx, .tell_round = tell_round_ctx, .begin = begin_ctx,
-		.leave = leave_ctx, .ctx = tr, .go = &tr->go, .stop = &tr->stop, .notice = &tr->notice,
+		.w = &tr->w, .strategy = tr->strategy, .tell = tell_ctx, .end_round = end_round_ctx,
+		.tell_round = tell_round_ctx, .begin = begin_ctx, .leave = leave_ctx, .ctx = tr, .go = &tr->go, .stop = &tr->stop, .notice = &tr->notice,
 	};
 	uint32_t version;
 	bool evaluates;

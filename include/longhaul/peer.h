@@ -66,6 +66,8 @@ enum lh_strategy_kind {
 	LH_STRATEGY_ASYNC,            /* parameters averaged in the background, at most `staleness` rounds old */
 };
 extern const char *const lh_strategy_names[];
+/* Why peers cannot come and go with this strategy; NULL: they can. */
+const char *lh_strategy_not_elastic(enum lh_strategy_kind kind);
 
 /* What a model learns from. DIGITS and TEXT are real and shipped; TONES and SYNTHETIC are made up by a seeded generator. */
 enum lh_data { LH_DATA_AUTO, LH_DATA_DIGITS, LH_DATA_TEXT, LH_DATA_TONES, LH_DATA_SYNTHETIC };
@@ -203,6 +205,7 @@ struct lh_peer_config {
 	uint32_t flip_epoch;
 	/* Test hook: burn this much CPU in every step, to starve the pace. */
 	lh_ns starve_ns;
+	uint32_t die_step;          /* elastic, test hook: killed (SIGKILL, by itself) at this step of the protocol, from 1; 0: never */
 };
 
 /* Document <-> struct. read: refuses unknown versions, missing or mistyped keys, out-of-range values.

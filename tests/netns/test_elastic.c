@@ -157,9 +157,9 @@ static const char spot_file[] =
 	"matrix: {rtt: 0ms}\n"
 	"spot: {trace: spot.csv}\n"
 	"training: {engine: cpu, model: digits, target-batch: 64, microbatch: 8, epochs: 14, warmup: 1, pace: 20/s,\n"
-	"  deadline: 5s, membership: elastic, checkpoint: 1s}\n"
+	"  deadline: 5s, membership: elastic, checkpoint: 1s%s}\n"
 	"probe: {pings: 3, goodput: 0s}\n";
-static const char spot_trace[] =
+static const char trace_file[] =
 	"time, peer, what\n"
 	"1200ms, us-1, notice\n"
 	"2100ms, us-1, kill\n"
@@ -168,32 +168,15 @@ static const char spot_trace[] =
 	"4000ms, us-0, kill\n"
 	"4600ms, eu-0, add\n";
 
-/* Three of eight are taken away, one of them told before, two come back. */
-static void a_spot_trace(void)
+/* Three of eight are taken away, one of them told before, two come back. The run's result; parameters are shared after every
+ * `span` rounds. */
+static json_t *run_spot(struct lh_cli *c, const char *const *args, unsigned span)
 {
-	static const char *const quiet[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--set", "spot=none", NULL };
-	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--baseline", "base", NULL };
-	static const char *const other[] = { "run", "here.yaml", "--kernel", "host", "-o", "run2", "--baseline", "base", "--set",
-					     "training.target-batch=128", NULL };
-	struct lh_cli c;
-	char run[80], base[80];
-	open_here(&c);
-	unsetenv("LONGHAUL_PEER_PROGRAM");
-	lh_cli_write(&c, "here.yaml", spot_file);
-	lh_cli_write(&c, "spot.csv", spot_trace);
-	lh_cli_run_patiently(&c, quiet, NULL);
-	CU_ASSERT_EQUAL_FATAL(c.status, 0);
-	snprintf(run, sizeof run, "%s/run", c.dir);
-	snprintf(base, sizeof base, "%s/base", c.dir);
-	CU_ASSERT_EQUAL_FATAL(rename(run, base), 0);
-	lh_cli_run(&c, other, NULL, 0, 0);
-	CU_ASSERT_EQUAL(c.status, 2);
-	CU_ASSERT_PTR_NOT_NULL(strstr(c.err, "base: not a baseline of this"));
-	lh_cli_run_patiently(&c, args, NULL);
-	if (c.status)
-		printf("# status %d\n# out: %s\n# err: %s\n", c.status, c.out, c.err);
-	CU_ASSERT_EQUAL(c.status, 0);
-	json_t *doc = lh_cli_result(&c);
+	lh_cli_run_patiently(c, args, NULL);
+	if (c->status)
+		printf("# status %d\n# out: %s\n# err: %s\n", c->status, c->out, c->err);
+	CU_ASSERT_EQUAL(c->status, 0);
+	json_t *doc = lh_cli_result(c);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
 	const json_t *group = json_object_get(doc, "group"), *sum = json_object_get(doc, "summary");
 	const json_t *list = json_object_get(group, "interruptions"), *epochs = json_object_get(doc, "epochs");
@@ -203,7 +186,8 @@ static void a_spot_trace(void)
 	CU_ASSERT_EQUAL(json_array_size(epochs), 14);
 	for (size_t k = 0; k < json_array_size(epochs); k++) {
 		CU_ASSERT_EQUAL(number(json_array_get(epochs, k), "samples"), 64);
-		CU_ASSERT_TRUE(json_is_true(json_object_get(json_array_get(epochs, k), "replicas_identical")));
+		const json_t *same = json_object_get(json_array_get(epochs, k), "replicas_identical");
+		CU_ASSERT_TRUE((k + 1) % span ? json_is_null(same) : json_is_true(same));
 	}
 	CU_ASSERT_EQUAL_FATAL(json_array_size(list), 3);
 	static const char *const who[] = { "us-1", "eu-0", "us-0" }, *const why[] = { "left", "killed", "killed" };
@@ -221,9 +205,52 @@ static void a_spot_trace(void)
 	CU_ASSERT_TRUE(number(json_object_get(group, "checkpoints"), "count") > 8);
 	CU_ASSERT_TRUE(number(group, "samples_redealt") > 0);
 	CU_ASSERT_EQUAL(number(group, "samples_lost"), 0);
+	return doc;
+}
+
+static void open_spot(struct lh_cli *c, const char *more)
+{
+	char text[1024];
+	open_here(c);
+	unsetenv("LONGHAUL_PEER_PROGRAM");
+	snprintf(text, sizeof text, spot_file, more);
+	lh_cli_write(c, "here.yaml", text);
+	lh_cli_write(c, "spot.csv", trace_file);
+}
+
+static void a_spot_trace(void)
+{
+	static const char *const quiet[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--set", "spot=none", NULL };
+	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", "--baseline", "base", NULL };
+	static const char *const other[] = { "run", "here.yaml", "--kernel", "host", "-o", "run2", "--baseline", "base", "--set",
+					     "training.target-batch=128", NULL };
+	struct lh_cli c;
+	char run[80], base[80];
+	open_spot(&c, "");
+	lh_cli_run_patiently(&c, quiet, NULL);
+	CU_ASSERT_EQUAL_FATAL(c.status, 0);
+	snprintf(run, sizeof run, "%s/run", c.dir);
+	snprintf(base, sizeof base, "%s/base", c.dir);
+	CU_ASSERT_EQUAL_FATAL(rename(run, base), 0);
+	lh_cli_run(&c, other, NULL, 0, 0);
+	CU_ASSERT_EQUAL(c.status, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(c.err, "base: not a baseline of this"));
+	json_t *doc = run_spot(&c, args, 1);
+	const json_t *group = json_object_get(doc, "group"), *sum = json_object_get(doc, "summary");
 	double whole = number(json_object_get(group, "baseline"), "throughput_sps");
 	CU_ASSERT_DOUBLE_EQUAL(number(group, "throughput_lost"), 1 - number(sum, "throughput_sps") / whole, 1e-9);
 	CU_ASSERT_TRUE(number(group, "throughput_lost") > 0);
+	json_decref(doc);
+	lh_cli_close(&c);
+}
+
+/* The same while the peers train alone: only what was calculated since the last exchange is calculated again. */
+static void a_spot_trace_of_diloco(void)
+{
+	static const char *const args[] = { "run", "here.yaml", "--kernel", "host", "-o", "run", NULL };
+	struct lh_cli c;
+	open_spot(&c, ", strategy: diloco, every: 2");
+	json_t *doc = run_spot(&c, args, 2);
 	json_decref(doc);
 	lh_cli_close(&c);
 }
@@ -238,6 +265,7 @@ int main(int argc, char **argv)
 		{ "a_sample_twice", a_sample_twice, LH_TEST_FORK },
 		{ "fixed_ends_at_the_first_death", fixed_ends_at_the_first_death, LH_TEST_FORK },
 		{ "a_spot_trace", a_spot_trace, LH_TEST_FORK },
+		{ "a_spot_trace_of_diloco", a_spot_trace_of_diloco, LH_TEST_FORK },
 	};
 	return lh_test_main(argc, argv, "elastic", tests, sizeof tests / sizeof *tests);
 }

@@ -89,7 +89,7 @@ static unsigned serve(uint32_t version)
 	unsigned n = 0;
 	const void *payload;
 	lh_state_serve(&out, version);
-	while (n < PARTS_MAX && lh_state_next(&out, ops, donor, &sent[n].f, &payload, NULL) == 1) {
+	while (n < PARTS_MAX && lh_state_next(&out, &(struct lh_state_of){ ops, donor, NULL }, &sent[n].f, &payload, NULL) == 1) {
 		sent[n].payload = malloc(sent[n].f.length);
 		memcpy(sent[n].payload, payload, sent[n].f.length);
 		lh_state_sent(&out, payload);
@@ -110,21 +110,22 @@ static void transfer(bool paced)
 {
 	struct lh_state_in in = { .active = false };
 	open_both(paced);
+	const struct lh_state_of to = { ops, joiner, NULL };
 	unsigned n = serve(5), left = n;
-	CU_ASSERT_EQUAL(n, lh_state_parts(ops, donor) + 1);
+	CU_ASSERT_EQUAL(n, lh_state_parts(&(struct lh_state_of){ ops, donor, NULL }) + 1);
 	CU_ASSERT_TRUE_FATAL(n > 3);
-	CU_ASSERT_EQUAL(lh_state_fetch(&in, ops, joiner, 0, 5, 1, NULL), 0);
+	CU_ASSERT_EQUAL(lh_state_fetch(&in, &to, 0, 5, 1, NULL), 0);
 	for (unsigned i = 0; i < n; i++) /* of another version: not for us */
 		sent[i].f.exchange = 4;
-	CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[0].f, sent[0].payload, NULL), 0);
+	CU_ASSERT_EQUAL(lh_state_take(&in, &to, &sent[0].f, sent[0].payload, NULL), 0);
 	for (unsigned i = 0; i < n; i++)
 		sent[i].f.exchange = 5;
 	while (left) { /* in any order, one of them twice */
 		unsigned i = (unsigned)(lh_mix64(lh_test_seed() + left) % left);
-		int rc = lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, NULL);
+		int rc = lh_state_take(&in, &to, &sent[i].f, sent[i].payload, NULL);
 		CU_ASSERT_EQUAL(rc, left == 1);
 		if (left == n)
-			CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, NULL), 0);
+			CU_ASSERT_EQUAL(lh_state_take(&in, &to, &sent[i].f, sent[i].payload, NULL), 0);
 		left--;
 		struct lh_frame f = sent[left].f;
 		uint8_t *payload = sent[left].payload;
@@ -149,21 +150,22 @@ static void test_transfer_refusals(void)
 	struct lh_state_in in = { .active = false };
 	struct lh_err err = LH_ERR_INIT;
 	open_both(false);
+	const struct lh_state_of to = { ops, joiner, NULL };
 	unsigned n = serve(5);
-	CU_ASSERT_EQUAL(lh_state_fetch(&in, ops, joiner, 0, 5, 1, NULL), 0);
+	CU_ASSERT_EQUAL(lh_state_fetch(&in, &to, 0, 5, 1, NULL), 0);
 	struct lh_frame f = sent[0].f;
 	f.part = n;
-	CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &f, sent[0].payload, &err), -EPROTO);
+	CU_ASSERT_EQUAL(lh_state_take(&in, &to, &f, sent[0].payload, &err), -EPROTO);
 	f.part = 0;
 	f.length--;
-	CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &f, sent[0].payload, &err), -EPROTO);
+	CU_ASSERT_EQUAL(lh_state_take(&in, &to, &f, sent[0].payload, &err), -EPROTO);
 	sent[1].payload[100] ^= 1;
 	for (unsigned i = 0; i < n; i++)
-		CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, &err), i == n - 1 ? -EBADMSG : 0);
+		CU_ASSERT_EQUAL(lh_state_take(&in, &to, &sent[i].f, sent[i].payload, &err), i == n - 1 ? -EBADMSG : 0);
 	sent[1].payload[100] ^= 1; /* from another donor, whole */
-	CU_ASSERT_EQUAL(lh_state_fetch(&in, ops, joiner, 1, 5, 1, NULL), 0);
+	CU_ASSERT_EQUAL(lh_state_fetch(&in, &to, 1, 5, 1, NULL), 0);
 	for (unsigned i = 0; i < n; i++)
-		CU_ASSERT_EQUAL(lh_state_take(&in, ops, joiner, &sent[i].f, sent[i].payload, &err), i == n - 1);
+		CU_ASSERT_EQUAL(lh_state_take(&in, &to, &sent[i].f, sent[i].payload, &err), i == n - 1);
 	check_same();
 	lh_state_in_done(&in);
 	forget(n);

@@ -22,8 +22,8 @@ static void test_redeal(void)
 	set_weights();
 	for (uint64_t batch = 1; batch <= 4096; batch = batch * 3 + 1) {
 		uint64_t members = UINT64_MAX;
-		lh_table_deal(&t, batch, 7, members, weights);
-		CU_ASSERT_TRUE(lh_table_is_whole(&t, batch, 7, members));
+		lh_table_deal(&t, batch, 7 * batch, members, weights);
+		CU_ASSERT_TRUE(lh_table_is_whole(&t, batch, 7 * batch, members));
 		while (members & (members - 1)) {
 			unsigned stay[2] = { (unsigned)__builtin_ctzll(members), 63 - (unsigned)__builtin_clzll(members) };
 			members &= ~(UINT64_C(1) << (batch & 1 ? stay[0] : stay[1]));
@@ -34,7 +34,7 @@ static void test_redeal(void)
 				lost += members >> i & 1 ? 0 : lh_table_samples(&before, i);
 			again = lh_table_redeal(&t, members, weights);
 			CU_ASSERT_EQUAL(again, lost);
-			CU_ASSERT_TRUE(lh_table_is_whole(&t, batch, 7, members));
+			CU_ASSERT_TRUE(lh_table_is_whole(&t, batch, 7 * batch, members));
 			for (unsigned i = 0; i < 64; i++) {
 				uint64_t had = lh_table_samples(&before, i), run;
 				for (uint64_t k = 0; members >> i & 1 && k < had; k += run) {
@@ -44,9 +44,39 @@ static void test_redeal(void)
 			}
 		}
 	}
-	CU_ASSERT_FALSE(lh_table_is_whole(&t, 4096, 8, UINT64_MAX));
+	CU_ASSERT_FALSE(lh_table_is_whole(&t, 4096, 8 * 4096, UINT64_MAX));
 	t.range[0].count++;
-	CU_ASSERT_FALSE(lh_table_is_whole(&t, 4096, 7, UINT64_MAX));
+	CU_ASSERT_FALSE(lh_table_is_whole(&t, 4096, 7 * 4096, UINT64_MAX));
+}
+
+/* A table for several rounds: each sample of each round is in one place of one rank's list, in order of its ranges. */
+static void test_several_rounds(void)
+{
+	enum { BATCH = 50, ROUNDS = 5, FIRST = 3 * BATCH * ROUNDS };
+	static struct lh_table t;
+	static uint8_t seen[BATCH * ROUNDS];
+	set_weights();
+	lh_table_deal(&t, BATCH, FIRST, 0x17, weights);
+	lh_table_redeal(&t, 0x15, weights);
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t all = lh_table_samples(&t, i) * ROUNDS, run, once;
+		uint32_t round, before = 0;
+		for (uint64_t at = 0; at < all; at += run) {
+			uint64_t id = lh_table_sample_of(&t, i, at, ROUNDS, BATCH, &run, &round);
+			CU_ASSERT_TRUE_FATAL(run && id >= FIRST && id + run <= FIRST + BATCH * ROUNDS);
+			CU_ASSERT_EQUAL((id - FIRST) / BATCH, round);
+			CU_ASSERT_TRUE(round == before || round == before + 1 || !round);
+			if (at < lh_table_samples(&t, i) && !round) /* the first round begins as that of one round */
+				CU_ASSERT_EQUAL(lh_table_sample(&t, i, at, &once), id);
+			before = round;
+			for (uint64_t k = 0; k < run; k++)
+				CU_ASSERT_EQUAL(seen[id - FIRST + k]++, 0);
+		}
+		lh_table_sample_of(&t, i, all, ROUNDS, BATCH, &run, &round);
+		CU_ASSERT_EQUAL(run, 0);
+	}
+	for (unsigned k = 0; k < BATCH * ROUNDS; k++)
+		CU_ASSERT_EQUAL(seen[k], 1);
 }
 
 /* The table's room is enough whatever happens: ranges are then passed on whole. */
@@ -131,6 +161,7 @@ static void test_refusals(void)
 
 static const struct lh_test tests[] = {
 	{ "redeal", test_redeal, 0 },
+	{ "several_rounds", test_several_rounds, 0 },
 	{ "table_full", test_table_full, 0 },
 	{ "messages", test_messages, 0 },
 	{ "refusals", test_refusals, 0 },

@@ -10,7 +10,7 @@
 #include "lhtest.h"
 #include "member/member.h"
 
-enum { MAX = 8, ROUNDS = 4, BATCH = 64, VIEWS = 64, EVENTS = 16384, HASHES = 32 };
+enum { MAX = 8, ROUNDS = 4, BATCH = 64, STRIDE = 5 * BATCH, VIEWS = 64, EVENTS = 16384, HASHES = 32 };
 
 #define MS LH_NS_PER_MS
 #define DEADLINE (1000 * MS)
@@ -131,7 +131,7 @@ static void begin_share(struct node *n)
 {
 	if (n->ended || !n->m.in_view || n->m.version >= ROUNDS)
 		return;
-	CU_ASSERT_TRUE(lh_table_is_whole(&n->m.view.table, BATCH, n->m.version, n->m.view.synced));
+	CU_ASSERT_TRUE(lh_table_is_whole(&n->m.view.table, BATCH, n->m.version * STRIDE, n->m.view.synced));
 	struct event *e = add(now + (lh_ns)((double)CALCULATION * (double)(lh_member_share(&n->m) + 1) / BATCH * npeers),
 			      SHARE, rank_of(n), rank_of(n));
 	e->view = n->m.view.number;
@@ -198,7 +198,8 @@ static void boot(unsigned rank, uint32_t incarnation)
 	struct node *n = &node[rank];
 	struct lh_member_config c = {
 		.rank = rank, .size = npeers, .incarnation = incarnation, .founders = (UINT64_C(1) << npeers) - 1,
-		.batch = BATCH, .rounds = ROUNDS, .weights = weights, .give_up_ns = 4 * DEADLINE, .retry_ns = DELAY_MAX,
+		.batch = BATCH, .stride = STRIDE, .rounds = ROUNDS, .weights = weights,
+		.give_up_ns = 4 * DEADLINE, .retry_ns = DELAY_MAX,
 	};
 	memset(n, 0, sizeof *n);
 	n->up = true;

@@ -189,7 +189,7 @@ static void check_node(struct node *n)
 	if (m->version == scenario.rounds)
 		return;
 	uint64_t h = lh_hash64(&m->view.table, sizeof m->view.table, 3), *dealt = &w.dealt[m->view.number][m->version + 1];
-	if (!lh_table_is_whole(&m->view.table, BATCH, m->version, m->view.members))
+	if (!lh_table_is_whole(&m->view.table, BATCH, m->version * BATCH, m->view.members))
 		violated("a round that is not dealt once");
 	if (*dealt && *dealt != h)
 		violated("two deals of one attempt");

@@ -328,11 +328,10 @@ void lang_training_check(struct lang *l)
 	check_codec(l, map);
 	check_factors(l, map);
 	n = lang_good(map, "membership");
-	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && t->sync.strategy != LH_STRATEGY_EXACT &&
+	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && lh_strategy_not_elastic(t->sync.strategy) &&
 	    !bad(map, "strategy") && !bad(map, "profile"))
-		lang_error(l, &n->at, "membership: elastic needs strategy exact; %s has no rounds that all members "
-			   "commit",
-			   lh_strategy_names[t->sync.strategy]);
+		lang_error(l, &n->at, "membership: elastic needs strategy exact, local-sgd or diloco; %s: %s",
+			   lh_strategy_names[t->sync.strategy], lh_strategy_not_elastic(t->sync.strategy));
 	if (n && t->membership == LH_MEMBERSHIP_ELASTIC && t->wire == LH_WIRE_POWERSGD && !bad(map, "wire"))
 		lang_error(l, &n->at, "membership: elastic does not go with wire powersgd: whoever joins would need the "
 			   "factors of the exchange before");

@@ -184,14 +184,14 @@ static void choose_table(const struct lh_member *m, bool complete, struct lh_vie
 	if (v->version == m->c.rounds)
 		return;
 	if (complete) {
-		lh_table_deal(&v->table, m->c.batch, v->version, v->synced, m->c.weights);
+		lh_table_deal(&v->table, m->c.batch, first_of(m, v->version), v->synced, m->c.weights);
 		return;
 	}
 	/* Who is behind has not seen the deal of the round; it was made by commit, among all. */
 	if (m->version == v->version)
 		v->table = m->view.table;
 	else
-		lh_table_deal(&v->table, m->c.batch, v->version, m->view.members, m->c.weights);
+		lh_table_deal(&v->table, m->c.batch, first_of(m, v->version), m->view.members, m->c.weights);
 	v->redealt = lh_table_redeal(&v->table, v->synced, m->c.weights);
 }
 

@@ -19,6 +19,12 @@ static inline unsigned lowest(uint64_t set)
 	return (unsigned)__builtin_ctzll(set);
 }
 
+/* The first sample id after `version`. */
+static inline uint64_t first_of(const struct lh_member *m, uint32_t version)
+{
+	return version * m->c.stride;
+}
+
 /* member.c */
 void lh_member_send(struct lh_member *m, uint64_t to, struct lh_member_message *msg);
 uint64_t lh_member_alive(const struct lh_member *m);

@@ -127,7 +127,7 @@ static void try_commit(struct lh_member *m, lh_ns now_ns)
 	m->view.hash = m->view.redealt = 0;
 	m->view.aborted = 0;
 	if (m->version < m->c.rounds)
-		lh_table_deal(&m->view.table, m->c.batch, m->version, m->view.members, m->c.weights);
+		lh_table_deal(&m->view.table, m->c.batch, first_of(m, m->version), m->view.members, m->c.weights);
 	else
 		memset(&m->view.table, 0, sizeof m->view.table);
 	announce_end(m);
@@ -434,7 +434,7 @@ static bool is_sound(const struct lh_member *m, const struct lh_view *v)
 {
 	if (v->version >= m->c.rounds)
 		return v->version == m->c.rounds && !v->table.n;
-	return lh_table_is_whole(&v->table, m->c.batch, v->version, v->synced);
+	return lh_table_is_whole(&v->table, m->c.batch, first_of(m, v->version), v->synced);
 }
 
 int lh_member_receive(struct lh_member *m, unsigned from, const struct lh_member_message *msg, lh_ns now_ns,
@@ -499,6 +499,7 @@ void lh_member_init(struct lh_member *m, const struct lh_member_config *config, 
 {
 	memset(m, 0, sizeof *m);
 	m->c = *config;
+	m->c.stride = config->stride ? config->stride : config->batch;
 	m->ops = ops;
 	m->ctx = ctx;
 	m->donor = m->suspected_to = NOBODY;
@@ -510,7 +511,7 @@ void lh_member_init(struct lh_member *m, const struct lh_member_config *config, 
 		m->view.members = m->view.synced = config->founders;
 		m->view.cause = LH_VIEW_START;
 		m->version = m->view.version = config->version;
-		lh_table_deal(&m->view.table, config->batch, config->version, config->founders, config->weights);
+		lh_table_deal(&m->view.table, config->batch, first_of(m, config->version), config->founders, config->weights);
 	}
 	lh_member_consider(m, now_ns);
 }

@@ -44,7 +44,7 @@ struct lh_member_config {
 	unsigned rank, size;       /* size at most LH_MEMBER_CAP */
 	uint32_t incarnation;
 	uint64_t founders;         /* members of view 1: all ranks that are there from the beginning */
-	uint64_t batch;
+	uint64_t batch, stride;    /* samples of a round's table; ids from one version's to the next's, 0: batch */
 	uint32_t rounds;           /* of the run */
 	uint32_t version;          /* rounds that the founders' state has: a run that goes on */
 	const double *weights;     /* [LH_MEMBER_CAP]: declared pace of each rank */

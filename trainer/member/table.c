@@ -20,14 +20,14 @@ static void share_out(uint64_t count, uint64_t members, const double *weights, s
 		ret[i] = members >> i & 1 ? shares[n++] : (struct lh_share){ 0 };
 }
 
-void lh_table_deal(struct lh_table *t, uint64_t batch, uint32_t version, uint64_t members, const double *weights)
+void lh_table_deal(struct lh_table *t, uint64_t batch, uint64_t first, uint64_t members, const double *weights)
 {
 	struct lh_share shares[LH_MEMBER_CAP];
 	memset(t, 0, sizeof *t);
 	share_out(batch, members, weights, shares);
 	for (unsigned i = 0; i < LH_MEMBER_CAP; i++)
 		if (shares[i].count)
-			t->range[t->n++] = (struct lh_member_range){ version * batch + shares[i].first, shares[i].count, i };
+			t->range[t->n++] = (struct lh_member_range){ first + shares[i].first, shares[i].count, i };
 }
 
 /* The whole of a range to whoever has least for its weight: what is done when the table would get too long. */
@@ -95,15 +95,15 @@ uint64_t lh_table_redeal(struct lh_table *t, uint64_t members, const double *wei
 	return total;
 }
 
-bool lh_table_is_whole(const struct lh_table *t, uint64_t batch, uint32_t version, uint64_t members)
+bool lh_table_is_whole(const struct lh_table *t, uint64_t batch, uint64_t first, uint64_t members)
 {
-	uint64_t from = version * batch, total = 0;
+	uint64_t total = 0;
 	if (t->n > LH_MEMBER_RANGES)
 		return false;
 	for (uint64_t i = 0; i < t->n; i++) {
 		const struct lh_member_range *r = &t->range[i];
 		if (r->owner >= LH_MEMBER_CAP || !(members >> r->owner & 1) || !r->count || r->count > batch ||
-		    r->first < from || r->first - from > batch - r->count)
+		    r->first < first || r->first - first > batch - r->count)
 			return false;
 		for (uint64_t k = 0; k < i; k++)
 			if (r->first < t->range[k].first + t->range[k].count &&
@@ -123,18 +123,27 @@ uint64_t lh_table_samples(const struct lh_table *t, unsigned rank)
 	return n;
 }
 
-uint64_t lh_table_sample(const struct lh_table *t, unsigned rank, uint64_t at, uint64_t *ret_run)
+uint64_t lh_table_sample_of(const struct lh_table *t, unsigned rank, uint64_t at, uint32_t rounds, uint64_t batch,
+			    uint64_t *ret_run, uint32_t *ret_round)
 {
+	*ret_run = 0;
+	*ret_round = 0;
 	for (uint64_t i = 0; i < t->n; i++) {
 		const struct lh_member_range *r = &t->range[i];
 		if (r->owner != rank)
 			continue;
-		if (at < r->count) {
-			*ret_run = r->count - at;
-			return r->first + at;
+		if (at < r->count * rounds) {
+			*ret_run = r->count - at % r->count;
+			*ret_round = (uint32_t)(at / r->count);
+			return r->first + *ret_round * batch + at % r->count;
 		}
-		at -= r->count;
+		at -= r->count * rounds;
 	}
-	*ret_run = 0;
 	return 0;
+}
+
+uint64_t lh_table_sample(const struct lh_table *t, unsigned rank, uint64_t at, uint64_t *ret_run)
+{
+	uint32_t round;
+	return lh_table_sample_of(t, rank, at, 1, 0, ret_run, &round);
 }

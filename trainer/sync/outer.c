@@ -19,7 +19,12 @@
  * One exchange is under way at a time. At the end of a round there is a list of jobs: land what is due, let depart what is
  * due, land what departed with no overlap. Only async looks at time: it lands at the first end of a round at which its
  * exchange is over. After the last round all that is under way lands, and every fragment departs and lands once more
- * without blending, so that the run ends with one model. */
+ * without blending, so that the run ends with one model.
+ *
+ * Where members come and go (local-sgd and diloco only) the rounds from one exchange to the next are one round of the group: it
+ * is `local` as often as there are steps, then begin, ready, commit or abort. Until the commit nothing that is shared
+ * changes: anchor, momentum, and `base`, the engine's state as the last commit left it, which is what a joiner is sent
+ * and a checkpoint has. An exchange that is given up leaves the own parameters, and more steps may follow. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +32,7 @@
 
 #include "exchange.h"
 #include "fragment.h"
+#include "hash.h"
 #include "strategy.h"
 
 enum { STEP = 4096 }; /* parameters at a time */
@@ -46,7 +52,7 @@ enum { SAVED_SHARED = 2, SAVED_FRAGMENT = 3, SAVED_OWN = 2, SAVED_FRAGMENT_OWN =
 struct job { bool lands; uint32_t p; };
 
 struct outer {
-	struct lh_strategy base;
+	struct lh_strategy s;
 	struct lh_mux *mux;
 	struct lh_fragments map;
 	struct fragment *fragments;
@@ -63,6 +69,10 @@ struct outer {
 	struct job *jobs;            /* of this round, [3 * fragments] */
 	uint32_t njobs, next;
 	uint32_t shared_fragments;   /* replaced in this round */
+	/* Elastic. */
+	bool elastic;
+	uint8_t *base;               /* the engine's state after the last commit; NULL: pseudo, whose state is that always */
+	uint64_t base_hash, hash;    /* of its parameters; of what came, by parts, in any order */
 };
 
 static struct outer *of(struct lh_strategy *s) { return (struct outer *)s; }
@@ -74,12 +84,12 @@ static int read_difference(void *ctx, uint64_t offset, size_t n, float *dst, str
 	const struct fragment *f = ctx;
 	const struct outer *x = f->x;
 	if (!x->anchor)
-		return x->base.w->ops->gradient_read(x->base.w->engine, offset, n, dst, err);
+		return x->s.w->ops->gradient_read(x->s.w->engine, offset, n, dst, err);
 	for (size_t done = 0; done < n;) {
 		uint64_t run, at = lh_fragment_at(&x->map, f->p, offset + done, &run);
 		run = run < n - done ? run : n - done;
 		for (uint64_t i = 0; i < run; i++)
-			dst[done + i] = f->weight * (x->anchor[at + i] - x->snapshot[at + i]);
+			dst[done + i] = f->weight ? f->weight * (x->anchor[at + i] - x->snapshot[at + i]) : 0;
 		done += run;
 	}
 	return 0;
@@ -88,9 +98,11 @@ static int read_difference(void *ctx, uint64_t offset, size_t n, float *dst, str
 static int write_sum(void *ctx, uint64_t offset, size_t n, const float *src, struct lh_err *err)
 {
 	const struct fragment *f = ctx;
-	const struct outer *x = f->x;
+	struct outer *x = f->x;
+	if (x->elastic)
+		x->hash += lh_hash64(src, n * sizeof *src, lh_mix64(offset));
 	if (!x->anchor)
-		return x->base.w->ops->gradient_write(x->base.w->engine, offset, n, src, err);
+		return x->s.w->ops->gradient_write(x->s.w->engine, offset, n, src, err);
 	for (size_t done = 0; done < n;) {
 		uint64_t run, at = lh_fragment_at(&x->map, f->p, offset + done, &run);
 		run = run < n - done ? run : n - done;
@@ -104,7 +116,7 @@ static int write_sum(void *ctx, uint64_t offset, size_t n, const float *src, str
 
 static int depart(struct outer *x, struct fragment *f, uint32_t epoch, struct lh_err *err)
 {
-	const struct lh_worker *w = x->base.w;
+	const struct lh_worker *w = x->s.w;
 	int rc = 0;
 	for (uint64_t k = 0, run, n = lh_fragment_length(&x->map, f->p); !rc && x->anchor && k < n; k += run) {
 		uint64_t at = lh_fragment_at(&x->map, f->p, k, &run);
@@ -126,14 +138,16 @@ static int arrive(struct outer *x, struct lh_err *err)
 {
 	x->flying->arrived = true;
 	x->flying = NULL;
-	return x->anchor ? 0 : x->base.w->ops->update(x->base.w->engine, x->base.w->c->target_batch, err);
+	return x->anchor ? 0 : x->s.w->ops->update(x->s.w->engine, x->s.w->c->target_batch, err);
 }
+
+static bool is_plain(const struct outer *x) { return x->rate == 1 && x->momentum == 0; }
 
 /* The anchor of `n` parameters from `at` on takes the outer step. */
 static void step_anchor(struct outer *x, uint64_t at, size_t n)
 {
 	const float rate = (float)x->rate, momentum = (float)x->momentum;
-	const bool alone = x->base.w->c->size == 1, plain = x->rate == 1 && x->momentum == 0;
+	const bool alone = x->s.w->c->size == 1, plain = is_plain(x);
 	for (size_t i = 0; i < n; i++) {
 		float *a = &x->anchor[at + i];
 		if (plain) {
@@ -148,7 +162,7 @@ static void step_anchor(struct outer *x, uint64_t at, size_t n)
 
 static int land_run(struct outer *x, uint64_t at, size_t n, float blend, struct lh_err *err)
 {
-	const struct lh_worker *w = x->base.w;
+	const struct lh_worker *w = x->s.w;
 	float now[STEP];
 	const float *anchor = x->anchor + at, *snapshot = x->snapshot + at;
 	step_anchor(x, at, n);
@@ -170,7 +184,7 @@ static int land_run(struct outer *x, uint64_t at, size_t n, float blend, struct 
 static int land(struct outer *x, struct fragment *f, struct lh_round *r, struct lh_err *err)
 {
 	/* The last departure of a run is for ending with one model. */
-	float blend = f->departed == x->base.w->c->epochs ? 0 : x->blend;
+	float blend = f->departed == x->s.w->c->epochs ? 0 : x->blend;
 	int rc = 0;
 	for (uint64_t k = 0, run, n = lh_fragment_length(&x->map, f->p); !rc && x->anchor && k < n; k += run) {
 		uint64_t at = lh_fragment_at(&x->map, f->p, k, &run);
@@ -182,6 +196,113 @@ static int land(struct outer *x, struct fragment *f, struct lh_round *r, struct 
 	r->uses = f->departed > r->uses ? f->departed : r->uses;
 	f->departed = 0;
 	return rc;
+}
+
+/* ---- where members come and go ---- */
+
+/* The engine's state is the group's: right after a commit, or when it was taken from a member. */
+static int keep_base(struct outer *x, struct lh_err *err)
+{
+	const struct lh_worker *w = x->s.w;
+	x->base_hash = w->ops->state_hash(w->engine);
+	return x->base ? w->ops->state_read(w->engine, 0, w->ops->state_bytes(w->engine), x->base, err) : 0;
+}
+
+/* r: of the rounds since the last commit together. */
+static int begin_elastic(struct outer *x, struct lh_round *r, struct lh_err *err)
+{
+	const struct lh_worker *w = x->s.w;
+	struct fragment *f = &x->fragments[0];
+	int rc = x->anchor ? w->ops->parameters_read(w->engine, 0, x->map.parameters, x->snapshot, err) : 0;
+	f->weight = (float)((double)r->samples / (double)r->total_samples);
+	x->hash = 0;
+	r->waits = true;
+	return rc ? rc : lh_exchange_start(f->exchange, ++x->number, err);
+}
+
+static int commit_elastic(struct outer *x, struct lh_round *r, struct lh_err *err)
+{
+	const struct lh_worker *w = x->s.w;
+	struct fragment *f = &x->fragments[0];
+	int rc = x->anchor ? 0 : w->ops->update(w->engine, r->total_samples, err);
+	x->own += r->samples;
+	x->all += r->total_samples;
+	f->own = x->own;
+	f->all = x->all;
+	f->departed = r->epoch;
+	if (!rc)
+		rc = land(x, f, r, err);
+	lh_exchange_keep(f->exchange);
+	x->s.shared = LH_SHARED_YES;
+	return rc ? rc : keep_base(x, err);
+}
+
+static void abort_elastic(struct lh_strategy *s, struct lh_round *r)
+{
+	if (s->w->ops->forget)
+		s->w->ops->forget(s->w->engine);
+}
+
+static int regroup(struct lh_strategy *s, const struct lh_group *group, unsigned rank, struct lh_transport *t,
+		   struct lh_err *err)
+{
+	struct outer *x = of(s);
+	abort_elastic(s, NULL);
+	x->number = 0;
+	return lh_exchange_regroup(x->fragments[0].exchange, group, rank, t, err);
+}
+
+static uint64_t result_hash(const struct lh_strategy *s) { return ((const struct outer *)s)->hash; }
+
+static double held_back(const struct lh_strategy *s)
+{
+	double l1, l2;
+	lh_exchange_held_back(((const struct outer *)s)->fragments[0].exchange, &l1, &l2);
+	return l1;
+}
+
+/* The engine's state, then the outer momentum: anchor and counters follow from these. */
+static uint64_t shared_bytes(const struct lh_strategy *s)
+{
+	const struct outer *x = (const struct outer *)s;
+	const uint64_t more = x->anchor && !is_plain(x) ? x->map.parameters * sizeof *x->velocity : 0;
+	return s->w->ops->state_bytes(s->w->engine) + more;
+}
+
+/* Of n bytes from `offset` on, how many are the engine's. */
+static size_t of_engine(const struct lh_strategy *s, uint64_t offset, size_t n)
+{
+	const uint64_t all = s->w->ops->state_bytes(s->w->engine), left = offset < all ? all - offset : 0;
+	return left < n ? (size_t)left : n;
+}
+
+static int shared_read(struct lh_strategy *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err)
+{
+	const struct outer *x = of(s);
+	const size_t own = of_engine(s, offset, n);
+	if (n > own)
+		memcpy(dst + own, (const uint8_t *)x->velocity + (offset + own - s->w->ops->state_bytes(s->w->engine)), n - own);
+	if (x->base && own)
+		memcpy(dst, x->base + offset, own);
+	return own && !x->base ? s->w->ops->state_read(s->w->engine, offset, own, dst, err) : 0;
+}
+
+static int shared_write(struct lh_strategy *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	const size_t own = of_engine(s, offset, n);
+	if (n > own)
+		memcpy((uint8_t *)x->velocity + (offset + own - s->w->ops->state_bytes(s->w->engine)), src + own, n - own);
+	return own ? s->w->ops->state_write(s->w->engine, offset, own, src, err) : 0;
+}
+
+static uint64_t shared_hash(const struct lh_strategy *s) { return ((const struct outer *)s)->base_hash; }
+
+static int taken(struct lh_strategy *s, struct lh_err *err)
+{
+	struct outer *x = of(s);
+	int rc = x->anchor ? s->w->ops->parameters_read(s->w->engine, 0, x->map.parameters, x->anchor, err) : 0;
+	return rc ? rc : keep_base(x, err);
 }
 
 /* ---- the end of a round ---- */
@@ -202,8 +323,10 @@ static int plan(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 static int local(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
 	struct outer *x = of(s);
-	x->own += r->samples;
-	x->all += r->total_samples;
+	if (!x->elastic) { /* else when it is committed */
+		x->own += r->samples;
+		x->all += r->total_samples;
+	}
 	return r->samples && x->anchor ? s->w->ops->update(s->w->engine, r->samples, err) : 0;
 }
 
@@ -216,6 +339,8 @@ static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
 	struct outer *x = of(s);
 	const uint32_t n = x->map.n, e = r->epoch;
+	if (x->elastic)
+		return begin_elastic(x, r, err);
 	const bool last = e == s->w->c->epochs;
 	const bool is_due = lh_fragment_due(n, x->every, e) < n;
 	const uint32_t leaving = last ? n : is_due;
@@ -241,6 +366,8 @@ static int begin(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 static bool ready(const struct lh_strategy *s, const struct lh_round *r)
 {
 	const struct outer *x = (const struct outer *)s;
+	if (x->elastic)
+		return lh_exchange_done(x->fragments[0].exchange);
 	if (x->next == x->njobs || !x->flying)
 		return true;
 	const struct job *j = &x->jobs[x->next];
@@ -251,6 +378,8 @@ static int commit(struct lh_strategy *s, struct lh_round *r, struct lh_err *err)
 {
 	struct outer *x = of(s);
 	int rc = 0;
+	if (x->elastic)
+		return commit_elastic(x, r, err);
 	while (!rc && x->next < x->njobs) {
 		const struct job *j = &x->jobs[x->next];
 		struct fragment *f = &x->fragments[j->p];
@@ -275,7 +404,7 @@ static size_t saved_own(const struct outer *x) { return SAVED_OWN + SAVED_FRAGME
 static void save_counters(struct outer *x)
 {
 	uint64_t *at = x->saved;
-	*at++ = x->number;
+	*at++ = x->elastic ? 0 : x->number; /* a group's exchanges count anew */
 	*at++ = x->flying ? x->flying->p + 1 : 0;
 	for (uint32_t p = 0; p < x->map.n; p++) {
 		*at++ = x->fragments[p].departed;
@@ -298,7 +427,6 @@ static int state(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err)
 {
 	struct outer *x = of(s);
 	const uint64_t n = x->anchor ? x->map.parameters : 0, late = x->overlap || x->map.n > 1 ? n : 0;
-	const bool plain = x->rate == 1 && x->momentum == 0;
 	save_counters(x);
 	int rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_U64, "outer.counters", x->saved, saved_shared(x), err);
 	if (!rc)
@@ -306,7 +434,7 @@ static int state(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err)
 	if (!rc)
 		rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_F32, "outer.anchor", x->anchor, n, err);
 	if (!rc)
-		rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_F32, "outer.velocity", x->velocity, plain ? 0 : n, err);
+		rc = lh_parts_add(p, LH_STATE_SHARED, LH_STATE_F32, "outer.velocity", x->velocity, is_plain(x) ? 0 : n, err);
 	if (!rc)
 		rc = lh_parts_add(p, LH_STATE_OWN, LH_STATE_F32, "outer.snapshot", x->snapshot, late, err);
 	if (!rc)
@@ -359,7 +487,7 @@ static int restored(struct lh_strategy *s, uint32_t round, struct lh_err *err)
 	x->again = x->flying;
 	for (uint32_t p = 0; p < x->map.n; p++)
 		lh_exchange_skip(x->fragments[p].exchange, x->number - (x->flying != NULL));
-	return 0;
+	return x->elastic ? keep_base(x, err) : 0;
 }
 
 /* ---- life ---- */
@@ -376,12 +504,13 @@ static void close_outer(struct lh_strategy *s)
 	free(x->jobs);
 	free(x->saved);
 	free(x->anchor);
+	free(x->base);
 	free(x);
 }
 
 static int allocate(struct outer *x, struct lh_err *err)
 {
-	const struct lh_worker *w = x->base.w;
+	const struct lh_worker *w = x->s.w;
 	const uint64_t n = x->map.parameters;
 	x->fragments = calloc(x->map.n, sizeof *x->fragments);
 	x->jobs = calloc(3 * (size_t)x->map.n, sizeof *x->jobs);
@@ -389,18 +518,20 @@ static int allocate(struct outer *x, struct lh_err *err)
 	if (!w->ops->pseudo)
 		x->anchor = calloc(4 * n + 1, sizeof *x->anchor);
 	if (!x->fragments || !x->jobs || !x->saved || (!w->ops->pseudo && !x->anchor))
-		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy %s", x->base.ops->name);
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy %s", x->s.ops->name);
 	if (!x->anchor)
 		return 0;
 	x->velocity = x->anchor + n;
 	x->snapshot = x->velocity + n;
 	x->sum = x->snapshot + n;
+	if (x->elastic && !(x->base = malloc(w->ops->state_bytes(w->engine))))
+		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy %s", x->s.ops->name);
 	return w->ops->parameters_read(w->engine, 0, n, x->anchor, err);
 }
 
 static int open_exchanges(struct outer *x, struct lh_err *err)
 {
-	struct lh_worker *w = x->base.w;
+	struct lh_worker *w = x->s.w;
 	/* Alone it needs no mux, and may be one that takes several all-reduces in a row. */
 	int rc = x->map.n > 1 ? lh_mux_new(w->t, w->c->size, x->map.n, &x->mux, err) : 0;
 	for (uint32_t p = 0; !rc && p < x->map.n; p++) {
@@ -423,29 +554,32 @@ static int open_outer(struct lh_worker *w, const struct outer *settings, struct 
 	if (!x)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "strategy");
 	*x = *settings;
-	x->base.w = w;
+	x->s.w = w;
 	x->every = x->every ? x->every : 1;
+	x->elastic = w->c->membership == LH_MEMBERSHIP_ELASTIC;
 	int rc = allocate(x, err);
 	if (!rc)
 		rc = open_exchanges(x, err);
+	if (!rc && x->elastic)
+		rc = keep_base(x, err);
 	if (rc) {
-		close_outer(&x->base);
+		close_outer(&x->s);
 		return rc;
 	}
-	*ret = &x->base;
+	*ret = &x->s;
 	return 0;
 }
 
 static int open_local_sgd(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
 {
-	return open_outer(w, &(struct outer){ .base.ops = &lh_strategy_local_sgd, .every = w->c->sync.every, .rate = 1,
+	return open_outer(w, &(struct outer){ .s.ops = &lh_strategy_local_sgd, .every = w->c->sync.every, .rate = 1,
 			  .map = lh_fragments_of(w->ops->parameters(w->engine), 1) }, ret, err);
 }
 
 static int open_diloco(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
 {
 	const struct lh_sync_options *o = &w->c->sync;
-	return open_outer(w, &(struct outer){ .base.ops = &lh_strategy_diloco, .every = o->every,
+	return open_outer(w, &(struct outer){ .s.ops = &lh_strategy_diloco, .every = o->every,
 			  .rate = o->outer_learning_rate, .momentum = o->outer_momentum,
 			  .map = lh_fragments_of(w->ops->parameters(w->engine), 1) }, ret, err);
 }
@@ -453,7 +587,7 @@ static int open_diloco(struct lh_worker *w, struct lh_strategy **ret, struct lh_
 static int open_streaming(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
 {
 	const struct lh_sync_options *o = &w->c->sync;
-	return open_outer(w, &(struct outer){ .base.ops = &lh_strategy_streaming_diloco, .every = o->every,
+	return open_outer(w, &(struct outer){ .s.ops = &lh_strategy_streaming_diloco, .every = o->every,
 			  .rate = o->outer_learning_rate, .momentum = o->outer_momentum, .blend = (float)o->blend,
 			  .overlap = o->overlap,
 			  .map = lh_fragments_of(w->ops->parameters(w->engine), o->fragments) }, ret, err);
@@ -463,16 +597,19 @@ static int open_streaming(struct lh_worker *w, struct lh_strategy **ret, struct 
 static int open_async(struct lh_worker *w, struct lh_strategy **ret, struct lh_err *err)
 {
 	const struct lh_sync_options *o = &w->c->sync;
-	return open_outer(w, &(struct outer){ .base = { .ops = &lh_strategy_async, .shared = LH_SHARED_NEVER },
+	return open_outer(w, &(struct outer){ .s = { .ops = &lh_strategy_async, .shared = LH_SHARED_NEVER },
 			  .every = o->every > o->staleness ? o->every : o->staleness, .overlap = o->staleness,
 			  .rate = 1, .delta_rule = true, .when_here = true,
 			  .map = lh_fragments_of(w->ops->parameters(w->engine), 1) }, ret, err);
 }
 
-#define OUTER(n, f) { .name = n, .open = f, .plan = plan, .local = local, .begin = begin, .ready = ready, \
-		      .commit = commit, .state = state, .restored = restored, .close = close_outer }
+#define OUTER(n, f, ...) { .name = n, .open = f, .plan = plan, .local = local, .begin = begin, .ready = ready, \
+		      .commit = commit, .state = state, .restored = restored, .close = close_outer, __VA_ARGS__ }
+#define ELASTIC .abort = abort_elastic, .regroup = regroup, .result_hash = result_hash, .held_back = held_back, \
+		.shared_bytes = shared_bytes, .shared_read = shared_read, .shared_write = shared_write, \
+		.shared_hash = shared_hash, .taken = taken
 
-const struct lh_strategy_ops lh_strategy_local_sgd = OUTER("local-sgd", open_local_sgd);
-const struct lh_strategy_ops lh_strategy_diloco = OUTER("diloco", open_diloco);
+const struct lh_strategy_ops lh_strategy_local_sgd = OUTER("local-sgd", open_local_sgd, ELASTIC);
+const struct lh_strategy_ops lh_strategy_diloco = OUTER("diloco", open_diloco, ELASTIC);
 const struct lh_strategy_ops lh_strategy_streaming_diloco = OUTER("streaming-diloco", open_streaming);
 const struct lh_strategy_ops lh_strategy_async = OUTER("async", open_async);

@@ -56,12 +56,20 @@ struct lh_strategy_ops {
 	int (*commit)(struct lh_strategy *s, struct lh_round *r, struct lh_err *err);
 	/* After ready, instead of commit. `begin` may follow, also after more ranges were calculated. NULL: cannot. */
 	void (*abort)(struct lh_strategy *s, struct lh_round *r);
-	/* Elastic (membership.c). Instead of abort: exchange among this group from now on, where this peer is number `rank`.
+	/* Elastic (../elastic.c). Instead of abort: exchange among this group from now on, where this peer is number `rank`.
 	 * NULL: cannot. */
 	int (*regroup)(struct lh_strategy *s, const struct lh_group *group, unsigned rank, struct lh_transport *t,
 		       struct lh_err *err);
 	/* Elastic, when ready: a hash of what the exchange brought, the same on all peers that it brought the same. */
 	uint64_t (*result_hash)(const struct lh_strategy *s);
+	/* Elastic: what every member has after a commit and a joiner takes from one of them, as bytes, which stand still until
+	 * the next commit whatever is calculated meanwhile; it begins with the engine's state. `taken`: all of it was
+	 * written. NULL: it is the engine's state. */
+	uint64_t (*shared_bytes)(const struct lh_strategy *s);
+	int (*shared_read)(struct lh_strategy *s, uint64_t offset, size_t n, uint8_t *dst, struct lh_err *err);
+	int (*shared_write)(struct lh_strategy *s, uint64_t offset, size_t n, const uint8_t *src, struct lh_err *err);
+	uint64_t (*shared_hash)(const struct lh_strategy *s);
+	int (*taken)(struct lh_strategy *s, struct lh_err *err);
 	/* Between two rounds: adds what a checkpoint must have of it, and gets it back in the same places, before the first
 	 * round; then `restored` takes it up after round `round`, or refuses it. NULL: nothing. */
 	int (*state)(struct lh_strategy *s, struct lh_parts *p, struct lh_err *err);
@@ -88,6 +96,12 @@ extern const struct lh_strategy_ops lh_strategy_delayed;
 /* Each peer updates itself; what changed is averaged now and then (outer.c). */
 extern const struct lh_strategy_ops lh_strategy_local_sgd, lh_strategy_diloco, lh_strategy_streaming_diloco,
 	lh_strategy_async;
+
+/* Rounds from one commit of a group that changes to the next: the peers go on alone in between. */
+static inline uint32_t lh_strategy_span(const struct lh_sync_options *o)
+{
+	return o->strategy == LH_STRATEGY_LOCAL_SGD || o->strategy == LH_STRATEGY_DILOCO ? o->every : 1;
+}
 
 /* NULL: this program has none of that kind. */
 const struct lh_strategy_ops *lh_strategy_find(enum lh_strategy_kind kind);
