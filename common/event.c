@@ -8,7 +8,7 @@
 #include "longhaul/peer.h"
 
 const char *const lh_event_names[] = { "listening", "joined", "epoch", "eval", "bench", "finished", "failed",
-				      "view", "synced", "checkpoint", "left", NULL };
+				      "view", "synced", "checkpoint", "left", "samples", NULL };
 const char *const lh_view_cause_names[] = { "start", "lost", "mismatch", "joined", "left", NULL };
 
 static const char *const shared[] = { "yes", "no", "never", NULL };
@@ -110,6 +110,11 @@ static const struct lh_field left_fields[] = {
 	LH_FIELD(lh_event, version, LH_FIELD_UINT),
 };
 
+static const struct lh_field samples_fields[] = {
+	LH_FIELD(lh_event, epoch, LH_FIELD_UINT, .umin = 1),
+	LH_FIELD(lh_event, ranges, LH_FIELD_TEXT),
+};
+
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static const struct {
@@ -127,6 +132,7 @@ static const struct {
 	[LH_EVENT_SYNCED] = { synced_fields, COUNT(synced_fields) },
 	[LH_EVENT_CHECKPOINT] = { checkpoint_fields, COUNT(checkpoint_fields) },
 	[LH_EVENT_LEFT] = { left_fields, COUNT(left_fields) },
+	[LH_EVENT_SAMPLES] = { samples_fields, COUNT(samples_fields) },
 };
 
 /* Instants follow each other, and the members of a group are what the changes say; anything else is a number that would

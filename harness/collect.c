@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A run whose peers tell more of their samples is not worth more memory: 280 MB. */
+enum { MORE_MAX = 1 << 20 };
+
 #define EPOCH_ABSENT (-1) /* cells[].kind until the peer's event is there */
 
 int lh_series_init(struct lh_series *s, unsigned npeers, uint32_t nepochs, struct lh_err *err)
@@ -31,6 +34,7 @@ void lh_series_done(struct lh_series *s)
 	free(s->peers);
 	free(s->cells);
 	free(s->sums);
+	free(s->more);
 	*s = (struct lh_series){ 0 };
 }
 
@@ -114,6 +118,24 @@ static int add_epoch(struct lh_series *s, const struct lh_event *e, struct lh_er
 	return 0;
 }
 
+static int add_samples(struct lh_series *s, const struct lh_event *e, struct lh_err *err)
+{
+	if (!s->elastic || e->epoch <= s->peers[e->rank].epochs || e->epoch > s->nepochs || s->nmore >= MORE_MAX)
+		return lh_err_set(err, LH_EXIT_BROKE, -EPROTO, "samples of epoch %u, which cannot be", e->epoch);
+	if (s->nmore == s->more_room) {
+		size_t room = s->more_room ? 2 * s->more_room : 64;
+		struct lh_told_ranges *more = realloc(s->more, room * sizeof *more);
+		if (!more)
+			return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "the samples of epoch %u", e->epoch);
+		s->more = more;
+		s->more_room = room;
+	}
+	struct lh_told_ranges *new = &s->more[s->nmore++];
+	*new = (struct lh_told_ranges){ .rank = e->rank, .epoch = e->epoch };
+	memcpy(new->text, e->ranges, sizeof new->text);
+	return 0;
+}
+
 int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *err)
 {
 	if (e->rank >= s->npeers)
@@ -163,6 +185,8 @@ int lh_series_add(struct lh_series *s, const struct lh_event *e, struct lh_err *
 		if (s->elastic && e->version > p->epochs && e->version <= s->nepochs)
 			p->epochs = e->version;
 		return 0;
+	case LH_EVENT_SAMPLES:
+		return add_samples(s, e, err);
 	case LH_EVENT_CHECKPOINT:
 	case LH_EVENT_LEFT:
 		return 0;

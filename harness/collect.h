@@ -32,12 +32,21 @@ struct lh_span_sums {
 	lh_ns told_ns;            /* after TCP was asked */
 };
 
+/* Samples of an epoch that did not fit into its own line. */
+struct lh_told_ranges {
+	unsigned rank;
+	uint32_t epoch;
+	char text[sizeof ((struct lh_event *)NULL)->ranges];
+};
+
 struct lh_series {
 	unsigned npeers;
 	uint32_t nepochs;         /* as configured */
 	uint32_t first;           /* epochs that an earlier run had: nobody tells of those */
 	bool begins_apart;        /* resumed where the peers held different parameters */
 	bool elastic;             /* peers may come and go */
+	struct lh_told_ranges *more; /* elastic: in the order in which they were told */
+	size_t nmore, more_room;
 	uint64_t members;         /* elastic: of the newest view; 0: none was told */
 	uint32_t view, reached;   /* elastic: its number; epochs that all members of the time committed */
 	lh_ns go_ns;              /* just before the first peer was told to go; 0 until then */

@@ -38,21 +38,35 @@ static bool number(const char **p, uint64_t *ret)
 	return true;
 }
 
-/* "0+32,48+16", of `samples` in all. 1: it is not that. */
-static int parse(const char *text, uint64_t samples, struct ranges *r, struct lh_err *err)
+/* "0+32,48+16": *sum samples more. 1: it is not that. */
+static int parse(const char *text, uint64_t *sum, struct ranges *r, struct lh_err *err)
 {
-	uint64_t sum = 0, first, count, end;
+	uint64_t first, count, end;
 
 	for (const char *p = text; *p; p += *p == ',') {
 		if (!number(&p, &first) || *p++ != '+' || !number(&p, &count) || (*p && *p != ','))
 			return 1;
-		if (__builtin_add_overflow(first, count, &end) || __builtin_add_overflow(sum, count, &sum))
+		if (__builtin_add_overflow(first, count, &end) || __builtin_add_overflow(*sum, count, sum))
 			return 1;
 		int rc = add(r, first, count, err);
 		if (rc < 0)
 			return rc;
 	}
-	return sum != samples;
+	return 0;
+}
+
+/* All that a peer told of one epoch. 1: that is not as many as it had. */
+static int parse_all(const struct lh_series *s, const struct lh_event *e, struct ranges *r, struct lh_err *err)
+{
+	uint64_t sum = 0;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < s->nmore; i++)
+		if (s->more[i].rank == e->rank && s->more[i].epoch == e->epoch)
+			rc = parse(s->more[i].text, &sum, r, err);
+	if (rc == 0)
+		rc = parse(e->ranges, &sum, r, err);
+	return rc ? rc : sum != e->samples;
 }
 
 static int by_first(const void *a, const void *b)
@@ -90,7 +104,7 @@ enum lh_dealt lh_metrics_dealt(const struct lh_series *s, uint32_t epoch, uint64
 		const struct lh_event *e = lh_series_at(s, epoch, i);
 		if (!e)
 			continue;
-		rc = parse(e->ranges, e->samples, &r, err);
+		rc = parse_all(s, e, &r, err);
 		whole &= !e->total_samples || e->total_samples == target_batch;
 	}
 	if (rc != 0) {

@@ -53,6 +53,8 @@ struct elastic {
 	uint32_t goal;             /* its number */
 	uint32_t first, n, at;     /* of its rounds: how many were before, how many there are, which one is under way */
 	struct lh_round round;     /* all of them together; its epoch is the last's */
+	struct lh_range ranges[LH_MEMBER_RANGES];
+	size_t nranges;
 	struct lh_event *e;        /* [span] */
 	struct lh_spans *spans;    /* [span] */
 	struct lh_pace pace;
@@ -123,22 +125,34 @@ static void new_round(struct elastic *x, lh_ns begin_ns)
 	x->share_done = x->exchanging = x->told = false;
 }
 
-/* Which samples of each round this peer had. Nothing when they do not fit. */
-static void tell_ranges(struct elastic *x, const struct lh_table *t)
+/* This peer's samples of the version's first round, as the deal is when its share is done: by the time they are told the
+ * table may be of another. */
+static void note_ranges(struct elastic *x, const struct lh_table *t)
 {
-	for (uint32_t k = 0; k < x->n; k++) {
-		struct lh_event *e = &x->e[k];
-		size_t used = 0;
-		*e->ranges = 0;
-		for (uint64_t i = 0; i < t->n && used < sizeof e->ranges; i++)
-			if (t->range[i].owner == x->c->rank)
-				used += (size_t)snprintf(e->ranges + used, sizeof e->ranges - used, "%s%llu+%llu",
-							 used ? "," : "",
-							 (unsigned long long)(t->range[i].first + k * x->c->target_batch),
-							 (unsigned long long)t->range[i].count);
-		if (used >= sizeof e->ranges)
-			*e->ranges = 0;
+	x->nranges = 0;
+	for (uint64_t i = 0; i < t->n; i++)
+		if (t->range[i].owner == x->c->rank)
+			x->ranges[x->nranges++] = (struct lh_range){ t->range[i].first, t->range[i].count };
+}
+
+/* Which samples of its k-th round this peer had, in as many lines as they need; the last ones go with the round's own. */
+static int tell_ranges(struct elastic *x, uint32_t k, struct lh_err *err)
+{
+	struct lh_event *e = &x->e[k], more = { .kind = LH_EVENT_SAMPLES, .epoch = e->epoch };
+	size_t used = 0;
+	int rc = 0;
+	for (size_t i = 0; !rc && i < x->nranges; i++) {
+		char text[48];
+		int len = snprintf(text, sizeof text, "%llu+%llu", (unsigned long long)(x->ranges[i].first + k * x->c->target_batch),
+				   (unsigned long long)x->ranges[i].count);
+		if (used && used + 1 + (size_t)len >= sizeof more.ranges) {
+			rc = x->h->tell(x->h->ctx, &more, err);
+			used = 0;
+		}
+		used += (size_t)snprintf(more.ranges + used, sizeof more.ranges - used, "%s%s", used ? "," : "", text);
 	}
+	memcpy(e->ranges, more.ranges, sizeof e->ranges);
+	return rc;
 }
 
 /* A round before the last of a version: nothing was exchanged. */
@@ -168,7 +182,7 @@ static void end_share(struct elastic *x)
 	e->late_ns = lh_pace_late(&x->pace, x->done - x->paced_from, e->calc_end_ns);
 	lh_trace_share_done(tr, e->calc_end_ns);
 	x->share_done = true;
-	tell_ranges(x, &x->m.view.table);
+	note_ranges(x, &x->m.view.table);
 }
 
 /* What this peer has of the round and has not calculated yet is what it needs next. */
@@ -338,7 +352,9 @@ static int tell_rounds(struct elastic *x, struct lh_err *err)
 		e->view = x->view;
 		e->total_samples = x->c->target_batch;
 		e->held_back_l1 = held_back;
-		rc = x->h->tell_round(x->h->ctx, e, &x->spans[i], err);
+		rc = tell_ranges(x, i, err);
+		if (!rc)
+			rc = x->h->tell_round(x->h->ctx, e, &x->spans[i], err);
 	}
 	return rc;
 }

@@ -231,6 +231,7 @@ enum lh_event_kind {
 	LH_EVENT_SYNCED,    /* this peer, which joined, has the group's state */
 	LH_EVENT_CHECKPOINT, /* a checkpoint is on disk */
 	LH_EVENT_LEFT,      /* this peer left the group as it was told to (LH_CONTROL_NOTICE); FINISHED follows */
+	LH_EVENT_SAMPLES,   /* elastic: some of the samples of an epoch that is told next, where they do not all fit there */
 };
 
 extern const char *const lh_event_names[]; /* "listening", ... by enum, NULL-terminated */
@@ -267,7 +268,8 @@ struct lh_event {
 	lh_ns commit_ns;           /* the update is applied */
 	uint64_t samples;          /* of this peer, this epoch */
 	uint64_t total_samples;    /* of all peers, this epoch: what the averaged gradient was divided by; 0: not known */
-	char ranges[256];          /* which they were, "0+32,48+16": first id and how many; "": not told */
+	char ranges[256];          /* which they were, "0+32,48+16": first id and how many; "": not told. SAMPLES too, which has
+				    * epoch and these: an epoch's own are behind those */
 	uint64_t bytes_sent, bytes_received; /* on peer sockets, framing included */
 	double loss_sum;           /* over its samples; NaN where the engine has no loss */
 	lh_ns busy_ns;             /* thread CPU time of the calculation */

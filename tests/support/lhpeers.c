@@ -89,7 +89,14 @@ static void take(struct lhpeer *p, const struct lh_event *e)
 	switch (e->kind) {
 	case LH_EVENT_LISTENING: break;
 	case LH_EVENT_JOINED: p->joined = *e; p->has_joined = true; break;
+	case LH_EVENT_SAMPLES:
+		p->ntold += (size_t)snprintf(p->told + p->ntold, sizeof p->told - p->ntold, "%s,", e->ranges);
+		CU_ASSERT_TRUE_FATAL(p->ntold < sizeof p->told);
+		p->nmore++;
+		break;
 	case LH_EVENT_EPOCH:
+		snprintf(p->told + p->ntold, sizeof p->told - p->ntold, "%s", e->ranges);
+		p->ntold = 0;
 		if (p->nepochs < LHPEERS_EVENTS)
 			p->epochs[p->nepochs++] = *e;
 		break;

@@ -24,7 +24,9 @@ struct lhpeer {
 	struct lh_event joined, eval, failed;
 	/* Elastic. */
 	struct lh_event views[LHPEERS_VIEWS], synced, checkpoint;
-	unsigned nviews, ncheckpoints;
+	char told[8192]; /* all ranges of the last epoch, and of one that is told next */
+	size_t ntold;    /* of an epoch that is told next */
+	unsigned nviews, ncheckpoints, nmore; /* nmore: lines with such ranges */
 	bool has_synced, has_left;
 	bool has_joined, has_eval, has_failed, has_finished;
 };

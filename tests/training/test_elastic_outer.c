@@ -155,6 +155,46 @@ static void test_stall(void)
 	lhpeers_done(&g);
 }
 
+/* All but one die amid their own rounds: the last has more ranges than a line holds, and tells all of them. */
+static void test_many_ranges(void)
+{
+	enum { PEERS = 8, EVERY = 100, BATCH = 800000 };
+	static uint8_t seen[BATCH];
+	init_outer(PEERS, EVERY, LH_STRATEGY_LOCAL_SGD, EVERY);
+	g.config.engine = LH_ENGINE_PACED;
+	g.config.parameters = 1000;
+	g.config.target_batch = BATCH;
+	g.config.microbatch = BATCH / PEERS;
+	for (unsigned i = 0; i < PEERS; i++)
+		g.endpoints[i].samples_per_s = 2e7; /* half a second until the exchange */
+	start();
+	for (unsigned victim = PEERS - 1; victim; victim--) {
+		kill_peer(victim);
+		while (g.peer[0].nviews < (unsigned)PEERS + 1 - victim)
+			CU_ASSERT_TRUE_FATAL(lhpeers_read_until(&g, 0, LH_EVENT_VIEW));
+	}
+	for (uint32_t round = 1; round <= EVERY; round++) {
+		CU_ASSERT_TRUE_FATAL(lhpeers_read_until(&g, 0, LH_EVENT_EPOCH));
+		uint64_t n = 0;
+		memset(seen, 0, sizeof seen);
+		for (const char *text = g.peer[0].told; *text; text += *text == ',') {
+			char *end;
+			uint64_t first = strtoull(text, &end, 10) - (uint64_t)(round - 1) * BATCH;
+			uint64_t count = strtoull(end + 1, &end, 10);
+			CU_ASSERT_TRUE_FATAL(count && first < BATCH && count <= BATCH - first);
+			for (uint64_t i = first; i < first + count; i++, n++)
+				CU_ASSERT_EQUAL_FATAL(seen[i]++, 0);
+			text = end;
+		}
+		CU_ASSERT_EQUAL(n, BATCH);
+		CU_ASSERT_EQUAL(g.peer[0].epochs[round - 1].samples, BATCH);
+	}
+	CU_ASSERT_TRUE(g.peer[0].nmore >= EVERY); /* else this shows nothing */
+	lhpeers_wait(&g, 0);
+	check_finished(1);
+	lhpeers_done(&g);
+}
+
 /* ---- checkpoints ---- */
 
 static char dir[200];
@@ -290,6 +330,7 @@ static const struct lh_test tests[] = {
 	{ "three_of_eight", test_three_of_eight, LH_TEST_FORK },
 	{ "any_moment", test_any_moment, LH_TEST_FORK },
 	{ "stall", test_stall, LH_TEST_FORK },
+	{ "many_ranges", test_many_ranges, LH_TEST_FORK },
 	{ "checkpoint", test_checkpoint, LH_TEST_FORK },
 	{ "each_step", test_each_step, LH_TEST_FORK },
 	{ "each_step_long", test_each_step_long, LH_TEST_LONG },

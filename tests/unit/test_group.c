@@ -251,7 +251,12 @@ static void members_change(void)
 	lh_series_gone(&s, 2);
 	CU_ASSERT_EQUAL(lh_series_present(&s), 2);
 	add_view(&s, 0, 2, 3);
-	add_epoch(&s, 0, 2, 2, "120+40,200+20", 60); /* the dead one's share is dealt again */
+	/* the dead one's share is dealt again; of the others' samples one tells some in lines before the epoch's */
+	add(&s, (struct lh_event){ .kind = LH_EVENT_SAMPLES, .rank = 0, .epoch = 2, .ranges = "120+40" });
+	add(&s, (struct lh_event){ .kind = LH_EVENT_SAMPLES, .rank = 0, .epoch = 2, .ranges = "200+5,205+5" });
+	add_epoch(&s, 0, 2, 2, "210+10", 60);
+	CU_ASSERT_EQUAL(lh_series_add(&s, &(struct lh_event){ .kind = LH_EVENT_SAMPLES, .rank = 0, .epoch = 2, .ranges = "0+1" },
+				      NULL), -EPROTO); /* too late */
 	CU_ASSERT_EQUAL(lh_series_committed(&s), 1);
 	add_epoch(&s, 1, 2, 2, "160+40,220+20", 60);
 	CU_ASSERT_EQUAL(lh_series_committed(&s), 2);

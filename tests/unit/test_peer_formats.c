@@ -385,6 +385,8 @@ static void test_member_events(void)
 	CU_ASSERT_EQUAL(e.begin_ns, 3);
 	CU_ASSERT_EQUAL(e.bytes_received, 11);
 	CU_ASSERT_EQUAL(e.state_hash, 12);
+	round_trip(&(struct lh_event){ .kind = LH_EVENT_SAMPLES, .epoch = 4, .ranges = "3+4,9+1" }, &e);
+	CU_ASSERT_TRUE(e.epoch == 4 && !strcmp(e.ranges, "3+4,9+1"));
 	struct lh_event checkpoint = {
 		.kind = LH_EVENT_CHECKPOINT, .t_ns = 9, .version = 4, .begin_ns = 9, .bytes = 77, .state_hash = 5,
 	};
