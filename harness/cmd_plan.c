@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data.h"
 #include "longhaul/network.h"
 #include "memory.h"
 #include "session.h"
@@ -41,16 +42,25 @@ static int ask_memory(const struct lh_invocation *inv, const struct lh_experimen
 	return rc;
 }
 
+/* Of one, as stored; 0: not known. */
+static uint64_t sample_bytes(const struct lh_experiment *exp, const struct lh_memory_plan *m)
+{
+	return exp->training.sample_bytes ? exp->training.sample_bytes : m->stored;
+}
+
 static void print_memory(const struct lh_memory_plan *m, const struct lh_experiment *exp)
 {
 	char text[640];
 	if (m->known)
 		printf("# memory: %s%s\n", lh_memory_text(m, exp, text, sizeof text),
 		       m->fits ? "" : ": too little, it would not be started");
+	if (exp->training.store)
+		lh_data_plan_print(exp, sample_bytes(exp, m), stdout);
 }
 
-/* The network's document with one more member: netem/ knows of no training. */
-static int print_json(const struct lh_plan *plan, const struct lh_memory_plan *m, struct lh_err *err)
+/* The network's document with more members: netem/ knows of no training. */
+static int print_json(const struct lh_plan *plan, const struct lh_experiment *exp, const struct lh_memory_plan *m,
+		      struct lh_err *err)
 {
 	char *text = NULL;
 	size_t size = 0;
@@ -60,6 +70,8 @@ static int print_json(const struct lh_plan *plan, const struct lh_memory_plan *m
 	if (f && fclose(f) && !rc)
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
 	if (!rc && (!(doc = json_loadb(text, size, 0, NULL)) || json_object_set_new(doc, "memory", lh_memory_json(m))))
+		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
+	if (!rc && exp->training.store && json_object_set_new(doc, "data", lh_data_plan_json(exp, sample_bytes(exp, m))))
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "plan");
 	if (!rc && (json_dumpf(doc, stdout, JSON_INDENT(1)) || putchar('\n') == EOF || fflush(stdout)))
 		rc = lh_err_sys(err, LH_EXIT_MACHINE, -EIO, "plan: not printed");
@@ -84,7 +96,7 @@ int cmd_plan(const struct lh_invocation *inv)
 	if (!rc && format != LH_PLAN_COMMANDS)
 		rc = ask_memory(inv, &exp, &memory, &err);
 	if (!rc)
-		rc = format == LH_PLAN_JSON ? print_json(plan, &memory, &err) : lh_plan_print(plan, format, stdout, &err);
+		rc = format == LH_PLAN_JSON ? print_json(plan, &exp, &memory, &err) : lh_plan_print(plan, format, stdout, &err);
 	if (!rc && format == LH_PLAN_TEXT)
 		print_memory(&memory, &exp);
 	lh_plan_free(plan);

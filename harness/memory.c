@@ -53,7 +53,7 @@ static int take_answer(const char *program, const char *text, size_t len, struct
 	json_error_t at;
 	json_t *o = json_loadb(text, len, 0, &at);
 	const json_t *need = json_object_get(o, "need");
-	bool bad = false;
+	bool bad = false, unsaid = false;
 	struct lh_memory_plan m = {
 		.known = true, .microbatch = (uint32_t)bytes_of(o, "microbatch", &bad), .fits = json_is_true(json_object_get(o, "fits")),
 		.host_memory = json_is_true(json_object_get(o, "host_memory")),
@@ -62,6 +62,7 @@ static int take_answer(const char *program, const char *text, size_t len, struct
 		.optimizer = bytes_of(need, "optimizer_bytes", &bad), .activations = bytes_of(need, "activations_bytes", &bad),
 		.fixed = bytes_of(need, "fixed_bytes", &bad), .data = bytes_of(need, "data_bytes", &bad),
 		.exchange = bytes_of(need, "exchange_bytes", &bad), .program = bytes_of(need, "program_bytes", &bad),
+		.stored = bytes_of(need, "stored_bytes", &unsaid),
 		.device = bytes_of(need, "device_bytes", &bad), .host = bytes_of(need, "host_bytes", &bad),
 	};
 	const char *products = json_string_value(json_object_get(o, "products"));

@@ -14,6 +14,7 @@ struct lh_memory_plan {
 	uint64_t have_host, have_device; /* free now; 0: not known */
 	/* Of one peer, in bytes: trainer/memory.h. */
 	char products[128], products_why[96]; /* library and kernels of the matrix products, and why those; "": paced */
+	uint64_t stored;          /* of one sample where it is stored; 0: engine paced, or not asked for */
 	uint64_t weights, gradients, optimizer, activations, fixed, data, exchange, program, device, host;
 };
 

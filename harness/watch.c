@@ -29,13 +29,13 @@ void lh_watch_done(struct lh_watch *w)
 	*w = (struct lh_watch){ 0 };
 }
 
-/* A link that no peer can use carries nothing. */
+/* A link that no node can use carries nothing. */
 static bool is_used(const struct lh_watch *w, size_t i)
 {
 	const struct lh_topology *t = w->topology;
 	unsigned from = (unsigned)(i / t->nsites), to = (unsigned)(i % t->nsites);
 
-	return t->sites[from].npeers && t->sites[to].npeers && (from != to || t->sites[from].npeers > 1);
+	return lh_topology_site_nodes(t, from) && lh_topology_site_nodes(t, to) >= 1u + (from == to);
 }
 
 static bool read_link(struct lh_watch *w, struct lh_net *net, size_t i)

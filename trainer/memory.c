@@ -4,6 +4,9 @@
 #include "codec/codec.h"
 #include "comm/allreduce.h"
 #include "model/own.h"
+#include "data/source.h"
+#include "engine.h"
+#include "model/model.h"
 #include "model/plan.h"
 #include "model/zoo.h"
 #include "optim/optimizer.h"
@@ -69,6 +72,25 @@ static int of_table(const struct lh_peer_config *c, const struct lh_backend_ops 
 	return rc;
 }
 
+/* What is read ahead of a store and kept of it. A set that is not here to be asked is left out. */
+static void add_store(const struct lh_peer_config *c, size_t microbatch, struct lh_memory_need *n)
+{
+	const struct lh_store_config *s = &c->store;
+	const struct lh_engine_ops *ops = lh_engine_of(c);
+	struct lh_source *source;
+	if (!*s->host || !ops->open_source || ops->open_source(c, &source, NULL))
+		return;
+	n->stored = source->stored_bytes;
+	const uint64_t sample = s->sample_bytes ? s->sample_bytes : n->stored;
+	const uint64_t all = source->items ? source->items : c->target_batch * c->epochs; /* at most so many come */
+	uint64_t cached = s->cache_bytes / sample;
+	lh_source_close(source);
+	if (sample < n->stored) /* its content is made here */
+		return;
+	cached = cached < all ? cached : all;
+	n->data += ((s->prefetch + 1) * microbatch + cached) * n->stored;
+}
+
 int lh_memory_need(const struct lh_peer_config *c, const struct lh_backend_ops *backend,
 		   size_t microbatch, struct lh_memory_need *ret, struct lh_err *err)
 {
@@ -85,6 +107,7 @@ int lh_memory_need(const struct lh_peer_config *c, const struct lh_backend_ops *
 		const struct lh_optim o = lh_optim_of(c);
 		n.optimizer = lh_optim_slots(&o) * parameters * sizeof(float);
 	}
+	add_store(c, microbatch, &n);
 	n.fixed = backend ? backend->fixed_bytes : 0;
 	n.device = n.weights + n.gradients + n.optimizer + n.activations + n.fixed;
 	n.exchange = exchange_bytes(c, parameters);

@@ -13,7 +13,8 @@ struct lh_memory_need {
 	uint64_t fixed;       /* what the backend itself takes of the device */
 	uint64_t device;      /* the sum of these */
 	/* In the process. */
-	uint64_t data;        /* samples on their way to the device */
+	uint64_t data;        /* samples on their way to the device; of a store: read ahead, and in the cache */
+	uint64_t stored;      /* of one sample where it is stored (not a need); 0: there is no store, or nobody knows */
 	uint64_t exchange;    /* parts of other peers, and vectors that the strategy keeps: at most */
 	uint64_t program;     /* code, libraries, stacks: LH_MEMORY_PROGRAM */
 	uint64_t host;        /* the sum of these; with a backend in host memory the device's on top */

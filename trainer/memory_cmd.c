@@ -69,12 +69,12 @@ static int answer(const struct lh_peer_config *c, bool choose, struct answer *a,
 static int print(const struct answer *a)
 {
 	const struct lh_memory_need *n = &a->need;
-	json_t *o = json_pack("{s:I, s:b, s:b, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "microbatch",
+	json_t *o = json_pack("{s:I, s:b, s:b, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "microbatch",
 			      (json_int_t)a->microbatch, "fits", a->fits, "host_memory", a->host_memory, "have_host_bytes",
 			      (json_int_t)a->have_host, "have_device_bytes", (json_int_t)a->have_device, "need",
 			      "weights_bytes", (json_int_t)n->weights, "gradients_bytes", (json_int_t)n->gradients,
 			      "optimizer_bytes", (json_int_t)n->optimizer, "activations_bytes", (json_int_t)n->activations,
-			      "fixed_bytes", (json_int_t)n->fixed, "data_bytes", (json_int_t)n->data, "exchange_bytes", (json_int_t)n->exchange, "program_bytes",
+			      "fixed_bytes", (json_int_t)n->fixed, "data_bytes", (json_int_t)n->data, "stored_bytes", (json_int_t)n->stored, "exchange_bytes", (json_int_t)n->exchange, "program_bytes",
 			      (json_int_t)n->program, "device_bytes", (json_int_t)n->device, "host_bytes", (json_int_t)n->host);
 	if (a->engine != LH_ENGINE_PACED) {
 		json_object_set_new(o, "products", json_string(a->engine == LH_ENGINE_CPU ? lh_blas_open() : "cuBLASLt, cuDNN"));

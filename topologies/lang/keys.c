@@ -199,7 +199,7 @@ const struct lang_key lang_keys[] = {
 	  "but digits, text and roberta-text-lab" },
 	{ IN(S_TRAINING), "store", { T_NAME }, false, NULL,
 	  "site whose store the samples are read from, over the emulated network; default: each peer makes its own samples" },
-	{ IN(S_TRAINING), "sample-bytes", { T_SIZE, .min = 1, .max = LH_SAMPLE_BYTES_MAX }, false, NULL,
+	{ IN(S_TRAINING), "sample-bytes", { T_SIZE, .min = 8, .max = LH_SAMPLE_BYTES_MAX }, false, NULL,
 	  "with `store`: of each sample on the wire; default: those of the data as they are here, not compressed; engine "
 	  "paced has no data and needs it" },
 	{ IN(S_TRAINING), "cache", { T_SIZE_OR_WORD, .min = 0, .max = UINT64_C(1) << 40, .choices = "none all" }, false, "none",

@@ -128,15 +128,17 @@ static int connect_once(struct lh_store_client *cl, lh_ns until_ns, struct lh_er
 static int connect_store(struct lh_store_client *cl, struct lh_err *err)
 {
 	const lh_ns until = lh_clock_ns() + cl->c->deadline_ns;
-	int rc;
+	int rc, last = -ETIMEDOUT;
 	while ((rc = connect_once(cl, until, err)) < 0 && lh_clock_ns() < until && !is_stopped(cl)) {
 		if (cl->fd >= 0)
 			close(cl->fd);
 		cl->fd = -1;
+		last = rc == -ETIMEDOUT ? last : rc;
 		wait_for(cl, 0, lh_clock_ns() + RETRY_NS);
 	}
 	if (rc)
-		return lh_err_sys(err, LH_EXIT_BROKE, rc, "store %s at %s", cl->c->store.name, cl->c->store.host);
+		return lh_err_sys(err, LH_EXIT_BROKE, rc == -ETIMEDOUT ? last : rc, "store %s at %s", cl->c->store.name,
+				  cl->c->store.host);
 	setsockopt(cl->fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	return 0;
 }
