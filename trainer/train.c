@@ -136,7 +136,7 @@ static int wait_until(struct train *tr, lh_ns until_ns, struct lh_err *err)
 		{ .fd = tr->io.signal_fd, .events = POLLIN },
 		{ .fd = tr->wants_data ? lh_store_client_fd(tr->store) : -1, .events = POLLIN },
 	};
-	if (until_ns == INT64_MAX) {
+	if (until_ns == INT64_MAX && !tr->wants_data) {
 		int rc = tr->t->ops->wait(tr->t, err);
 		if (rc || !tr->t->called)
 			return rc;
