@@ -75,56 +75,51 @@ static void count_blocked(struct tcp *t)
 		}
 }
 
-/* Reading the clock is a system call in some kernels: one reading serves a pass. */
-static int look(struct tcp *t, struct epoll_event *events, int ms)
+static int handle_all(struct tcp *t, const struct epoll_event *events, int n, struct lh_err *err)
 {
-	enum lh_span_kind was = ms ? lh_trace_sleep(t->base.trace, t->base.blocked) : LH_SPAN_RECEIVE;
-	int n = epoll_wait(t->epoll_fd, events, EVENTS, ms);
-	if (ms)
-		lh_trace_enter(t->base.trace, was);
-	t->now_ns = lh_clock_ns();
-	return n;
+	int rc = 0;
+	for (int i = 0; !rc && i < n; i++) {
+		if (events[i].data.ptr == t)
+			t->base.called = true;
+		else if (events[i].data.ptr)
+			rc = handle(t, events[i].data.ptr, events[i].events, err);
+		else
+			tcp_accept(t);
+	}
+	for (unsigned i = 0; !rc && i < t->c->size; i++)
+		if (tcp_pair_has_work(t, &t->pairs[i]))
+			rc = tcp_pair_write(t, &t->pairs[i], err);
+	tcp_conn_bury(t);
+	return rc;
 }
 
+/* Up to `ms` without anything to do are spent in the caller's state; all that is not sending or the user's counts as
+ * receiving. Reading the clock is a system call in some kernels: one reading serves a pass. */
 static int pass(struct tcp *t, int ms, struct lh_err *err)
 {
+	struct lh_trace *tr = t->base.trace;
 	struct epoll_event events[EVENTS];
-	int n, rc = t->has_held ? resume(t, err) : 0;
-	if (rc)
-		return rc;
-	n = look(t, events, ms);
-	for (;; n = epoll_wait(t->epoll_fd, events, EVENTS, 0)) {
-		for (int i = 0; !rc && i < n; i++) {
-			if (events[i].data.ptr == t)
-				t->base.called = true;
-			else if (events[i].data.ptr)
-				rc = handle(t, events[i].data.ptr, events[i].events, err);
-			else
-				tcp_accept(t);
-		}
-		for (unsigned i = 0; !rc && i < t->c->size; i++)
-			if (tcp_pair_has_work(t, &t->pairs[i]))
-				rc = tcp_pair_write(t, &t->pairs[i], err);
-		tcp_conn_bury(t);
-		if (rc || n < EVENTS)
-			break;
+	int n = 0, rc = t->has_held ? resume(t, err) : 0;
+	const enum lh_span_kind was = lh_trace_sleep(tr, ms ? t->base.blocked : 0);
+	if (!rc)
+		n = epoll_wait(t->epoll_fd, events, EVENTS, ms);
+	lh_trace_enter(tr, LH_SPAN_RECEIVE);
+	t->now_ns = lh_clock_ns();
+	if (!rc)
+		rc = handle_all(t, events, n, err);
+	while (!rc && n == EVENTS) {
+		n = epoll_wait(t->epoll_fd, events, EVENTS, 0);
+		rc = handle_all(t, events, n, err);
 	}
 	if (!rc)
 		rc = timers(t, err);
 	tcp_conn_bury(t);
 	count_blocked(t);
+	lh_trace_enter(tr, was);
 	return rc;
 }
 
-/* All that is not sending or the user's counts as receiving. */
-static int tcp_progress(struct lh_transport *base, struct lh_err *err)
-{
-	struct tcp *t = tcp_of(base);
-	enum lh_span_kind was = lh_trace_enter(base->trace, LH_SPAN_RECEIVE);
-	int rc = pass(t, 0, err);
-	lh_trace_enter(base->trace, was);
-	return rc;
-}
+static int tcp_progress(struct lh_transport *base, struct lh_err *err) { return pass(tcp_of(base), 0, err); }
 
 static lh_ns tcp_timer(const struct lh_transport *base);
 
@@ -134,12 +129,9 @@ static int tcp_wait(struct lh_transport *base, struct lh_err *err)
 {
 	struct tcp *t = tcp_of(base);
 	lh_ns left = tcp_timer(base) - t->now_ns;
-	enum lh_span_kind was = lh_trace_enter(base->trace, LH_SPAN_RECEIVE);
 	if (t->restless_fd >= 0)
 		base->called = true;
-	int rc = pass(t, left <= 0 || t->restless_fd >= 0 ? 0 : (int)((left + LH_NS_PER_MS - 1) / LH_NS_PER_MS), err);
-	lh_trace_enter(base->trace, was);
-	return rc;
+	return pass(t, left <= 0 || t->restless_fd >= 0 ? 0 : (int)((left + LH_NS_PER_MS - 1) / LH_NS_PER_MS), err);
 }
 
 static int tcp_watch(struct lh_transport *base, int fd, bool on)
