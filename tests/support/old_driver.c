@@ -1,6 +1,6 @@
 /* libcuda.so.1 of a driver that is years too old, for CUDA's own runtime to find: what the real plugin says then. */
-int cuInit(unsigned flags);
-int cuDriverGetVersion(int *version);
+__attribute__((visibility("default"))) int cuInit(unsigned flags);
+__attribute__((visibility("default"))) int cuDriverGetVersion(int *version);
 
 int cuInit(unsigned flags) { return 0; }
 
