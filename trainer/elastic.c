@@ -5,6 +5,8 @@
  *     install  the transport changes its view, the exchange begins again among the members
  *     fetch, serve   elastic_state.c
  *
+ * and elastic_round.c calculates what the table gives this peer.
+ *
  * An output cannot fail to its caller: the first error is kept and ends the loop. The loop does one thing after the
  * other: calculates what the table gives this peer and is not done, then exchanges, then waits. A change of the group
  * leaves what is calculated; a peer that stays finds more samples at the end of its list, or none.
@@ -18,8 +20,6 @@
 #include "elastic.h"
 
 #include <errno.h>
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,59 +28,15 @@
 #include "comm/subset.h"
 #include "comm/tcp.h"
 #include "comm/trace.h"
+#include "elastic_round.h"
 #include "elastic_state.h"
 #include "member/member.h"
-#include "pace.h"
 
 /* Rounds from one commit to the next: what is told of each is kept. */
 #define SPAN_MAX 1024
 
-struct elastic {
-	const struct lh_elastic_host *h;
-	struct lh_worker *w;
-	const struct lh_peer_config *c;
-	struct lh_member m;
-	double weights[LH_MEMBER_CAP];
-	struct lh_subset *subset;
-	struct lh_state_of of;
-	struct lh_state_out out[LH_MEMBER_CAP];
-	struct lh_state_in in;
-	uint32_t span, versions;   /* rounds of a version, versions of the run */
-	/* The version under way. */
-	uint32_t view;             /* the one installed; 0: none */
-	uint64_t members;          /* of it */
-	uint32_t incarnation[LH_MEMBER_CAP];
-	uint32_t goal;             /* its number */
-	uint32_t first, n, at;     /* of its rounds: how many were before, how many there are, which one is under way */
-	struct lh_round round;     /* all of them together; its epoch is the last's */
-	struct lh_range ranges[LH_MEMBER_RANGES];
-	size_t nranges;
-	struct lh_event *e;        /* [span] */
-	struct lh_spans *spans;    /* [span] */
-	struct lh_pace pace;
-	uint64_t done, paced_from; /* samples; where the present schedule began */
-	uint64_t step, stepped;    /* samples of an own update; where the last one was made */
-	uint32_t rounds;           /* counts new versions, to notice one from within a wait */
-	bool share_done, exchanging, told;
-	/* Checkpoints. */
-	lh_ns checkpoint_ns, checkpointed_ns; /* interval, 0: none; when the last one was written */
-	bool has_checkpoint;
-	uint32_t checkpoint_version;
-	uint64_t deaf;             /* peers that do not take what is said to them */
-	uint32_t steps;            /* of the protocol, for the test hook */
-	bool over, stop_seen;
-	enum lh_member_end end;
-	int rc;
-	struct lh_err err;
-};
-
-static lh_ns now(const struct elastic *x)
-{
-	return x->w->now(x->w->ctx);
-}
-
 /* The first error is the one that ends it. */
-static void keep(struct elastic *x, int rc, const struct lh_err *err)
+static void keep(struct lh_elastic *x, int rc, const struct lh_err *err)
 {
 	if (!rc || x->rc)
 		return;
@@ -88,194 +44,11 @@ static void keep(struct elastic *x, int rc, const struct lh_err *err)
 	x->err = *err;
 }
 
-/* Between any two of these nothing happens that another peer could notice. */
-static void step(struct elastic *x)
-{
-	if (x->c->die_step && ++x->steps == x->c->die_step)
-		raise(SIGKILL);
-}
-
-/* ---- rounds ---- */
-
-/* Rounds that are committed with a version. */
-static uint32_t rounds_of(const struct elastic *x, uint32_t version)
-{
-	uint64_t n = (uint64_t)version * x->span;
-	return n < x->c->epochs ? (uint32_t)n : x->c->epochs;
-}
-
-static uint64_t share(const struct elastic *x)
-{
-	return lh_member_share(&x->m) * x->n;
-}
-
-static void new_round(struct elastic *x, lh_ns begin_ns)
-{
-	x->rounds++;
-	x->goal = x->m.version + 1;
-	x->first = rounds_of(x, x->m.version);
-	x->n = rounds_of(x, x->goal) - x->first;
-	x->round = (struct lh_round){ .epoch = x->first + x->n, .total_samples = x->c->target_batch * x->n };
-	for (uint32_t i = 0; i < x->n; i++)
-		x->e[i] = (struct lh_event){ .kind = LH_EVENT_EPOCH, .epoch = x->first + i + 1, .held_back_l1 = NAN };
-	x->e[0].begin_ns = begin_ns;
-	x->pace = (struct lh_pace){ begin_ns, x->c->peers[x->c->rank].samples_per_s };
-	x->at = 0;
-	x->done = x->paced_from = x->step = x->stepped = 0;
-	x->share_done = x->exchanging = x->told = false;
-}
-
-/* This peer's samples of the version's first round, as the deal is when its share is done: by the time they are told the
- * table may be of another. */
-static void note_ranges(struct elastic *x, const struct lh_table *t)
-{
-	x->nranges = 0;
-	for (uint64_t i = 0; i < t->n; i++)
-		if (t->range[i].owner == x->c->rank)
-			x->ranges[x->nranges++] = (struct lh_range){ t->range[i].first, t->range[i].count };
-}
-
-/* Which samples of its k-th round this peer had, in as many lines as they need; the last ones go with the round's own. */
-static int tell_ranges(struct elastic *x, uint32_t k, struct lh_err *err)
-{
-	struct lh_event *e = &x->e[k], more = { .kind = LH_EVENT_SAMPLES, .epoch = e->epoch };
-	size_t used = 0;
-	int rc = 0;
-	for (size_t i = 0; !rc && i < x->nranges; i++) {
-		char text[48];
-		int len = snprintf(text, sizeof text, "%llu+%llu", (unsigned long long)(x->ranges[i].first + k * x->c->target_batch),
-				   (unsigned long long)x->ranges[i].count);
-		if (used && used + 1 + (size_t)len >= sizeof more.ranges) {
-			rc = x->h->tell(x->h->ctx, &more, err);
-			used = 0;
-		}
-		used += (size_t)snprintf(more.ranges + used, sizeof more.ranges - used, "%s%s", used ? "," : "", text);
-	}
-	memcpy(e->ranges, more.ranges, sizeof e->ranges);
-	return rc;
-}
-
-/* A round before the last of a version: nothing was exchanged. */
-static void end_own_round(struct elastic *x)
-{
-	struct lh_event *e = &x->e[x->at];
-	lh_ns at = now(x);
-	e->calc_end_ns = e->exchange_end_ns = e->commit_ns = at;
-	e->late_ns = lh_pace_late(&x->pace, x->done - x->paced_from, at);
-	e->total_samples = x->c->target_batch;
-	e->shared = LH_SHARED_NO;
-	lh_trace_share_done(x->w->t->trace, at);
-	x->h->end_round(x->h->ctx, e, &x->spans[x->at]);
-	x->e[++x->at].begin_ns = at;
-	x->pace.begin_ns = at;
-	x->paced_from = x->done;
-}
-
-static void end_share(struct elastic *x)
-{
-	struct lh_trace *tr = x->w->t->trace;
-	lh_trace_enter(tr, LH_SPAN_OTHER);
-	while (x->at + 1 < x->n) /* of who was dealt none */
-		end_own_round(x);
-	struct lh_event *e = &x->e[x->at];
-	e->calc_end_ns = now(x);
-	e->late_ns = lh_pace_late(&x->pace, x->done - x->paced_from, e->calc_end_ns);
-	lh_trace_share_done(tr, e->calc_end_ns);
-	x->share_done = true;
-	note_ranges(x, &x->m.view.table);
-}
-
-/* What this peer has of the round and has not calculated yet is what it needs next. */
-static int expect(struct elastic *x, struct lh_err *err)
-{
-	struct lh_round r = { .epoch = x->first + x->at + 1 };
-	uint32_t of;
-	int rc = 0;
-	for (uint64_t at = x->done, run; !rc && at < share(x); at += run) {
-		const uint64_t first = lh_table_sample_of(&x->m.view.table, x->c->rank, at, x->n, x->c->target_batch, &run, &of);
-		rc = lh_round_add(&r, first, run, err);
-	}
-	if (!rc)
-		rc = x->w->expect(x->w->ctx, &r, err);
-	lh_round_done(&r);
-	return rc;
-}
-
-/* 1: the samples are here. 0: they were not, and something else may have happened. */
-static int samples(struct elastic *x, uint64_t first, size_t n, struct lh_err *err)
-{
-	int rc = x->w->have ? expect(x, err) : 1;
-	if (!rc)
-		rc = x->w->have(x->w->ctx, first, n, err);
-	if (rc)
-		return rc;
-	const lh_ns since = now(x), until = lh_member_timer(&x->m);
-	const uint32_t round = x->rounds;
-	lh_trace_enter(x->w->t->trace, LH_SPAN_DATA);
-	rc = x->w->wait(x->w->ctx, until, err);
-	if (x->rounds == round) {
-		x->e[x->at].data_wait_ns += now(x) - since;
-		x->pace.begin_ns += now(x) - since; /* a device that waits makes up for nothing */
-	}
-	if (!rc && now(x) >= until)
-		lh_member_tick(&x->m, now(x));
-	return rc;
-}
-
-/* The own update, where the strategy has one: after so many samples as this peer's share of a round is, and at its end. */
-static int update_own(struct elastic *x, struct lh_err *err)
-{
-	const struct lh_strategy_ops *ops = x->h->strategy->ops;
-	struct lh_round r = { .epoch = x->first + x->at + 1, .samples = x->done - x->stepped };
-	if (!ops->local || (r.samples < x->step && x->done < share(x)))
-		return 0;
-	lh_trace_enter(x->w->t->trace, LH_SPAN_OPTIMISE);
-	step(x);
-	int rc = ops->local(x->h->strategy, &r, err);
-	lh_trace_enter(x->w->t->trace, LH_SPAN_OTHER);
-	x->stepped = x->done;
-	while (!rc && x->at + 1 < x->n && x->done >= (x->at + 1) * x->step)
-		end_own_round(x);
-	return rc;
-}
-
-/* One microbatch, and the time that it takes at the declared pace. */
-static int calculate(struct elastic *x, struct lh_err *err)
-{
-	uint64_t run;
-	uint32_t of, round = x->rounds;
-	struct lh_event t = { .kind = LH_EVENT_EPOCH };
-	uint64_t first = lh_table_sample_of(&x->m.view.table, x->c->rank, x->done, x->n, x->c->target_batch, &run, &of);
-	x->step = x->step ? x->step : run;
-	if (x->h->strategy->ops->local && x->stepped + x->step - x->done < run)
-		run = x->stepped + x->step - x->done;
-	size_t n = run < x->c->microbatch ? (size_t)run : x->c->microbatch;
-	int rc = samples(x, first, n, err);
-	if (rc <= 0)
-		return rc;
-	lh_trace_enter(x->w->t->trace, LH_SPAN_CALCULATE);
-	step(x);
-	rc = lh_worker_step(x->w, first, n, &t, err);
-	struct lh_event *e = &x->e[x->at];
-	e->busy_ns += t.busy_ns;
-	e->held_ns += t.held_ns;
-	e->queued_ns += t.queued_ns;
-	x->e[of].loss_sum += t.loss_sum;
-	x->e[of].samples += n;
-	x->done += n;
-	lh_ns due = lh_pace_due(&x->pace, x->done - x->paced_from);
-	do {
-		if (!rc)
-			rc = x->w->wait(x->w->ctx, due, err);
-	} while (!rc && now(x) < due && x->rounds == round && !x->over && !x->rc);
-	return rc || x->rounds != round || x->over || x->rc ? rc : update_own(x, err);
-}
-
-static int exchange(struct elastic *x, struct lh_err *err)
+static int exchange(struct lh_elastic *x, struct lh_err *err)
 {
 	lh_trace_enter(x->w->t->trace, LH_SPAN_WAIT);
 	x->round.samples = x->done;
-	step(x);
+	lh_elastic_step(x);
 	int rc = x->h->strategy->ops->begin(x->h->strategy, &x->round, err);
 	x->exchanging = true;
 	lh_member_exchange(&x->m);
@@ -283,28 +56,28 @@ static int exchange(struct elastic *x, struct lh_err *err)
 }
 
 /* The result is here, all of it: vote. */
-static void vote(struct elastic *x)
+static void vote(struct lh_elastic *x)
 {
 	if (!x->exchanging || x->told || !x->h->strategy->ops->ready(x->h->strategy, &x->round))
 		return;
-	step(x);
+	lh_elastic_step(x);
 	x->told = true;
-	lh_member_result(&x->m, x->h->strategy->ops->result_hash(x->h->strategy), now(x));
+	lh_member_result(&x->m, x->h->strategy->ops->result_hash(x->h->strategy), lh_elastic_now(x));
 }
 
 /* ---- checkpoints ---- */
 
-static int checkpoint(struct elastic *x, struct lh_err *err)
+static int checkpoint(struct lh_elastic *x, struct lh_err *err)
 {
-	struct lh_event e = { .kind = LH_EVENT_CHECKPOINT, .version = rounds_of(x, x->m.version),
-			      .begin_ns = now(x) };
+	struct lh_event e = { .kind = LH_EVENT_CHECKPOINT, .version = lh_elastic_rounds_of(x, x->m.version),
+			      .begin_ns = lh_elastic_now(x) };
 	enum lh_span_kind was = lh_trace_enter(x->w->t->trace, LH_SPAN_CHECKPOINT);
 	const struct lh_checkpoint_of of = { x->c, x->w->ops, x->w->engine, x->h->strategy };
 	struct lh_checkpoint where = { .round = e.version, .samples = e.version * x->c->target_batch, .shared = true };
 	int rc = lh_checkpoint_write(&of, &where, err);
 	e.bytes = where.bytes;
 	lh_trace_enter(x->w->t->trace, was);
-	x->checkpointed_ns = now(x);
+	x->checkpointed_ns = lh_elastic_now(x);
 	x->has_checkpoint = true;
 	x->checkpoint_version = x->m.version;
 	e.state_hash = lh_state_hash(&x->of);
@@ -312,18 +85,18 @@ static int checkpoint(struct elastic *x, struct lh_err *err)
 }
 
 /* Between two commits the state stands still, so any moment will do. */
-static int checkpoint_if_due(struct elastic *x, struct lh_err *err)
+static int checkpoint_if_due(struct lh_elastic *x, struct lh_err *err)
 {
 	bool first = x->c->interrupted_ns && !x->has_checkpoint;
 	const uint32_t every = x->c->checkpoint_rounds;
-	bool due = (x->checkpoint_ns && now(x) - x->checkpointed_ns >= x->checkpoint_ns) ||
-		   (every && x->m.version && rounds_of(x, x->m.version) / every > rounds_of(x, x->m.version - 1) / every);
+	bool due = (x->checkpoint_ns && lh_elastic_now(x) - x->checkpointed_ns >= x->checkpoint_ns) ||
+		   (every && x->m.version && lh_elastic_rounds_of(x, x->m.version) / every > lh_elastic_rounds_of(x, x->m.version - 1) / every);
 	if (!x->m.in_view || !x->m.synced || (!first && (!due || x->checkpoint_version == x->m.version)))
 		return 0;
-	lh_ns begin = now(x);
+	lh_ns begin = lh_elastic_now(x);
 	int rc = checkpoint(x, err);
 	if (first)
-		x->checkpoint_ns = lh_young_ns(now(x) - begin, x->c->interrupted_ns);
+		x->checkpoint_ns = lh_young_ns(lh_elastic_now(x) - begin, x->c->interrupted_ns);
 	return rc;
 }
 
@@ -331,61 +104,42 @@ static int checkpoint_if_due(struct elastic *x, struct lh_err *err)
 
 static void on_send(void *ctx, uint64_t to, const struct lh_member_message *msg)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	uint8_t bytes[LH_MEMBER_MESSAGE_MAX];
 	size_t len = lh_member_print(msg, bytes);
-	step(x);
+	lh_elastic_step(x);
 	for (unsigned i = 0; i < x->c->size; i++)
 		if (to >> i & 1 && x->w->t->ops->tell(x->w->t, i, bytes, len) == -ENOBUFS)
 			x->deaf |= UINT64_C(1) << i;
 }
 
-/* All of its rounds count now. */
-static int tell_rounds(struct elastic *x, struct lh_err *err)
-{
-	const struct lh_strategy_ops *ops = x->h->strategy->ops;
-	const double held_back = ops->held_back ? ops->held_back(x->h->strategy) : 0;
-	int rc = 0;
-	x->h->end_round(x->h->ctx, &x->e[x->at], &x->spans[x->at]);
-	for (uint32_t i = 0; !rc && i < x->n; i++) {
-		struct lh_event *e = &x->e[i];
-		e->view = x->view;
-		e->total_samples = x->c->target_batch;
-		e->held_back_l1 = held_back;
-		rc = tell_ranges(x, i, err);
-		if (!rc)
-			rc = x->h->tell_round(x->h->ctx, e, &x->spans[i], err);
-	}
-	return rc;
-}
-
 static void on_commit(void *ctx, uint32_t version, uint64_t hash)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
 	struct lh_trace *tr = x->w->t->trace;
 	struct lh_event *e = &x->e[x->at];
-	step(x);
-	e->exchange_end_ns = now(x); /* with everybody's word on it: waiting for that is not updating */
+	lh_elastic_step(x);
+	e->exchange_end_ns = lh_elastic_now(x); /* with everybody's word on it: waiting for that is not updating */
 	lh_trace_enter(tr, LH_SPAN_OPTIMISE);
 	keep(x, x->h->strategy->ops->commit(x->h->strategy, &x->round, &err), &err);
 	lh_trace_enter(tr, LH_SPAN_OTHER);
-	step(x);
+	lh_elastic_step(x);
 	if (x->c->flip_epoch > x->first && x->c->flip_epoch <= x->first + x->n && x->c->flip_rank == x->c->rank)
 		x->w->ops->flip_bit(x->w->engine);
 	for (unsigned i = 0; i < x->c->size; i++)
 		x->out[i].active = false;
-	e->commit_ns = now(x);
+	e->commit_ns = lh_elastic_now(x);
 	e->uses = x->round.uses;
 	lh_ns commit = e->commit_ns;
 	if (!x->rc)
-		keep(x, tell_rounds(x, &err), &err);
-	step(x);
-	new_round(x, commit);
+		keep(x, lh_elastic_tell_rounds(x, &err), &err);
+	lh_elastic_step(x);
+	lh_elastic_new_round(x, commit);
 }
 
 /* The members in ascending order, as numbers 0, 1, ... of the exchange. */
-static int regroup(struct elastic *x, struct lh_err *err)
+static int regroup(struct lh_elastic *x, struct lh_err *err)
 {
 	unsigned ranks[LH_MEMBER_CAP], n = 0, own = 0;
 	uint32_t site[LH_MEMBER_CAP], share[LH_MEMBER_CAP];
@@ -422,7 +176,7 @@ static int regroup(struct elastic *x, struct lh_err *err)
 	return rc;
 }
 
-static int tell_view(struct elastic *x, lh_ns noticed_ns, struct lh_err *err)
+static int tell_view(struct lh_elastic *x, lh_ns noticed_ns, struct lh_err *err)
 {
 	const struct lh_view *v = &x->m.view;
 	uint64_t stayed = x->members & v->members;
@@ -431,8 +185,8 @@ static int tell_view(struct elastic *x, lh_ns noticed_ns, struct lh_err *err)
 			stayed &= ~(UINT64_C(1) << i);
 	struct lh_event e = {
 		.kind = LH_EVENT_VIEW, .view = v->number, .members = v->members, .gone = x->members & ~stayed,
-		.came = v->members & ~stayed, .cause = v->cause, .noticed_ns = noticed_ns, .version = rounds_of(x, v->version),
-		.aborted_round = v->aborted ? rounds_of(x, v->version) + 1 : 0, .samples_redealt = v->redealt * x->n,
+		.came = v->members & ~stayed, .cause = v->cause, .noticed_ns = noticed_ns, .version = lh_elastic_rounds_of(x, v->version),
+		.aborted_round = v->aborted ? lh_elastic_rounds_of(x, v->version) + 1 : 0, .samples_redealt = v->redealt * x->n,
 	};
 	x->view = v->number;
 	x->members = v->members;
@@ -442,10 +196,10 @@ static int tell_view(struct elastic *x, lh_ns noticed_ns, struct lh_err *err)
 
 static void on_install(void *ctx, lh_ns noticed_ns)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
-	lh_ns at = now(x);
-	step(x);
+	lh_ns at = lh_elastic_now(x);
+	lh_elastic_step(x);
 	for (unsigned i = 0; i < x->c->size; i++)
 		x->out[i].active = false;
 	keep(x, regroup(x, &err), &err);
@@ -453,9 +207,9 @@ static void on_install(void *ctx, lh_ns noticed_ns)
 	if (!x->view || x->goal != x->m.version + 1) { /* this peer has just come, or takes the state anew */
 		if (!x->m.synced)
 			x->h->begin(x->h->ctx, at);
-		new_round(x, at);
+		lh_elastic_new_round(x, at);
 	}
-	if (x->share_done && x->done < share(x)) { /* more to do: from now on, at the same pace */
+	if (x->share_done && x->done < lh_elastic_share(x)) { /* more to do: from now on, at the same pace */
 		x->pace.begin_ns = at;
 		x->paced_from = x->done;
 		x->share_done = false;
@@ -466,16 +220,16 @@ static void on_install(void *ctx, lh_ns noticed_ns)
 
 static void on_fetch(void *ctx, unsigned donor, uint32_t version)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
-	step(x);
-	keep(x, lh_state_fetch(&x->in, &x->of, donor, version, now(x), &err), &err);
+	lh_elastic_step(x);
+	keep(x, lh_state_fetch(&x->in, &x->of, donor, version, lh_elastic_now(x), &err), &err);
 }
 
 static void on_serve(void *ctx, unsigned to, uint32_t version)
 {
-	struct elastic *x = ctx;
-	step(x);
+	struct lh_elastic *x = ctx;
+	lh_elastic_step(x);
 	lh_state_serve(&x->out[to], version);
 	x->w->t->ops->wake(x->w->t, to);
 }
@@ -483,7 +237,7 @@ static void on_serve(void *ctx, unsigned to, uint32_t version)
 /* The group goes on without this peer. What it has calculated and its state are worth nothing there. */
 static void on_excluded(void *ctx)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	struct lh_err err = LH_ERR_INIT;
 	x->view = 0;
 	x->members = 0;
@@ -493,13 +247,13 @@ static void on_excluded(void *ctx)
 		x->out[i].active = false;
 	x->h->strategy->ops->abort(x->h->strategy, &x->round);
 	x->w->ops->clear(x->w->engine);
-	new_round(x, now(x));
+	lh_elastic_new_round(x, lh_elastic_now(x));
 	keep(x, x->w->t->ops->view(x->w->t, x->m.view.number, &err), &err);
 }
 
 static void on_over(void *ctx, enum lh_member_end end)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	x->over = true;
 	x->end = end;
 }
@@ -513,18 +267,18 @@ static const struct lh_member_ops member_ops = {
 
 static void found(void *ctx, unsigned peer, uint32_t incarnation)
 {
-	struct elastic *x = ctx;
-	lh_member_found(&x->m, peer, incarnation, x->w->t->ops->rtt(x->w->t, peer), now(x));
+	struct lh_elastic *x = ctx;
+	lh_member_found(&x->m, peer, incarnation, x->w->t->ops->rtt(x->w->t, peer), lh_elastic_now(x));
 }
 
 static void lost(void *ctx, unsigned peer, const char *reason)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	lh_state_out_lost(&x->out[peer]);
-	lh_member_lost(&x->m, peer, now(x));
+	lh_member_lost(&x->m, peer, lh_elastic_now(x));
 }
 
-static int take_state(struct elastic *x, unsigned peer, const struct lh_frame *f, const uint8_t *payload,
+static int take_state(struct lh_elastic *x, unsigned peer, const struct lh_frame *f, const uint8_t *payload,
 		      struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_SYNCED, .donor = peer };
@@ -534,35 +288,35 @@ static int take_state(struct elastic *x, unsigned peer, const struct lh_frame *f
 	if (rc <= 0)
 		return rc == -EBADMSG ? -EPROTO : rc; /* another donor may do better */
 	uint32_t version = x->in.version;
-	e.version = rounds_of(x, version);
+	e.version = lh_elastic_rounds_of(x, version);
 	e.begin_ns = x->in.begin_ns;
 	e.bytes_received = x->in.bytes;
 	e.state_hash = x->w->ops->state_hash(x->w->engine);
 	lh_state_in_done(&x->in);
 	rc = x->h->tell(x->h->ctx, &e, err);
 	if (!rc)
-		lh_member_synced(&x->m, version, now(x));
+		lh_member_synced(&x->m, version, lh_elastic_now(x));
 	return rc;
 }
 
 /* What no member sends costs the connection, not the run. */
 static int message(void *ctx, unsigned peer, const struct lh_frame *f, const uint8_t *payload, struct lh_err *err)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	struct lh_member_message msg;
-	step(x);
+	lh_elastic_step(x);
 	if (f->type == LH_FRAME_STATE)
 		return take_state(x, peer, f, payload, err);
 	int rc = lh_member_parse(payload, f->length, x->c->size, &msg, err);
-	return rc ? rc : lh_member_receive(&x->m, peer, &msg, now(x), err);
+	return rc ? rc : lh_member_receive(&x->m, peer, &msg, lh_elastic_now(x), err);
 }
 
 static int state_next(void *ctx, unsigned peer, struct lh_frame *ret, const void **ret_payload, struct lh_err *err)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	enum lh_span_kind was = lh_trace_enter(x->w->t->trace, LH_SPAN_CHECKPOINT);
 	if (x->out[peer].active)
-		step(x);
+		lh_elastic_step(x);
 	int rc = lh_state_next(&x->out[peer], &x->of, ret, ret_payload, err);
 	lh_trace_enter(x->w->t->trace, was);
 	return rc;
@@ -570,7 +324,7 @@ static int state_next(void *ctx, unsigned peer, struct lh_frame *ret, const void
 
 static void state_sent(void *ctx, unsigned peer, const struct lh_frame *f, const void *payload)
 {
-	struct elastic *x = ctx;
+	struct lh_elastic *x = ctx;
 	lh_state_sent(&x->out[peer], payload);
 	x->w->t->ops->wake(x->w->t, peer);
 }
@@ -581,18 +335,18 @@ static const struct lh_transport_member transport_member = {
 
 /* ---- the loop ---- */
 
-static int wait(struct elastic *x, struct lh_err *err)
+static int wait(struct lh_elastic *x, struct lh_err *err)
 {
 	lh_ns until = lh_member_timer(&x->m);
 	lh_trace_enter(x->w->t->trace, LH_SPAN_WAIT);
 	int rc = x->w->wait(x->w->ctx, until, err);
-	if (!rc && now(x) >= until)
-		lh_member_tick(&x->m, now(x));
+	if (!rc && lh_elastic_now(x) >= until)
+		lh_member_tick(&x->m, lh_elastic_now(x));
 	return rc;
 }
 
 /* What is said must arrive in order or not at all. */
-static void give_up_deaf(struct elastic *x)
+static void give_up_deaf(struct lh_elastic *x)
 {
 	for (; x->deaf; x->deaf &= x->deaf - 1) {
 		unsigned peer = (unsigned)__builtin_ctzll(x->deaf);
@@ -601,19 +355,19 @@ static void give_up_deaf(struct elastic *x)
 	}
 }
 
-static int commands(struct elastic *x, struct lh_err *err)
+static int commands(struct lh_elastic *x, struct lh_err *err)
 {
 	int rc = 0;
 	if (*x->h->notice && !x->m.notice && !x->over) {
 		if (x->m.in_view && x->m.synced && *x->c->checkpoint_dir)
 			rc = checkpoint(x, err);
-		lh_member_notice(&x->m, now(x));
+		lh_member_notice(&x->m, lh_elastic_now(x));
 	}
 	return rc;
 }
 
 /* A stop ends the run at the next commit; or at once when this peer has nothing to do with one. */
-static bool stopped(struct elastic *x, uint32_t *stop_round)
+static bool stopped(struct lh_elastic *x, uint32_t *stop_round)
 {
 	if (!*x->h->stop)
 		return false;
@@ -624,7 +378,7 @@ static bool stopped(struct elastic *x, uint32_t *stop_round)
 	return x->rounds != *stop_round || !x->m.in_view || !x->m.synced || x->m.need_change;
 }
 
-static int turn(struct elastic *x, struct lh_err *err)
+static int turn(struct lh_elastic *x, struct lh_err *err)
 {
 	bool works = x->m.in_view && x->m.version < x->versions;
 	give_up_deaf(x);
@@ -633,10 +387,10 @@ static int turn(struct elastic *x, struct lh_err *err)
 		rc = checkpoint_if_due(x, err);
 	if (rc || x->over)
 		return rc;
-	if (works && x->done < share(x))
-		return calculate(x, err);
+	if (works && x->done < lh_elastic_share(x))
+		return lh_elastic_calculate(x, err);
 	if (works && !x->share_done)
-		end_share(x);
+		lh_elastic_end_share(x);
 	if (works && !x->exchanging)
 		rc = exchange(x, err);
 	else
@@ -645,7 +399,7 @@ static int turn(struct elastic *x, struct lh_err *err)
 }
 
 /* Founders: until all are there. Then, for the harness, as if everybody were. */
-static int begin(struct elastic *x, struct lh_err *err)
+static int begin(struct lh_elastic *x, struct lh_err *err)
 {
 	struct lh_event e = { .kind = LH_EVENT_JOINED };
 	bool founder = x->m.in_view;
@@ -659,16 +413,16 @@ static int begin(struct elastic *x, struct lh_err *err)
 		rc = x->h->tell(x->h->ctx, &e, err);
 	while (!rc && !x->rc && founder && !x->over && !*x->h->go && !*x->h->stop)
 		rc = wait(x, err);
-	lh_ns at = now(x);
+	lh_ns at = lh_elastic_now(x);
 	x->h->begin(x->h->ctx, at);
 	x->checkpointed_ns = at;
-	new_round(x, at);
+	lh_elastic_new_round(x, at);
 	if (!rc && x->m.in_view && !x->view)
 		rc = tell_view(x, at, err);
 	return rc;
 }
 
-static int open_elastic(struct elastic *x, struct lh_err *err)
+static int open_elastic(struct lh_elastic *x, struct lh_err *err)
 {
 	struct lh_member_config c = {
 		.rank = x->c->rank, .size = x->c->size, .incarnation = x->c->incarnation, .batch = x->c->target_batch,
@@ -694,15 +448,15 @@ static int open_elastic(struct elastic *x, struct lh_err *err)
 		return rc;
 	x->w->t->member = &transport_member;
 	x->w->t->member_ctx = x;
-	lh_member_init(&x->m, &c, &member_ops, x, now(x));
+	lh_member_init(&x->m, &c, &member_ops, x, lh_elastic_now(x));
 	if (x->m.in_view)
 		return regroup(x, err);
 	return x->w->t->ops->view(x->w->t, 0, err);
 }
 
-static int finish(struct elastic *x, struct lh_err *err)
+static int finish(struct lh_elastic *x, struct lh_err *err)
 {
-	struct lh_event e = { .kind = LH_EVENT_LEFT, .version = rounds_of(x, x->m.version) };
+	struct lh_event e = { .kind = LH_EVENT_LEFT, .version = lh_elastic_rounds_of(x, x->m.version) };
 	struct lh_err why = LH_ERR_INIT;
 	char more[160] = "", path[LH_CHECKPOINT_PATH];
 	if (!x->over || x->end == LH_MEMBER_FINISHED || x->end == LH_MEMBER_TOO_LATE)
@@ -719,7 +473,7 @@ static int finish(struct elastic *x, struct lh_err *err)
 			  lh_member_end_text(x->end), more);
 }
 
-static void close_elastic(struct elastic *x)
+static void close_elastic(struct lh_elastic *x)
 {
 	x->w->t->member = NULL;
 	for (unsigned i = 0; i < LH_MEMBER_CAP; i++)
@@ -754,7 +508,7 @@ int lh_elastic_check(const struct lh_peer_config *c, struct lh_err *err)
 
 int lh_elastic_run(const struct lh_elastic_host *host, uint32_t *ret_version, bool *ret_evaluates, struct lh_err *err)
 {
-	struct elastic *x = calloc(1, sizeof *x);
+	struct lh_elastic *x = calloc(1, sizeof *x);
 	uint32_t stop_round = 0;
 	if (!x)
 		return lh_err_sys(err, LH_EXIT_MACHINE, -ENOMEM, "membership");
@@ -777,7 +531,7 @@ int lh_elastic_run(const struct lh_elastic_host *host, uint32_t *ret_version, bo
 		if (err)
 			*err = x->err;
 	}
-	*ret_version = rounds_of(x, x->m.version);
+	*ret_version = lh_elastic_rounds_of(x, x->m.version);
 	*ret_evaluates = x->m.in_view && x->m.version == x->versions && x->m.synced &&
 			 (unsigned)__builtin_ctzll(x->m.view.members) == x->c->rank;
 	x->m.is_over = true; /* a stop, too: nothing is decided any more */

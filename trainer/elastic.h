@@ -25,8 +25,8 @@ struct lh_elastic_host {
 	const bool *go, *stop, *notice; /* commands that came */
 };
 
-/* Until the last round, a stop, a notice, or the loss of the group. Closes the strategy. *ret_version: rounds that this peer has committed;
- * *ret_evaluates: of those that finished, it is the one that evaluates. */
+/* Until the last round, a stop, a notice, or the loss of the group. Closes the strategy. *ret_version: rounds that this
+ * peer has committed; *ret_evaluates: of those that finished, it is the one that evaluates. */
 int lh_elastic_run(const struct lh_elastic_host *host, uint32_t *ret_version, bool *ret_evaluates, struct lh_err *err);
 
 /* Can this membership be had with the rest of the configuration? */
